@@ -1,0 +1,75 @@
+"""The door before the cache: the only place where a `Grant` is made.
+
+Purpose: join the client's right with the organisation's, for exactly the target that is asked.
+The cache demands the grant, so a forgotten check does not pass the type checker; it holds the
+entitlement scopes, so a listing of a scope that is not entitled is not consulted either.
+
+Reading: capability objects; design rule "access before cache, always". Non-goals: finding out
+who asks (`proxy.access.clients`), remembering decisions (the answers come from memory anyway).
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from proxy.access.entitlements import Entitlements, Verdict
+from proxy.errors import ClientForbidden, EntitlementUnknown, InternalError, NotEntitled
+from proxy.model import Grant, Principal, Target
+
+_RETRY_AFTER = 60
+"""Seconds; the platform is asked again about once a minute."""
+
+
+class Door:
+    """Lets a request through to the cache, or says why not."""
+
+    def __init__(self, entitlements: Entitlements) -> None:
+        self._entitlements = entitlements
+
+    def require(
+        self, principal: Principal, ecosystem: str, target: Target, all_scopes: frozenset[str]
+    ) -> Grant:
+        """Give the grant for a target, whatever the method, cached or not.
+
+        `all_scopes`: the scopes of all mounts of the ecosystem; `target.scope` is one of them.
+        Raises ClientForbidden, NotEntitled, EntitlementUnknown.
+        """
+        self._require_client(principal, ecosystem)
+        if target.scope not in all_scopes:
+            raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
+        match self._entitlements.allowed(ecosystem, target.scope):
+            case Verdict.ALLOWED:
+                return Grant(principal.name, ecosystem, self._entitled(ecosystem, all_scopes))
+            case Verdict.DENIED:
+                raise NotEntitled(
+                    f"The organisation behind this proxy is not entitled to {target.scope}; ask "
+                    "the proxy's operator, or the vendor, for the entitlement."
+                )
+            case Verdict.UNKNOWN:
+                raise EntitlementUnknown(
+                    f"Whether the organisation is entitled to {target.scope} could not be found "
+                    "out: the vendor's platform does not answer the proxy; try again later.",
+                    retry_after=_RETRY_AFTER,
+                )
+            case verdict:
+                assert_never(verdict)
+
+    @staticmethod
+    def _require_client(principal: Principal, ecosystem: str) -> None:
+        if principal.ecosystems is not None and ecosystem not in principal.ecosystems:
+            raise ClientForbidden(
+                f"The client {principal.name} of this proxy may not use {ecosystem}; ask the "
+                f"proxy's operator to add {ecosystem} to the client's ecosystems."
+            )
+        if principal.packages:
+            # Which package a target is of, as a purl, nobody says yet: refuse rather than guess.
+            raise ClientForbidden(
+                f"The client {principal.name} is limited to certain packages, which this version "
+                "cannot check; ask the proxy's operator."
+            )
+
+    def _entitled(self, ecosystem: str, all_scopes: frozenset[str]) -> frozenset[str]:
+        allowed = self._entitlements.allowed
+        return frozenset(
+            scope for scope in all_scopes if allowed(ecosystem, scope) is Verdict.ALLOWED
+        )

@@ -1,0 +1,284 @@
+"""Documents: held as the upstream sent them, judged, revalidated, rewritten on the way out.
+
+Purpose: the one way to a document, for a client that asked for it and for an artifact that needs
+its listing. One revalidation per key at a time; the upstream's news replace what is held, its
+silence does not; a document that cannot be rewritten whole is never kept and never passed on.
+
+Reading: RFC 9111, RFC 5861; devpi issues 1112 and 817 (content sniffing; a 404 ends staleness).
+Non-goals: rights (the caller shows a Grant), protocols (the ecosystem's pure functions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import final
+
+from proxy.cache.decisions import Decisions
+from proxy.cache.entry import DocumentFacts
+from proxy.cache.freshness import Policy, Settlement, Verdict, judge, settle
+from proxy.cache.keys import document_key
+from proxy.cache.ready import Ready
+from proxy.cache.singleflight import SingleFlight
+from proxy.cache.status import HIT, CacheStatus, stale
+from proxy.ecosystems.base import Ecosystem
+from proxy.errors import Malformed, Outcome, ProxyError, StorageFailed
+from proxy.model import Document, DocumentTarget, Grant, Links
+from proxy.storage.base import Body, Record, Storage
+from proxy.upstream.base import Head, Upstream, UpstreamRequest, UpstreamResponse
+
+LOG = logging.getLogger(__name__)
+READY_BUDGET = 64 << 20
+# A failure is remembered just long enough that the waiters of one herd do not each try again.
+FAILURE_PAUSE = 1.0
+REFRESH_PAUSE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A document as it is held: `sha256` of the upstream's bytes, `age` in seconds."""
+
+    document: Document
+    sha256: str
+    facts: DocumentFacts
+    status: CacheStatus = HIT
+    age: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A document as one kind of client gets it, with the strong ETag of exactly these bytes."""
+
+    body: bytes
+    media_type: str
+    etag: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@final
+class Documents:
+    """`origins`: ecosystem name to upstream origin, part of every key. Sizes in bytes."""
+
+    def __init__(  # noqa: PLR0913  # the composition root's one call
+        self,
+        storage: Storage,
+        upstream: Upstream,
+        policy: Policy,
+        *,
+        origins: Mapping[str, str],
+        max_document: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._storage = storage
+        self._upstream = upstream
+        self._policy = policy
+        self._origins = origins
+        self._max_document = max_document
+        self._clock = clock
+        self._flights: SingleFlight[Held] = SingleFlight()
+        self._decisions = Decisions()
+        self._bodies: Ready[Document] = Ready(READY_BUDGET)
+        self._variants: Ready[Variant] = Ready(READY_BUDGET)
+
+    async def close(self) -> None:
+        """End every revalidation."""
+        await self._flights.close()
+
+    def variant(
+        self, ecosystem: Ecosystem, target: DocumentTarget, held: Held, links: Links
+    ) -> Variant:
+        """The client's form of a document, made once per change. Raises Malformed."""
+        base = links.base if target.based else ""
+        key = (ecosystem.name, target.path, held.sha256, target.representation, base)
+        ready = self._variants.get(key)
+        if ready is not None:
+            return ready
+        document = ecosystem.rewrite(target, held.document, links)
+        digest = hashlib.sha256(document.body).hexdigest()
+        made = Variant(document.body, document.media_type, f'"{digest[:40]}"', document.headers)
+        self._variants.put(key, made, len(made.body))
+        return made
+
+    async def get(
+        self,
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        grant: Grant,
+        links: Links,
+        *,
+        patience: float | None = None,
+    ) -> Held:
+        """The document, fresh or as good as can be had.
+
+        `patience`: seconds to wait for a revalidation while a usable copy is held; it goes on
+        behind. Raises what `proxy.errors` has for the upstream.
+        """
+        if target.scope not in grant.scopes or grant.ecosystem != ecosystem.name:
+            raise AssertionError("a grant for something else was shown")
+        key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
+        now = self._clock()
+        held = self._load(key)
+        verdict = self._judge(target, held, now)
+        if held is not None and verdict is not None and verdict.fresh:
+            return replace(held, age=verdict.age)
+        if (known := self._decisions.find(key, now)) is not None:
+            return self._settle(key, held, verdict, known)
+        task, joined = self._flights.join(
+            key, lambda: self._refresh(ecosystem, target, links, key, held)
+        )
+        try:
+            async with asyncio.timeout(patience if verdict and verdict.usable else None):
+                found = await asyncio.shield(task)
+        except TimeoutError:
+            if held is None or verdict is None:
+                raise
+            status = CacheStatus(ttl=min(verdict.ttl, -1), detail="stale-while-revalidate")
+            return replace(held, age=verdict.age, status=status)
+        except ProxyError as error:
+            return self._settle(key, held, verdict, error)
+        return replace(found, status=replace(found.status, collapsed=True)) if joined else found
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _judge(self, target: DocumentTarget, held: Held | None, now: float) -> Verdict | None:
+        if held is None:
+            return None
+        return judge(
+            checked_at=held.facts.checked_at,
+            max_age=held.facts.max_age,
+            moving=target.moving,
+            policy=self._policy,
+            now=now,
+        )
+
+    def _settle(
+        self, key: str, held: Held | None, verdict: Verdict | None, error: ProxyError
+    ) -> Held:
+        settlement = settle(error, verdict)
+        if settlement is Settlement.SERVE_HELD and held is not None and verdict is not None:
+            return replace(held, age=verdict.age, status=stale(error, verdict.ttl))
+        if settlement is Settlement.FORGET and held is not None:
+            self._storage.remove(key)
+        raise error.with_traceback(None)
+
+    def _load(self, key: str) -> Held | None:
+        record = self._storage.lookup(key)
+        if record is None or (facts := DocumentFacts.of_record(record)) is None:
+            return None
+        document = self._bodies.get(record.sha256)
+        if document is None:
+            body = self._storage.open(record)
+            if body is None:
+                return None
+            document = Document(_read(body, record), facts.media_type, facts.url, facts.headers)
+            if hashlib.sha256(document.body).hexdigest() != record.sha256:
+                LOG.warning("a stored document does not match its digest; treated as a miss")
+                self._storage.remove(key)
+                return None
+            self._bodies.put(record.sha256, document, record.size)
+        if (document.media_type, document.url) != (facts.media_type, facts.url):
+            document = Document(document.body, facts.media_type, facts.url, facts.headers)
+        return Held(document, record.sha256, facts)
+
+    async def _refresh(
+        self,
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        links: Links,
+        key: str,
+        held: Held | None,
+    ) -> Held:
+        """Ask the upstream, conditionally where something is held."""
+        try:
+            found = await self._fetch(ecosystem, target, links, key, held)
+        except ProxyError as error:
+            news = error.outcome is Outcome.NEWS
+            pause = REFRESH_PAUSE if held is not None else FAILURE_PAUSE
+            seconds = self._policy.negative_ttl if news else pause
+            self._decisions.remember(key, error, self._clock() + seconds)
+            raise
+        self._decisions.forget(key)
+        return found
+
+    async def _fetch(
+        self,
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        links: Links,
+        key: str,
+        held: Held | None,
+    ) -> Held:
+        request = UpstreamRequest(
+            ecosystem=ecosystem.name,
+            location=target.path,
+            accept=target.accept,
+            etag=held.facts.etag if held else "",
+            last_modified=held.facts.last_modified if held else "",
+        )
+        response = await self._upstream.open(request)
+        try:
+            head = response.head
+            if head.status == 304:
+                return self._confirm(key, held, head)
+            body = await self._read_whole(response)
+        finally:
+            await response.close()
+        facts = DocumentFacts.of_head(head, self._clock())
+        document = Document(body, facts.media_type, facts.url, facts.headers)
+        status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)
+        found = Held(document, hashlib.sha256(body).hexdigest(), facts, status)
+        # Rewriting is the check: what cannot be understood is neither kept nor passed on.
+        self.variant(ecosystem, target, found, links)
+        return replace(found, status=replace(status, stored=self._keep(key, found)))
+
+    def _confirm(self, key: str, held: Held | None, head: Head) -> Held:
+        if held is None:
+            raise Malformed("The upstream answered 304 to an unconditional request.")
+        facts = held.facts.confirmed(head, self._clock())
+        record = self._storage.lookup(key)
+        if record is not None and record.sha256 == held.sha256:
+            try:
+                self._storage.update(record, facts.fields())
+            except StorageFailed as error:
+                LOG.warning("a confirmed document could not be marked (%s)", error)
+        status = CacheStatus(fwd="stale", fwd_status=304)
+        return replace(held, facts=facts, status=status, age=0)
+
+    async def _read_whole(self, response: UpstreamResponse) -> bytes:
+        """The whole body, bounded. An end that cannot be seen is left to the parser to judge."""
+        limit = self._max_document
+        if (response.head.size or 0) > limit:
+            raise Malformed("The upstream's document is larger than [limits] max_document.")
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in response.pieces():
+            size += len(piece)
+            if size > limit:
+                raise Malformed("The upstream's document is larger than [limits] max_document.")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _keep(self, key: str, found: Held) -> bool:
+        try:
+            writer = self._storage.create(key)
+            try:
+                writer.write(found.document.body)
+                writer.commit(found.sha256, found.facts.fields())
+            finally:
+                writer.close()
+        except StorageFailed as error:
+            LOG.warning("a document could not be stored (%s); it is served all the same", error)
+            return False
+        self._bodies.put(found.sha256, found.document, len(found.document.body))
+        return True
+
+
+def _read(body: Body, record: Record) -> bytes:
+    try:
+        return os.pread(body.fileno(), record.size, 0)
+    finally:
+        body.close()

@@ -1,0 +1,143 @@
+"""What the engine knows about a stored body. Pure.
+
+Purpose: the typed form of a storage record's opaque fields, made and read only here. A record whose
+fields are not understood is a miss, never an error.
+
+Non-goals: reading or writing storage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from proxy.errors import InvalidDigest
+from proxy.model import Digest
+from proxy.storage.base import Fields, Record
+from proxy.upstream.base import Head
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFacts:
+    """Facts about a stored document. Times in seconds since the epoch; `max_age` in seconds.
+
+    `checked_at`: when the upstream last confirmed it (200 or 304).
+    """
+
+    url: str
+    media_type: str
+    etag: str
+    last_modified: str
+    max_age: int | None
+    checked_at: float
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of_head(cls, head: Head, now: float) -> Self:
+        """Make them from an upstream's answer."""
+        return cls(
+            url=head.url,
+            media_type=head.media_type,
+            etag=head.etag,
+            last_modified=head.last_modified,
+            max_age=head.max_age,
+            checked_at=now,
+            headers=head.fields,
+        )
+
+    @classmethod
+    def of_record(cls, record: Record) -> Self | None:
+        """Read them back; None when the fields are not ours."""
+        fields = record.fields
+        try:
+            max_age = fields["max_age"]
+            return cls(
+                url=str(fields["url"]),
+                media_type=str(fields["media_type"]),
+                etag=str(fields["etag"]),
+                last_modified=str(fields["last_modified"]),
+                max_age=None if max_age is None else int(max_age),
+                checked_at=float(fields["checked_at"] or 0),
+                headers=_unpack(str(fields.get("headers") or "")),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def confirmed(self, head: Head, now: float) -> Self:
+        """The same document after a 304, whose validators and lifetime count from now on."""
+        return replace(
+            self,
+            etag=head.etag or self.etag,
+            last_modified=head.last_modified or self.last_modified,
+            max_age=head.max_age if head.max_age is not None else self.max_age,
+            checked_at=now,
+        )
+
+    def fields(self) -> Fields:
+        """The form that storage keeps."""
+        return {
+            "url": self.url,
+            "media_type": self.media_type,
+            "etag": self.etag,
+            "last_modified": self.last_modified,
+            "max_age": self.max_age,
+            "checked_at": self.checked_at,
+            "headers": "\n".join(f"{name}: {value}" for name, value in self.headers),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFacts:
+    """Facts about a stored artifact.
+
+    `listing`, `listing_sha256`: the document, and its very bytes, that listed it: while those are
+    still current nothing needs to be parsed again. `digest`: what the listing promised and the
+    body fulfilled; None: the listing promised none. `fetched_at`, `checked_at`: epoch seconds;
+    the latter when the upstream last let us have it.
+    """
+
+    location: str
+    package: str
+    version: str
+    digest: Digest | None
+    fetched_at: float
+    checked_at: float
+    listing: str = ""
+    listing_sha256: str = ""
+
+    @classmethod
+    def of_record(cls, record: Record) -> Self | None:
+        """Read them back; None when the fields are not ours."""
+        fields = record.fields
+        try:
+            digest = fields["digest"]
+            return cls(
+                location=str(fields["location"]),
+                package=str(fields["package"]),
+                version=str(fields["version"]),
+                digest=Digest.of(*str(digest).split(":", 1)) if digest else None,
+                fetched_at=float(fields["fetched_at"] or 0),
+                checked_at=float(fields["checked_at"] or 0),
+                listing=str(fields["listing"]),
+                listing_sha256=str(fields["listing_sha256"]),
+            )
+        except (KeyError, TypeError, ValueError, InvalidDigest):
+            return None
+
+    def fields(self) -> Fields:
+        """The form that storage keeps."""
+        return {
+            "location": self.location,
+            "package": self.package,
+            "version": self.version,
+            "digest": str(self.digest) if self.digest else None,
+            "fetched_at": self.fetched_at,
+            "checked_at": self.checked_at,
+            "listing": self.listing,
+            "listing_sha256": self.listing_sha256,
+        }
+
+
+def _unpack(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = (line.partition(": ") for line in text.splitlines())
+    return tuple((name, value) for name, _, value in pairs if name)

@@ -1,0 +1,29 @@
+"""Cache keys. Pure.
+
+A key names one entry: ecosystem, package, version, upstream path, kind, upstream origin. Ordered
+and readable, its parts joined by NUL (which no canonical path holds), so that a secondary index
+can walk everything of a package. It holds no principal: the right to an entry is checked before
+every look-up. It holds the origin: another upstream is other content.
+
+Non-goals: representations. A document is stored as the upstream sent it.
+"""
+
+from __future__ import annotations
+
+from proxy.model import ArtifactTarget, DocumentTarget
+
+SEPARATOR = "\0"
+
+
+def document_key(ecosystem: str, origin: str, target: DocumentTarget) -> str:
+    """Name the entry of a document."""
+    return SEPARATOR.join(
+        (ecosystem, target.package, target.version, target.path, "document", origin)
+    )
+
+
+def artifact_key(ecosystem: str, origin: str, target: ArtifactTarget) -> str:
+    """Name the entry of an artifact."""
+    return SEPARATOR.join(
+        (ecosystem, target.package, target.version, target.path, "artifact", origin)
+    )

@@ -1,0 +1,39 @@
+"""The command line: one file a command, joined here.
+
+Purpose: parse the arguments, choose the command, return its exit code. Exit codes: 0 done, 2 wrong
+usage (argparse), 78 wrong configuration (EX_CONFIG of sysexits.h), others as the command says.
+
+This package is the only place that reads the process's environment. Non-goals: doing any work; a
+command loads what it needs when it runs, so that `--version` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from proxy import __version__
+from proxy.cli import check_config, serve
+
+_COMMANDS = (serve, check_config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Raises SystemExit on --help and wrong usage."""
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cgr-proxy",
+        description="A caching proxy in front of libraries.cgr.dev.",
+        epilog="Exit codes: 0 done, 2 wrong usage, 78 wrong configuration.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"cgr-proxy {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.register(commands)
+    return parser

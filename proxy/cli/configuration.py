@@ -1,0 +1,36 @@
+"""What every command does with the configuration: the option, the load, the mistakes.
+
+Purpose: `--config` is declared once and mistakes are printed once, on stderr, one a line.
+Non-goals: any command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from proxy.config import ConfigError
+
+# argparse has no public name for what add_subparsers returns.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+EX_CONFIG = 78  # sysexits.h
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """Declare `--config FILE`."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="configuration file (default: $CGR_PROXY_CONFIG, ./cgr-proxy.toml,"
+        " /etc/cgr-proxy/cgr-proxy.toml, built-in defaults)",
+    )
+
+
+def report(error: ConfigError) -> int:
+    """Print every mistake and return the exit code for a wrong configuration."""
+    for mistake in error.mistakes:
+        print(mistake, file=sys.stderr)
+    return EX_CONFIG

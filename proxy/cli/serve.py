@@ -1,0 +1,51 @@
+"""`cgr-proxy serve`: load the configuration and run the proxy until it is told to stop.
+
+Exit 0 after a clean stop, 78 for a wrong configuration. The ready line goes to stdout, logs to
+stderr. Non-goals: wiring (that is `proxy.app`, imported only when there is something to run).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+
+from proxy.cli.configuration import Commands, add_config_option, report
+from proxy.config import ConfigError, load
+
+_TOKEN_VARIABLE = re.compile(r"CHAINGUARD_[A-Z]+_TOKEN")
+
+
+def register(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "serve",
+        help="run the proxy",
+        description="Run the proxy until SIGTERM. When it is ready, one line on stdout names"
+        " its addresses; logs go to stderr.",
+        allow_abbrev=False,
+    )
+    add_config_option(parser)
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where clients connect")
+    parser.add_argument("--admin-listen", metavar="HOST:PORT", help='metrics and probes; "" = off')
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load, then serve. Returns the exit code."""
+    options = {"server.listen": arguments.listen, "server.admin_listen": arguments.admin_listen}
+    overrides = {key: text for key, text in options.items() if text is not None}
+    try:
+        settings = load(arguments.config, os.environ, overrides)
+    except ConfigError as error:
+        return report(error)
+    _forget_tokens()
+    from proxy.app import run as run_app  # noqa: PLC0415  # late: a wrong configuration is told first
+
+    return run_app(settings)
+
+
+def _forget_tokens() -> None:
+    """Take the pull tokens out of the environment, so that no child process inherits them."""
+    for name in [name for name in os.environ if _TOKEN_VARIABLE.fullmatch(name)]:
+        del os.environ[name]

@@ -1,0 +1,117 @@
+"""Put everything together: sources in, frozen settings out, or all mistakes at once.
+
+Purpose: file < environment < command line for each key; then clients, credentials and the rules
+between keys. Nothing here reads the process's environment: the caller passes it in.
+
+Non-goals: looking whether a named file exists. A credential may be mounted or rotated at any time,
+so its absence is a state, not a mistake (`missing_files` lists them for a person).
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from proxy.config.clients import read_clients
+from proxy.config.credentials import resolve
+from proxy.config.mistakes import Mistakes
+from proxy.config.reading import read
+from proxy.config.rules import check_rules
+from proxy.config.schema import scalar_keys
+from proxy.config.settings import (
+    CacheSettings,
+    ClientSettings,
+    CredentialSettings,
+    EntitlementSettings,
+    LimitSettings,
+    LogSettings,
+    ServerSettings,
+    Settings,
+    UpstreamSettings,
+)
+from proxy.config.sources import (
+    Given,
+    find_file,
+    from_environment,
+    from_options,
+    from_table,
+    read_file,
+)
+
+
+def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, str]) -> Settings:
+    """Load the settings. `overrides`: dotted key to text, from the command line.
+
+    Raises ConfigError with every mistake (a file that cannot be read or is not TOML is one alone).
+    """
+    mistakes = Mistakes()
+    file = find_file(path, environ)
+    given: dict[str, Given] = {}
+    clients: tuple[ClientSettings, ...] = ()
+    if file is not None:
+        given, stanzas = from_table(read_file(file), file, mistakes)
+        clients = read_clients(stanzas, file, mistakes)
+    given |= from_environment(environ, mistakes)
+    given |= from_options(overrides, mistakes)
+    places = {name: value.place for name, value in given.items()}
+    found = {
+        name: read(key, given.get(name), mistakes, name=name) for name, key in scalar_keys().items()
+    }
+    found["cache.directory"] = found["cache.directory"] or _cache_folder(environ, mistakes)
+    settings = _settings(found, clients, resolve(found, places, environ, mistakes), file)
+    check_rules(settings, places, mistakes)
+    mistakes.raise_if_any()
+    return settings
+
+
+def _settings(
+    found: Mapping[str, Any],
+    clients: tuple[ClientSettings, ...],
+    credentials: Mapping[str, CredentialSettings],
+    file: Path | None,
+) -> Settings:
+    def section(name: str) -> dict[str, Any]:
+        start = f"{name}."
+        return {key.removeprefix(start): found[key] for key in found if key.startswith(start)}
+
+    return Settings(
+        server=ServerSettings(**section("server")),
+        cache=CacheSettings(**section("cache")),
+        limits=LimitSettings(**section("limits")),
+        upstream=UpstreamSettings(**section("upstream")),
+        credentials=credentials,
+        entitlements=EntitlementSettings(**section("entitlements")),
+        clients=clients,
+        log=LogSettings(**section("log")),
+        file=file,
+    )
+
+
+def _cache_folder(environ: Mapping[str, str], mistakes: Mistakes) -> Path:
+    """Find the XDG cache folder. The specification says to ignore a relative $XDG_CACHE_HOME."""
+    for name, below in (("XDG_CACHE_HOME", ""), ("HOME", ".cache")):
+        base = Path(environ.get(name, ""))
+        if base.is_absolute():
+            return base / below / "cgr-proxy"
+    if "cache.directory" not in mistakes.broken:
+        mistakes.add("defaults:cache.directory", "there is no home folder: name a directory")
+    return Path("cgr-proxy")
+
+
+def missing_files(settings: Settings) -> tuple[str, ...]:
+    """One line for each file that the settings name and that is not there at the moment."""
+    named: list[tuple[str, Path | None]] = [
+        ("server.admin_token_file", settings.server.admin_token_file),
+        ("upstream.ca_bundle", settings.upstream.ca_bundle),
+    ]
+    for credential in settings.credentials.values():
+        files = (credential.username_file, credential.password_file, credential.pair_file)
+        named.extend((credential.source, path) for path in files)
+    lines = (
+        f"{place}: {path} is not there or cannot be seen"
+        for place, path in named
+        if path is not None and not os.path.exists(path)  # noqa: PTH110  # never raises
+    )
+    return tuple(dict.fromkeys(lines))

@@ -1,0 +1,98 @@
+"""Rules between keys: what no single value can show.
+
+Purpose: each rule is one function over finished settings; it is asked only when every key it
+looks at could be read, so that one mistake is not reported twice in other words.
+
+Reading: the README's part on clients. Non-goals: rules inside one value (`proxy.config.values`)
+or inside one stanza (`proxy.config.clients`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from proxy.config.mistakes import Mistakes
+from proxy.config.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`check` returns what is wrong, or an empty text. `keys[0]` is the one that is blamed."""
+
+    keys: tuple[str, ...]
+    check: Callable[[Settings], str]
+
+
+def check_rules(settings: Settings, places: Mapping[str, str], mistakes: Mistakes) -> None:
+    """Note every rule that does not hold; `places` says where a key was given.
+
+    A default that breaks a rule is blamed in the file, where it has to be written.
+    """
+    unwritten = settings.file or "defaults"
+    broken = frozenset(mistakes.broken)
+    for rule in RULES:
+        if broken.intersection(rule.keys):
+            continue
+        if wrong := rule.check(settings):
+            mistakes.add(places.get(rule.keys[0], f"{unwritten}:{rule.keys[0]}"), wrong)
+
+
+def _clients_off_loopback(settings: Settings) -> str:
+    if settings.clients or settings.server.listen.is_loopback:
+        return ""
+    return (
+        f"{settings.server.listen} is not loopback and no [[clients]] are configured:"
+        " everybody could use the pull token; add a client or listen on 127.0.0.1"
+    )
+
+
+def _admin_token(settings: Settings) -> str:
+    admin = settings.server.admin_listen
+    if admin is None or admin.is_loopback or settings.server.admin_token_file:
+        return ""
+    return f"{admin} is not loopback: set admin_token_file, or listen on 127.0.0.1"
+
+
+def _clients_behind_front(settings: Settings) -> str:
+    if not settings.server.trusted_proxies or settings.clients:
+        return ""
+    return (
+        "trusted_proxies without [[clients]]: behind a front everybody looks local;"
+        " add the clients that may pass"
+    )
+
+
+def _two_listeners(settings: Settings) -> str:
+    listen, admin = settings.server.listen, settings.server.admin_listen
+    if admin is None or not admin.port or admin.port != listen.port:
+        return ""
+    everywhere = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+    if admin.host != listen.host and not everywhere & {admin.host, listen.host}:
+        return ""
+    return f"{admin} is taken by server.listen: choose another port"
+
+
+def _plain_http(settings: Settings) -> str:
+    if settings.upstream.allow_insecure or settings.upstream.libraries.startswith("https:"):
+        return ""
+    return "plain http would show the pull token to the network: use https (or allow_insecure)"
+
+
+def _static_list(settings: Settings) -> str:
+    entitlements = settings.entitlements
+    if entitlements.source == "static" and not entitlements.ecosystems:
+        return 'source is "static" and the list is empty: nobody could use anything'
+    if entitlements.source != "static" and entitlements.ecosystems:
+        return 'the list counts only with source = "static"; remove it or set the source'
+    return ""
+
+
+RULES = (
+    Rule(("server.listen", "clients"), _clients_off_loopback),
+    Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
+    Rule(("server.trusted_proxies", "clients"), _clients_behind_front),
+    Rule(("server.admin_listen", "server.listen"), _two_listeners),
+    Rule(("upstream.libraries", "upstream.allow_insecure"), _plain_http),
+    Rule(("entitlements.ecosystems", "entitlements.source"), _static_list),
+)

@@ -1,0 +1,160 @@
+"""The typed, frozen settings: what every other room is given instead of a file.
+
+Purpose: one dataclass for each section, with the names of the file. Times are seconds, sizes are
+bytes, networks are parsed, URLs are normalised (scheme, host, port and path, no trailing slash).
+A value of these types has been checked; nobody checks it again.
+
+Reading: contract of the configuration in the README. Non-goals: defaults (they stand once, in
+`proxy.config.schema`), reading anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Literal
+
+from proxy.model import HostRules
+from proxy.secret import Secret
+
+Network = IPv4Network | IPv6Network
+
+# Every ecosystem that a client, a credential or an entitlement may name, built or not yet.
+ECOSYSTEMS = ("python", "java", "javascript", "oci", "apk", "go", "dotnet")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. `host` is a name or an IP address (IPv6 without brackets); port 0: any."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect. A name other than localhost counts as public."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return self.host == "localhost"
+        # Python before 3.13 does not look into ::ffff:127.0.0.1.
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """[server]. `admin_listen` None: no admin listener. `public_url` empty: from the request."""
+
+    listen: Address
+    admin_listen: Address | None
+    admin_token_file: Path | None
+    public_url: str
+    trusted_proxies: tuple[Network, ...]
+    shutdown_grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """[cache]. `directory` is always set: the XDG cache folder where the file names none."""
+
+    directory: Path
+    max_size: int
+    document_ttl: float
+    negative_ttl: float
+    max_stale: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """[limits]. `min_rate` in bytes per second, 0 = no minimum; timeouts in seconds."""
+
+    max_connections: int
+    max_upstream_connections: int
+    queue_timeout: float
+    connect_timeout: float
+    first_byte_timeout: float
+    max_document: int
+    min_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """[upstream]. `frozen`: ecosystems that are served from the cache only."""
+
+    libraries: str
+    redirect_hosts: HostRules
+    allow_networks: tuple[Network, ...]
+    allow_insecure: bool
+    ca_bundle: Path | None
+    frozen: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSettings:
+    """Where one ecosystem's pull token comes from: exactly one complete source.
+
+    Either `pair_file` (user name and password on two lines), or a user name (`username` or
+    `username_file`) with a password (`password_file`, or `password` from the environment).
+    The files are read later, again and again, by who uses them. `source` names the place for a
+    person; it holds no secret.
+    """
+
+    source: str
+    username: str = field(default="", repr=False)
+    username_file: Path | None = None
+    password: Secret | None = None
+    password_file: Path | None = None
+    pair_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntitlementSettings:
+    """[entitlements]. `ecosystems` counts for the source `static` only."""
+
+    source: Literal["auto", "static"]
+    ecosystems: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """One [[clients]] stanza. `token_hashes`: `sha256:<64 lower-case hex>` each.
+
+    Hashes and networks both given: a request needs both. At least one of them is given.
+    """
+
+    name: str
+    token_hashes: tuple[str, ...]
+    networks: tuple[Network, ...]
+    ecosystems: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """[log]."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    format: Literal["auto", "text", "json"]
+    access: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything. `credentials` holds only ecosystems that have one, `default` spread out.
+
+    `file` is where the settings were read from, None for the built-in defaults.
+    """
+
+    server: ServerSettings
+    cache: CacheSettings
+    limits: LimitSettings
+    upstream: UpstreamSettings
+    credentials: Mapping[str, CredentialSettings]
+    entitlements: EntitlementSettings
+    clients: tuple[ClientSettings, ...]
+    log: LogSettings
+    file: Path | None = None

@@ -1,0 +1,8 @@
+"""The ecosystems, each one file; registration is one import and one item of the tuple."""
+
+from __future__ import annotations
+
+from proxy.ecosystems.base import Ecosystem
+from proxy.ecosystems.python import Python
+
+ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(),)

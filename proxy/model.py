@@ -1,0 +1,286 @@
+"""The values that travel between the rooms. Pure: no clock, no I/O, no state.
+
+Purpose: one word and one checked type for each thing (see the words in the README's
+architecture part). A value of these types has been checked where it was made; nobody checks
+it again.
+
+Three kinds of answer exist and are never mixed: an *artifact* (immutable bytes), a *document*
+(mutable metadata that lists artifacts) and a *decision* (a refusal, raised as an error of
+`proxy.errors`). The closed unions here are matched exhaustively (`match` + `assert_never`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+from urllib.parse import quote
+
+from proxy.errors import InvalidDigest
+
+# --- digests ---------------------------------------------------------------------------------
+
+Algorithm = Literal["md5", "sha1", "sha256", "sha384", "sha512"]
+HEX_LENGTHS: Mapping[str, int] = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
+_HEX = re.compile(r"[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A checked digest: lower-case hex of the length its algorithm has."""
+
+    algorithm: Algorithm
+    hex: str
+
+    @classmethod
+    def of(cls, algorithm: str, value: str) -> Digest:
+        """Make one from its parts; upper-case hex is folded.
+
+        Raises InvalidDigest for an unknown algorithm, a wrong length or a character outside hex.
+        """
+        value = value.lower()
+        if HEX_LENGTHS.get(algorithm) != len(value) or not _HEX.fullmatch(value):
+            raise InvalidDigest("The digest is not of the form algorithm:hex.")
+        return cls(algorithm, value)  # type: ignore[arg-type]  # narrowed by the table above
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+
+# --- the request -----------------------------------------------------------------------------
+
+Method = Literal["GET", "HEAD", "POST"]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLine:
+    """What a client asks, canonical: made only by `proxy.server.canonical`.
+
+    `segments` are decoded exactly once and hold no empty, `.` or `..` segment, no control
+    character, no `%`, no backslash and no slash (an encoded slash separates like a plain one, so
+    that `/@s%2fp` and `/@s/p` are the same line). `slash` tells whether the path ended in one.
+    `escaped` tells whether the path was sent with any percent-encoding. `query` is decoded, in
+    order, for the few routes that know a parameter; everybody else ignores it. `accept` holds
+    every Accept line as sent, in order: docker sends six.
+    """
+
+    method: Method
+    segments: tuple[str, ...]
+    slash: bool = False
+    escaped: bool = False
+    query: tuple[tuple[str, str], ...] = ()
+    accept: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The canonical, decoded path: `/a/b` or `/a/b/`; `/` for the root."""
+        if not self.segments:
+            return "/"
+        return "/" + "/".join(self.segments) + ("/" if self.slash else "")
+
+
+# RFC 3986 section 3.3 allows these in a segment besides the unreserved ones; `;` and `&` are
+# encoded all the same: servlet containers cut a segment at the one, shells and HTML trip over
+# the other. `+` and `@` stay as every package client writes them.
+_SEGMENT_SAFE = "!$'()*+,=:@"
+
+
+def encode_path(segments: tuple[str, ...], *, slash: bool = False) -> str:
+    """Spell decoded segments the one way that goes upstream and into keys: percent-encoded UTF-8.
+
+    The inverse of what `proxy.server.canonical` does: `()` gives `/`.
+    """
+    if not segments:
+        return "/"
+    path = "/" + "/".join(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)
+    return path + "/" if slash else path
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks, as `proxy.access` found out. `ecosystems` None: all; `packages` empty: all."""
+
+    name: str
+    kind: Literal["token", "network", "loopback"]
+    ecosystems: frozenset[str] | None
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The proof that the door was passed: made only by `proxy.access`, demanded by the cache.
+
+    `scopes` are the entitlement scopes of the ecosystem that principal and organisation both have;
+    a listing of another scope is not consulted.
+    """
+
+    principal: str
+    ecosystem: str
+    scopes: frozenset[str]
+
+
+# --- what is asked: the closed union of targets ----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Where an ecosystem lives in the URL space: `prefix` as segments, `scope` for entitlements."""
+
+    prefix: tuple[str, ...]
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentTarget:
+    """A mutable document that lists or points to artifacts.
+
+    `path`: the upstream's path, percent-encoded, query included if the upstream needs one.
+    `accept`: the Accept header we ask the upstream with, the same for every client.
+    `representation`: the media type this client gets. `vary`: request headers that chose it.
+    `moving`: short-lived like an OCI tag (`tag_ttl` in place of `document_ttl`).
+    `based`: its links need the proxy's own base URL (not only relative ones).
+    """
+
+    path: str
+    scope: str
+    package: str = ""
+    version: str = ""
+    accept: str = "*/*"
+    representation: str = ""
+    vary: tuple[str, ...] = ()
+    moving: bool = False
+    based: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactTarget:
+    """Immutable bytes.
+
+    `path`: the upstream's path, percent-encoded. `digest`: known from the request itself (OCI).
+    `listed_in`: the documents that may list it, in the order to ask; the first that does gives
+    the true URL, digest and size, and with them the right to be served. Empty: the path itself
+    is the address. `checksum_of`: a sidecar document to compare with (Maven). `media_type`: what
+    the client is told; the upstream's own type is not trusted.
+    """
+
+    path: str
+    scope: str
+    package: str
+    filename: str
+    version: str = ""
+    media_type: str = "application/octet-stream"
+    digest: Digest | None = None
+    listed_in: tuple[DocumentTarget, ...] = ()
+    checksum_of: tuple[DocumentTarget, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StaticTarget:
+    """An answer that needs neither cache nor upstream: a redirect to the normal name, a ping."""
+
+    scope: str
+    status: int = 200
+    body: bytes = b""
+    media_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+    package: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardTarget:
+    """One of the few calls that are passed through and never cached (npm audit, search)."""
+
+    path: str
+    scope: str
+    method: Method = "GET"
+    max_body: int = 0
+    package: str = ""
+
+
+Target = DocumentTarget | ArtifactTarget | StaticTarget | ForwardTarget
+
+
+# --- what is found ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an artifact really is, and what it must be, as its listing says.
+
+    `location`: an absolute URL, or a path on the ecosystem's upstream when it starts with `/`.
+    `size` in bytes. `digest` None: the listing names none.
+    """
+
+    location: str
+    package: str
+    version: str = ""
+    digest: Digest | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's bytes with what is needed to read them.
+
+    `url`: the absolute URL that relative links in it are relative to. `headers`: the few upstream
+    fields that belong to the document itself (lower-case names), e.g. an OCI `link`.
+    """
+
+    body: bytes
+    media_type: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostRules:
+    """Hosts that a learnt address may name, besides the upstream's own origin.
+
+    A rule is `host` or `host:port`; a leading `*.` matches one or more labels on the left. Without
+    a port the rule means the scheme's default port.
+    """
+
+    rules: tuple[str, ...] = ()
+
+    def allows(self, host: str, port: int, default_port: int) -> bool:
+        """Tell whether `host`:`port` matches a rule. Compared as parsed parts, never as prefix."""
+        host = host.lower().rstrip(".")
+        return any(self._matches(rule, host, port, default_port) for rule in self.rules)
+
+    @staticmethod
+    def _matches(rule: str, host: str, port: int, default_port: int) -> bool:
+        name, _, wanted = rule.lower().partition(":")
+        if port != (int(wanted) if wanted else default_port):
+            return False
+        if name.startswith("*."):
+            return host.endswith(name[1:]) and len(host) > len(name) - 1
+        return host == name
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What a rewriter needs to make links: our `base` URL without trailing slash (empty when only
+    relative links are made) and the hosts that an upstream link may name."""
+
+    base: str = ""
+    hosts: HostRules = field(default_factory=HostRules)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """An error as one ecosystem's clients show it to people."""
+
+    media_type: str
+    body: bytes
+
+
+# --- ports that two rooms of one level share -------------------------------------------------
+
+
+class TokenSource(Protocol):
+    """Gives the pull token of an ecosystem to who may ask with it, without knowing where from."""
+
+    def authorization(self, ecosystem: str) -> str | None:
+        """The value of an Authorization header, or None where no credential is configured."""
+        ...

@@ -1,0 +1,232 @@
+"""Counters for an operator, in Prometheus' exposition format.
+
+Purpose: every number the proxy shows, in one place, with one registry per instance. Label values
+come from enumerations fixed at construction; whatever else is given counts as `other`, so that
+no client can make the number of series grow. Children are looked up once and kept.
+
+Reading: Prometheus "metric and label naming" and "histograms"; RFC 9211 for the words of the cache.
+Non-goals: metrics per client or package (unbounded, and not everybody's business), pushing,
+adding up several worker processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+NAMESPACE = "cgr_proxy"
+OTHER = "other"
+NONE = "none"
+"""Label where there is none: a path of no ecosystem, an answer without the cache."""
+
+STATUSES = (
+    *(200, 204, 206, 301, 302, 304, 307, 308),
+    *(400, 401, 403, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415, 416, 417, 429, 431, 499),
+    *(500, 502, 503, 504, 505),
+)
+CACHE_STATES = ("hit", "miss", "collapsed", "revalidated", "stale", "denied", NONE)
+UPSTREAM_OUTCOMES = (*map(str, STATUSES), "error")
+"""The status that an upstream answered, or `error` where it did not answer."""
+_UNAUTHORIZED = "401"
+_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
+
+
+class Metrics:
+    """The numbers of one proxy. All methods are cheap, and safe from any thread.
+
+    `ecosystems`: the names that may appear as label. `version`: of the program.
+    """
+
+    def __init__(self, ecosystems: Sequence[str], version: str = "") -> None:
+        self._registry = CollectorRegistry()
+        self._ecosystems = frozenset((*ecosystems, NONE))
+        self._statuses = {status: str(status) for status in STATUSES}
+        self._cache_states = frozenset(CACHE_STATES)
+        self._outcomes = frozenset(UPSTREAM_OUTCOMES)
+        self._request_children: dict[tuple[str, str, str], Counter] = {}
+        self._upstream_children: dict[tuple[str, str], Counter] = {}
+        ProcessCollector(registry=self._registry)
+        self._make_request_metrics()
+        self._make_upstream_metrics(sorted(self._ecosystems | {OTHER}))
+        self._make_cache_metrics(sorted(self._ecosystems | {OTHER}))
+        self._gauge("build_info", "The running version.", ("version",)).labels(version).set(1)
+
+    # --- what happened -----------------------------------------------------------------------
+
+    def request(self, ecosystem: str, status: int, cache: str, seconds: float, sent: int) -> None:
+        """An answer went out: `sent` bytes of body, `seconds` from the first byte to the last.
+
+        `ecosystem` and `cache` empty where there is none.
+        """
+        ecosystem = self._ecosystem(ecosystem)
+        key = (
+            ecosystem,
+            self._statuses.get(status, OTHER),
+            _among(cache or NONE, self._cache_states),
+        )
+        child = self._request_children.get(key)
+        if child is None:
+            child = self._request_children[key] = self._requests.labels(*key)
+        child.inc()
+        self._request_seconds[ecosystem].observe(seconds)
+        if sent:
+            self._bytes_sent[ecosystem].inc(sent)
+
+    def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
+        """One exchange with an upstream ended: `outcome` is one of `UPSTREAM_OUTCOMES`.
+
+        A 401 counts as a failure of our pull token besides.
+        """
+        ecosystem = self._ecosystem(ecosystem)
+        key = (ecosystem, _among(outcome, self._outcomes))
+        child = self._upstream_children.get(key)
+        if child is None:
+            child = self._upstream_children[key] = self._upstream_requests.labels(*key)
+        child.inc()
+        self._upstream_seconds[ecosystem].observe(seconds)
+        if outcome == _UNAUTHORIZED:
+            self._auth_failures[ecosystem].inc()
+
+    def upstream_bytes(self, ecosystem: str, count: int) -> None:
+        """Bytes of body came from an upstream."""
+        self._bytes_received[self._ecosystem(ecosystem)].inc(count)
+
+    def digest_mismatch(self, ecosystem: str) -> None:
+        """An upstream sent other bytes than the listing promises."""
+        self._digest_mismatches[self._ecosystem(ecosystem)].inc()
+
+    def follower(self, ecosystem: str) -> None:
+        """A request joined the flight of another one."""
+        self._followers[self._ecosystem(ecosystem)].inc()
+
+    def cache_write_error(self) -> None:
+        """The disk refused; the answer went out unstored."""
+        self._write_errors.inc()
+
+    def cache_healed(self) -> None:
+        """An entry was unreadable or without its body and is fetched anew."""
+        self._healed.inc()
+
+    # --- what is ------------------------------------------------------------------------------
+
+    def watch_in_flight(self, read: Callable[[], float]) -> None:
+        """Take the number of requests being answered from `read`, at each rendering."""
+        self._gauge("in_flight", "Requests being answered.").set_function(read)
+
+    def watch_cache_bytes(self, read: Callable[[], float]) -> None:
+        """Take the bytes that the store holds from `read`."""
+        self._gauge("cache_bytes", "Bytes in the store.").set_function(read)
+
+    def watch_breakers(self, upstreams: Iterable[str], is_open: Callable[[str], float]) -> None:
+        """Ask `is_open` (0 or 1) for each of the configured upstreams, named by their key."""
+        gauge = self._gauge(
+            "breaker_open", "1 while an upstream is left alone after failures.", ("upstream",)
+        )
+        for name in upstreams:
+            gauge.labels(name).set_function(partial(is_open, name))
+
+    def watch_dropped_lines(self, read: Callable[[], int]) -> None:
+        """Take the number of lost log lines from `read`."""
+        self._registry.register(
+            _ReadCounter(
+                f"{NAMESPACE}_log_lines_dropped",
+                "Log lines lost: queue full, or the sink refused.",
+                read,
+            )
+        )
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition and its content type. Reads /proc: call it in a thread."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    # --- construction -------------------------------------------------------------------------
+
+    def _make_request_metrics(self) -> None:
+        self._requests = self._counter(
+            "requests_total",
+            "Answers to clients, by what the cache did.",
+            ("ecosystem", "status", "cache"),
+        )
+        names = sorted(self._ecosystems | {OTHER})
+        seconds = self._histogram("request_seconds", "From request to the last byte.")
+        self._request_seconds = {name: seconds.labels(name) for name in names}
+        self._bytes_sent = self._by_ecosystem("bytes_sent_total", "Body bytes to clients.", names)
+
+    def _make_upstream_metrics(self, names: Sequence[str]) -> None:
+        self._upstream_requests = self._counter(
+            "upstream_requests_total", "Requests to upstreams, each try.", ("ecosystem", "outcome")
+        )
+        seconds = self._histogram("upstream_seconds", "One try, to the end of the head.")
+        self._upstream_seconds = {name: seconds.labels(name) for name in names}
+        self._bytes_received = self._by_ecosystem(
+            "upstream_bytes_total", "Body bytes from upstreams.", names
+        )
+        self._auth_failures = self._by_ecosystem(
+            "upstream_auth_failures_total", "Upstream refused our pull token.", names
+        )
+        self._digest_mismatches = self._by_ecosystem(
+            "digest_mismatch_total", "Upstream sent other bytes than listed.", names
+        )
+
+    def _make_cache_metrics(self, names: Sequence[str]) -> None:
+        self._followers = self._by_ecosystem(
+            "singleflight_followers_total", "Requests that joined another one's flight.", names
+        )
+        self._write_errors = self._counter(
+            "cache_write_errors_total", "The disk refused; answered unstored."
+        )
+        self._healed = self._counter(
+            "cache_healed_total", "Unreadable entries that were fetched anew."
+        )
+
+    def _by_ecosystem(self, name: str, text: str, names: Sequence[str]) -> dict[str, Counter]:
+        counter = self._counter(name, text, ("ecosystem",))
+        return {label: counter.labels(label) for label in names}
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, text, labels, namespace=NAMESPACE, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, text, labels, namespace=NAMESPACE, registry=self._registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(
+            name,
+            text,
+            ("ecosystem",),
+            namespace=NAMESPACE,
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def _ecosystem(self, name: str) -> str:
+        return _among(name or NONE, self._ecosystems)
+
+
+class _ReadCounter(Collector):
+    """A counter that lives elsewhere and is read at each rendering."""
+
+    def __init__(self, name: str, text: str, read: Callable[[], int]) -> None:
+        self._name = name
+        self._text = text
+        self._read = read
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """The one sample; `_total` is added by the exposition."""
+        return (CounterMetricFamily(self._name, self._text, value=self._read()),)
+
+
+def _among(value: str, allowed: frozenset[str]) -> str:
+    return value if value in allowed else OTHER

@@ -1,0 +1,1 @@
+"""From bytes on a socket to a walk through the rooms, and back."""

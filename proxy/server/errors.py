@@ -1,0 +1,53 @@
+"""A failure as an answer: status, constant reason phrase, a body in the ecosystem's words.
+
+Purpose: the one place that words errors for clients. The reason stands in the body *and* in the
+reason phrase, because old Maven and pip print nothing else.
+
+Reading: contract of answers in the README; RFC 9110 section 15. Non-goals: logging.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.cache.status import DENIED
+from proxy.ecosystems.base import Ecosystem, one_line
+from proxy.errors import (
+    AccessError,
+    MethodNotAllowed,
+    ProxyError,
+    RequestError,
+    Unauthenticated,
+    UnknownPath,
+)
+
+CHALLENGE = 'Basic realm="cgr-proxy"'
+
+
+def render(
+    error: ProxyError, ecosystem: Ecosystem | None, request_id: str, headers: CIMultiDict[str]
+) -> web.Response:
+    """Make the answer. `headers`: the fields of every answer."""
+    body = (
+        ecosystem.render_error(error, request_id)
+        if ecosystem is not None
+        else one_line(error, request_id)
+    )
+    headers["Content-Type"] = body.media_type
+    headers["Cache-Control"] = "no-store"
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, AccessError):
+        headers["Cache-Status"] = DENIED
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = CHALLENGE
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allow
+    response = web.Response(
+        status=error.status, reason=error.reason, body=body.body, headers=headers
+    )
+    if isinstance(error, RequestError) and not isinstance(error, UnknownPath):
+        # Whatever else this client has already sent is not to be trusted either.
+        response.force_close()
+    return response

@@ -1,0 +1,88 @@
+"""What must hold of a request before anybody looks at what it asks for.
+
+Purpose: protocol version, Host, expectations, bodies; who the client is behind trusted fronts; the
+base URL that links need. Header names are matched exactly: `X_Forwarded_For` is nobody's.
+
+Reading: RFC 9110 sections 7.2, 10.1.1; RFC 7239. Non-goals: paths (`canonical`), rights (`access`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from aiohttp import web
+from aiohttp.http import HttpVersion10, HttpVersion11
+
+from proxy.access.peer import Address, parse_address, resolve_peer, within
+from proxy.errors import BodyRefused, EncodingRefused, ExpectationFailed, VersionRefused
+from proxy.server.canonical import check_host
+
+Network = IPv4Network | IPv6Network
+_FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end. `trusted`: the connection comes from a trusted front.
+
+    `forwarded`: the request says that it was passed on.
+    """
+
+    address: Address
+    trusted: bool
+    forwarded: bool
+
+
+def check_framing(request: web.BaseRequest) -> None:
+    """Raise for a version, Host, expectation or body that is not answered."""
+    if request.version not in (HttpVersion10, HttpVersion11):
+        raise VersionRefused("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    headers = request.headers
+    if "Host" in headers or request.version == HttpVersion11:
+        check_host(headers.get("Host"))
+    expectation = headers.get("Expect", "").lower()
+    if expectation not in ("", "100-continue"):
+        raise ExpectationFailed("The only expectation understood here is 100-continue.")
+
+
+def check_no_body(request: web.BaseRequest) -> None:
+    """Raise when the request carries a body. It is never read."""
+    if "Content-Encoding" in request.headers:
+        raise EncodingRefused("Encoded request bodies are not accepted.")
+    if request.body_exists:
+        raise BodyRefused("This request takes no body.")
+
+
+def peer_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> Peer:
+    """Find the address that really asks."""
+    peername = request.transport.get_extra_info("peername") if request.transport else None
+    direct = parse_address(peername[0] if peername else "0.0.0.0")  # noqa: S104  # nobody
+    headers = request.headers
+    forwarded = any(name in headers for name in _FORWARDED) or any(
+        name.lower().startswith("x-forwarded-") for name in headers
+    )
+    if not forwarded or not trusted or not within(direct, trusted):
+        return Peer(direct, trusted=False, forwarded=forwarded)
+    hops = headers.getall("X-Forwarded-For", [])
+    return Peer(resolve_peer(direct, hops, trusted), trusted=True, forwarded=forwarded)
+
+
+def base_url(request: web.BaseRequest, public_url: str, peer: Peer) -> str:
+    """What clients call us, without trailing slash: configured, or the checked Host."""
+    if public_url:
+        return public_url
+    headers = request.headers
+    scheme = "https" if request.secure else "http"
+    host = headers.get("Host", "")
+    prefix = ""
+    if peer.trusted:
+        scheme = {"http": "http", "https": "https"}.get(
+            headers.get("X-Forwarded-Proto", "").strip().lower(), scheme
+        )
+        host = headers.get("X-Forwarded-Host", host).strip()
+        prefix = headers.get("X-Forwarded-Prefix", "").strip().rstrip("/")
+    name, port = check_host(host)
+    if not prefix.startswith("/") or not prefix.isascii() or not prefix.isprintable():
+        prefix = ""
+    return f"{scheme}://{name}{f':{port}' if port else ''}{prefix}"

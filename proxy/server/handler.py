@@ -1,0 +1,246 @@
+"""One request from line to answer: the walk through the rooms, in order.
+
+1. framing and Host, 2. who asks (401), 3. the path (400, 404), 4. what it means to its ecosystem,
+5. the right to it (403), 6. the cache, 7. the answer. An error at any step is worded once, by
+the ecosystem whose client will show it; the access log and the metrics hear of every answer.
+
+Reading: design section 1. Non-goals: anything that one of the rooms decides.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import assert_never, final
+
+from aiohttp import web
+
+from proxy.access.clients import Clients
+from proxy.access.credential import parse_authorization
+from proxy.access.door import Door
+from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
+from proxy.cache.documents import Documents
+from proxy.cache.status import DENIED
+from proxy.ecosystems.base import Ecosystem
+from proxy.errors import (
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    ProxyError,
+    RequestError,
+    UnknownPath,
+)
+from proxy.model import (
+    ArtifactTarget,
+    DocumentTarget,
+    ForwardTarget,
+    Grant,
+    HostRules,
+    Links,
+    RequestLine,
+    StaticTarget,
+)
+from proxy.observe.logs import AccessLog
+from proxy.observe.metrics import NONE, Metrics
+from proxy.observe.request_id import RequestIds
+from proxy.server import responses
+from proxy.server.canonical import canonicalise
+from proxy.server.conditional import wants_range
+from proxy.server.errors import render
+from proxy.server.front import Network, Peer, base_url, check_framing, check_no_body, peer_of
+from proxy.server.health import Health
+from proxy.server.mounts import Mounts
+
+RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be verified
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Everything a request walks through. `hosts`: what upstream links may name."""
+
+    mounts: Mounts
+    clients: Clients
+    door: Door
+    documents: Documents
+    artifacts: Artifacts
+    health: Health
+    metrics: Metrics
+    access_log: AccessLog
+    hosts: HostRules
+    trusted_proxies: tuple[Network, ...] = ()
+    public_url: str = ""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What is known of one request so far."""
+
+    request: web.BaseRequest
+    id: str
+    started: float
+    peer: Peer | None = None
+    line: RequestLine | None = None
+    ecosystem: Ecosystem | None = None
+    principal: str = ""
+    cache: str = NONE
+
+
+@final
+class Handler:
+    """Answers client requests."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._ids = RequestIds()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, send the answer, note it."""
+        walk = _Walk(request, self._ids.next(), time.perf_counter())
+        response: web.StreamResponse | None = None
+        try:
+            with self._rooms.health.in_flight():
+                try:
+                    response = await self._answer(walk)
+                except ProxyError as error:
+                    response = self._render(walk, error)
+                await response.prepare(request)
+                await response.write_eof()
+            return response
+        finally:
+            self._note(walk, response)
+
+    def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
+        """Answer what the parser refused (400), or a defect of ours (500)."""
+        walk = _Walk(request, self._ids.next(), time.perf_counter())
+        error: ProxyError = BadRequest("The request is not valid HTTP/1.1.")
+        if status >= 500:
+            error = InternalError("The proxy failed on this request; its log says why.")
+        response = self._render(walk, error)
+        self._note(walk, response)
+        return response
+
+    # --- the walk ----------------------------------------------------------------------------
+
+    async def _answer(self, walk: _Walk) -> web.StreamResponse:
+        rooms, request = self._rooms, walk.request
+        target = request.raw_path
+        walk.ecosystem = rooms.mounts.guess(target)
+        check_framing(request)
+        if (probe := rooms.health.probe(target, request.method)) is not None:
+            return probe(responses.base_headers(walk.id))
+        if request.method == "OPTIONS":
+            check_no_body(request)
+            return self._options(walk)
+        walk.peer = peer = peer_of(request, rooms.trusted_proxies)
+        credential = parse_authorization(request.headers.getall("Authorization", []))
+        principal = rooms.clients.identify(
+            credential, peer.address, forwarded=peer.forwarded, lenient=target.startswith("/v2/")
+        )
+        walk.principal = principal.name
+        walk.line = line = self._line(walk, target)
+        walk.ecosystem = ecosystem = rooms.mounts.require(line.segments)
+        found = ecosystem.classify(line)
+        if line.method == "POST" and not isinstance(found, ForwardTarget):
+            raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
+        check_no_body(request)
+        grant = rooms.door.require(principal, ecosystem.name, found, rooms.mounts.scopes(ecosystem))
+        match found:
+            case StaticTarget():
+                return responses.static(found, responses.base_headers(walk.id))
+            case DocumentTarget():
+                return await self._document(walk, ecosystem, found, grant)
+            case ArtifactTarget():
+                return await self._artifact(walk, ecosystem, found, grant)
+            case ForwardTarget():
+                raise UnknownPath("This call is not passed through.")
+            case _:
+                assert_never(found)
+
+    def _line(self, walk: _Walk, target: str) -> RequestLine:
+        headers = walk.request.headers
+        return canonicalise(
+            walk.request.method,
+            target,
+            host=headers.get("Host"),
+            accept=headers.getall("Accept", ()),
+        )
+
+    async def _document(
+        self, walk: _Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+    ) -> web.StreamResponse:
+        links = self._links(walk, based=target.based)
+        held = await self._rooms.documents.get(ecosystem, target, grant, links)
+        variant = self._rooms.documents.variant(ecosystem, target, held, links)
+        walk.cache = held.status.label
+        headers = responses.base_headers(walk.id)
+        return responses.document(walk.request, target, held, variant, headers)
+
+    async def _artifact(
+        self, walk: _Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant
+    ) -> web.StreamResponse:
+        rooms, request = self._rooms, walk.request
+        found = await rooms.artifacts.get(
+            ecosystem, target, grant, self._links(walk), head_only=request.method == "HEAD"
+        )
+        try:
+            ranged = wants_range(responses.conditions_of(request))
+            # Never an unverified 206: wait for the verdict a little, else send the whole.
+            if ranged and isinstance(found, Flying) and await found.flight.settled(RANGE_PATIENCE):
+                found = rooms.artifacts.landed(found) or found
+            walk.cache = found.status.label
+            headers = responses.base_headers(walk.id)
+            match found:
+                case Stored():
+                    return await responses.stored(request, target, found, headers)
+                case Flying():
+                    return await responses.flying(request, target, found, headers)
+                case Described():
+                    return responses.described(target, found, headers)
+                case _:
+                    assert_never(found)
+        finally:
+            found.close()
+
+    # --- the ends ----------------------------------------------------------------------------
+
+    def _links(self, walk: _Walk, *, based: bool = False) -> Links:
+        base = ""
+        if based and walk.peer is not None:
+            base = base_url(walk.request, self._rooms.public_url, walk.peer)
+        return Links(base, self._rooms.hosts)
+
+    @staticmethod
+    def _options(walk: _Walk) -> web.Response:
+        headers = responses.base_headers(walk.id)
+        headers["Allow"] = "GET, HEAD"
+        return web.Response(status=204, headers=headers)
+
+    def _render(self, walk: _Walk, error: ProxyError) -> web.Response:
+        response = render(error, walk.ecosystem, walk.id, responses.base_headers(walk.id))
+        if response.headers.get("Cache-Status") == DENIED:
+            walk.cache = "denied"
+        if isinstance(error, RequestError) and walk.request.body_exists:
+            response.force_close()
+        return response
+
+    def _note(self, walk: _Walk, response: web.StreamResponse | None) -> None:
+        """Tell metrics and access log; status 499: the client left before an answer."""
+        request = walk.request
+        seconds = time.perf_counter() - walk.started
+        status = response.status if response is not None else 499
+        name = walk.ecosystem.name if walk.ecosystem is not None else NONE
+        sent = getattr(request.writer, "output_size", 0)
+        self._rooms.metrics.request(name, status, walk.cache, seconds, sent)
+        self._rooms.access_log.append(
+            walk.id,
+            walk.principal,
+            str(walk.peer.address) if walk.peer is not None else "",
+            request.method,
+            walk.line.path if walk.line is not None else request.raw_path,
+            name if name != NONE else "",
+            status,
+            sent,
+            seconds,
+            walk.cache if walk.cache != NONE else "",
+            request.headers.get("User-Agent", ""),
+        )

@@ -1,0 +1,69 @@
+"""Liveness, readiness, and what is under way.
+
+Purpose: `/healthz` says that the loop runs; `/readyz` says whether to send requests here, and never
+asks the upstream: a dead upstream is no reason to take the cache away. Both cost a constant.
+
+Reading: Kubernetes probes. Non-goals: diagnosis (`cgr-proxy doctor`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+Probe = Callable[[CIMultiDict[str]], web.Response]
+
+
+@final
+class Health:
+    """`degraded`: asked at each readiness probe; reasons, empty when all is well."""
+
+    def __init__(self, degraded: Callable[[], list[str]]) -> None:
+        self._degraded = degraded
+        self.started = False
+        self.draining = False
+        self.running = 0
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Count a request while it is answered."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    def probe(self, target: str, method: str) -> Probe | None:
+        """The probe at a request target, if it is one."""
+        if method not in ("GET", "HEAD"):
+            return None
+        match target.partition("?")[0]:
+            case "/healthz":
+                return self._healthz
+            case "/readyz":
+                return self._readyz
+            case _:
+                return None
+
+    def _healthz(self, headers: CIMultiDict[str]) -> web.Response:
+        return _json(200, {"status": "ok"}, headers)
+
+    def _readyz(self, headers: CIMultiDict[str]) -> web.Response:
+        if not self.started or self.draining:
+            return _json(503, {"status": "draining" if self.draining else "starting"}, headers)
+        reasons = self._degraded()
+        status = {"status": "degraded" if reasons else "ok"} | (
+            {"reasons": reasons} if reasons else {}
+        )
+        return _json(200, status, headers)
+
+
+def _json(status: int, data: object, headers: CIMultiDict[str]) -> web.Response:
+    headers["Content-Type"] = "application/json"
+    headers["Cache-Control"] = "no-store"
+    return web.Response(status=status, body=json.dumps(data).encode(), headers=headers)

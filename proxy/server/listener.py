@@ -1,0 +1,62 @@
+"""Listening sockets: opened, drained, closed.
+
+Purpose: a drain stops accepting at once, lets what is under way finish, and closes only when the
+last byte has left; whoever still runs after the grace is reset.
+
+Reading: aiohttp `web_runner.py`. aiohttp's own drain may wait twice the grace and does not wait for
+bytes that sit in a socket's buffer. Non-goals: signals (`proxy.app`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import final
+
+from aiohttp import web
+
+from proxy.server.wire import Server
+
+BACKLOG = 1024
+_TICK = 0.05
+
+
+@final
+class Listener:
+    """One address with one server behind it."""
+
+    def __init__(self, server: Server, host: str, port: int) -> None:
+        self._server = server
+        self._host = host
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.5)
+        self._site: web.TCPSite | None = None
+        self._port = port
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address is taken or not ours."""
+        await self._runner.setup()
+        self._site = web.TCPSite(
+            self._runner, self._host, self._port, backlog=BACKLOG, reuse_address=True
+        )
+        await self._site.start()
+
+    @property
+    def url(self) -> str:
+        """The real address, with the port that the system chose for port 0."""
+        port = self._runner.addresses[0][1] if self._runner.addresses else self._port
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{port}"
+
+    async def drain(self, hurry: asyncio.Event, grace: float) -> None:
+        """Accept no more; wait until all is answered and sent, for `grace` seconds, or `hurry`."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+        self._server.pre_shutdown()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        while self._server.connections and loop.time() < deadline and not hurry.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(_TICK)  # aiohttp tells nobody when a connection ends
+
+    async def close(self) -> None:
+        """End what is left."""
+        await self._runner.cleanup()

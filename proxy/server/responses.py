@@ -1,0 +1,195 @@
+"""From what the engine found to an answer on the wire.
+
+Purpose: documents, stored artifacts and flights as GET or HEAD, whole or in part, with the header
+fields of the contract. Nothing of the upstream's head is copied here.
+
+Reading: RFC 9110, RFC 9111 section 5.2.2, RFC 9211. Non-goals: deciding what is served.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import assert_never
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.cache.artifacts import Described, Flying, Stored
+from proxy.cache.documents import Held, Variant
+from proxy.errors import PreconditionFailed, ProxyError
+from proxy.model import ArtifactTarget, DocumentTarget, StaticTarget
+from proxy.server.conditional import (
+    Conditions,
+    Failed,
+    NotModified,
+    Part,
+    Unsatisfiable,
+    Whole,
+    select,
+)
+from proxy.server.wire import abort
+
+SLICE = 256 << 10
+SERVER = "cgr-proxy"
+_IMMUTABLE = "private, max-age=31536000, immutable"
+# What a browser could run when it shows it: it is downloaded instead.
+_ACTIVE = ("text/html", "image/svg", "text/xml", "application/xml", "application/xhtml")
+
+
+def base_headers(request_id: str) -> CIMultiDict[str]:
+    """The fields of every answer."""
+    return CIMultiDict(
+        {"Server": SERVER, "X-Request-Id": request_id, "X-Content-Type-Options": "nosniff"}
+    )
+
+
+def conditions_of(request: web.BaseRequest) -> Conditions:
+    """The conditional fields of a request."""
+    headers = request.headers
+    return Conditions(
+        if_match=headers.getall("If-Match", ()),
+        if_none_match=headers.getall("If-None-Match", ()),
+        range=headers.getall("Range", ()),
+        if_range=headers.getall("If-Range", ()),
+    )
+
+
+def static(target: StaticTarget, headers: CIMultiDict[str]) -> web.Response:
+    """An answer that is known beforehand."""
+    headers["Content-Type"] = target.media_type
+    headers.extend(target.headers)
+    return web.Response(status=target.status, body=target.body, headers=headers)
+
+
+def document(
+    request: web.BaseRequest,
+    target: DocumentTarget,
+    held: Held,
+    variant: Variant,
+    headers: CIMultiDict[str],
+) -> web.Response:
+    """A document in one representation: 200 or 304 (ranges of documents are not offered)."""
+    headers["Cache-Status"] = str(held.status)
+    headers["Cache-Control"] = "no-cache"
+    headers["ETag"] = variant.etag
+    headers["Age"] = str(held.age)
+    if target.vary:
+        headers["Vary"] = ", ".join(target.vary)
+    conditions = Conditions(
+        if_match=request.headers.getall("If-Match", ()),
+        if_none_match=request.headers.getall("If-None-Match", ()),
+    )
+    match select(conditions, etag=variant.etag, size=len(variant.body)):
+        case Failed():
+            raise PreconditionFailed("The document has changed (If-Match does not hold).")
+        case NotModified():
+            return web.Response(status=304, headers=headers)
+        case _:
+            headers["Content-Type"] = variant.media_type
+            if variant.media_type.startswith("text/html"):
+                headers["Content-Security-Policy"] = "default-src 'none'"
+            headers.extend(variant.headers)
+            return web.Response(body=variant.body, headers=headers)
+
+
+def _artifact_headers(target: ArtifactTarget, headers: CIMultiDict[str]) -> None:
+    headers["Cache-Control"] = _IMMUTABLE
+    headers["Content-Type"] = target.media_type
+    if target.media_type.startswith(_ACTIVE):
+        headers["Content-Disposition"] = "attachment"
+
+
+async def stored(
+    request: web.BaseRequest, target: ArtifactTarget, found: Stored, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    """A stored artifact: 200, 206, 304, 416 or 412."""
+    size = found.record.size
+    etag = f'"sha256:{found.record.sha256}"'
+    _artifact_headers(target, headers)
+    headers["Cache-Status"] = str(found.status)
+    headers["ETag"] = etag
+    headers["Age"] = str(found.age)
+    headers["Accept-Ranges"] = "bytes"
+    match select(conditions_of(request), etag=etag, size=size):
+        case Failed():
+            raise PreconditionFailed("The artifact has another ETag (If-Match does not hold).")
+        case NotModified():
+            del headers["Content-Type"]
+            return web.Response(status=304, headers=headers)
+        case Unsatisfiable():
+            headers["Content-Range"] = f"bytes */{size}"
+            return web.Response(status=416, headers=headers)
+        case Part(start, end):
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+            return await _send(request, found, 206, start, end, headers)
+        case Whole():
+            return await _send(request, found, 200, 0, size, headers)
+        case selection:
+            assert_never(selection)
+
+
+async def _send(  # noqa: PLR0913, PLR0917  # one answer's parts
+    request: web.BaseRequest,
+    found: Stored,
+    status: int,
+    start: int,
+    end: int,
+    headers: CIMultiDict[str],
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = end - start
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    fd = found.body.fileno()
+    while start < end:
+        piece = os.pread(fd, min(SLICE, end - start), start)
+        if not piece:
+            raise abort(request)  # the file was cut under us
+        await response.write(piece)
+        start += len(piece)
+    await response.write_eof()
+    return response
+
+
+async def flying(
+    request: web.BaseRequest, target: ArtifactTarget, found: Flying, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    """An artifact on its way: always the whole, with the flight's own ETag."""
+    flight = found.flight
+    if flight.size is None and request.version < (1, 1):
+        # Without a length the end of the body would be the end of the connection: spool first.
+        while not await flight.settled(60.0):
+            pass
+    _artifact_headers(target, headers)
+    headers["Cache-Status"] = str(found.status)
+    headers["ETag"] = flight.etag
+    response = web.StreamResponse(headers=headers)
+    if flight.size is not None:
+        response.content_length = flight.size
+    elif request.version >= (1, 1):
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    offset = 0
+    try:
+        while (count := await flight.more(offset)) > 0:
+            piece = flight.read(offset, min(count, SLICE))
+            await response.write(piece)
+            offset += len(piece)
+    except ProxyError as error:
+        raise abort(request) from error
+    await response.write_eof()
+    return response
+
+
+def described(
+    target: ArtifactTarget, found: Described, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    """The head of an artifact that is not here yet."""
+    _artifact_headers(target, headers)
+    headers["Cache-Status"] = str(found.status)
+    response = web.StreamResponse(headers=headers)
+    response.content_length = found.size
+    return response

@@ -1,0 +1,1 @@
+"""Whole, verified entries under opaque keys: the port (`base`) and its implementations."""

@@ -1,0 +1,1 @@
+"""The only room that knows hosts and credentials: fetches, and translates every failure once."""

@@ -1,0 +1,161 @@
+"""The upstream's answers, translated once: a usable head, or an error of `proxy.errors`.
+
+Purpose: the status table of the contract (section 4) from the upstream's side. Header values are
+copied by allow-list and only when they are printable ASCII.
+
+Reading: RFC 9110 sections 8 and 15, RFC 9111 section 5.2.2. Non-goals: bodies of documents.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+from collections.abc import Mapping
+
+from proxy.errors import (
+    Blocked,
+    CredentialRefused,
+    Malformed,
+    NotFound,
+    ProxyError,
+    RateLimited,
+    Unavailable,
+)
+from proxy.upstream.base import Head, UpstreamRequest
+from proxy.upstream.breaker import clamp_retry_after
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]{0,2000}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_MAX_AGE = re.compile(r"(?:^|,)\s*(?:s-maxage|max-age)=\"?([0-9]{1,10})", re.IGNORECASE)
+_NO_STORE = re.compile(r"(?:^|,)\s*(?:no-cache|no-store)\b", re.IGNORECASE)
+_KEPT_FIELDS = ("docker-content-digest", "link", "x-pypi-last-serial")
+DEFAULT_RETRY_AFTER = 30
+MAX_REASON = 300
+
+
+def read_head(request: UpstreamRequest, url: str, status: int, headers: Mapping[str, str]) -> Head:
+    """Make a Head of a 200, 206 or 304. Raises Malformed when it contradicts the request."""
+    size = _size(headers)
+    start = 0
+    if status == 206:
+        match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+        if match is None or request.start == 0 or int(match[1]) != request.start:
+            raise Malformed("The upstream answered a range that was not asked for.")
+        start, size = int(match[1]), int(match[3])
+    if headers.get("Content-Encoding", "identity").lower() not in ("identity", "aws-chunked", ""):
+        raise Malformed("The upstream encoded a body although identity was asked for.")
+    return Head(
+        status=status,
+        url=url,
+        media_type=_text(headers, "Content-Type"),
+        size=size,
+        framed=size is not None or "chunked" in headers.get("Transfer-Encoding", "").lower(),
+        etag=_text(headers, "ETag"),
+        last_modified=_text(headers, "Last-Modified"),
+        max_age=_max_age(_text(headers, "Cache-Control")),
+        start=start,
+        fields=tuple((name, text) for name in _KEPT_FIELDS if (text := _text(headers, name))),
+    )
+
+
+def read_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: float, learnt: bool
+) -> ProxyError:
+    """Make the error that an answer other than 200, 206, 304 and a redirect stands for.
+
+    `body`: at most 64 KiB of it. `learnt`: it came from a redirect's host, whose 403 and 404 say
+    only that the pre-signed URL no longer works, nothing about the artifact.
+    """
+    if learnt:
+        return Unavailable(
+            f"The upstream's object store answered {status}.", upstream_status=status
+        )
+    if status in (404, 410):
+        return NotFound("The upstream does not have it.", gone=status == 410)
+    if status == 401:
+        return CredentialRefused(
+            "The upstream refuses the proxy's pull token; the operator must renew it.",
+            retry_after=DEFAULT_RETRY_AFTER,
+            upstream_status=401,
+        )
+    if status == 429:
+        seconds = retry_after(headers.get("Retry-After", ""), now)
+        return RateLimited(
+            "The upstream limits the rate of requests; try again later.",
+            retry_after=seconds,
+            upstream_status=429,
+        )
+    if status in (403, 409) and not _is_page(headers, body):
+        reason = reason_of(headers, body) or "The upstream refuses it."
+        return Blocked(f"The upstream blocks it: {reason}", conflict=status == 409)
+    return Unavailable(
+        f"The upstream answered {status}; try again later.",
+        retry_after=DEFAULT_RETRY_AFTER,
+        upstream_status=status,
+    )
+
+
+def retry_after(value: str, now: float) -> int:
+    """Seconds of a Retry-After (RFC 9110 section 10.2.3), clamped to 1..300; rubbish: 30."""
+    value = value.strip()
+    if re.fullmatch(r"[0-9]{1,18}", value):
+        return clamp_retry_after(int(value))
+    if re.fullmatch(r"-[0-9]{1,18}", value):
+        return 1
+    try:
+        when = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return DEFAULT_RETRY_AFTER
+    return clamp_retry_after(int(when - now))
+
+
+def reason_of(headers: Mapping[str, str], body: bytes) -> str:
+    """The human reason in a refusal's body: a JSON member, or one line of plain text."""
+    text = ""
+    media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json" or media_type.endswith("+json") or body[:1] == b"{":
+        text = _json_reason(body)
+    elif media_type in ("text/plain", ""):
+        text = body[:4000].decode("ascii", "replace").strip().partition("\n")[0]
+    return "".join(char if " " <= char <= "~" else "?" for char in text)[:MAX_REASON].strip()
+
+
+def _json_reason(body: bytes) -> str:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(data, dict) and isinstance(errors := data.get("errors"), list) and errors:
+        data = errors[0]
+    if not isinstance(data, dict):
+        return ""
+    # The first two are the vendor's, the others npm's, OCI's and RFC 9457's.
+    found = [data.get(name) for name in ("reason", "code", "error", "message", "detail", "title")]
+    words = [part for part in found if isinstance(part, str) and part]
+    return ": ".join(dict.fromkeys(words))
+
+
+def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
+    """A captive portal or a filter in between speaks HTML; the upstream does not."""
+    start = body[:512].lstrip().lower()
+    return "text/html" in headers.get("Content-Type", "").lower() or start.startswith(
+        (b"<!doctype", b"<html")
+    )
+
+
+def _text(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name, "")
+    return value if _PRINTABLE.fullmatch(value) else ""
+
+
+def _size(headers: Mapping[str, str]) -> int | None:
+    value = headers.get("Content-Length", "")
+    return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else None
+
+
+def _max_age(cache_control: str) -> int | None:
+    if _NO_STORE.search(cache_control):
+        return 0
+    ages = [int(age) for age in _MAX_AGE.findall(cache_control)]
+    return min(ages) if ages else None

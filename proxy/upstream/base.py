@@ -1,0 +1,93 @@
+"""The upstream port: one verb.
+
+Purpose: the engine asks for a location of an ecosystem and gets either an answer it can use (200,
+206, 304, or a bare permission for a probe) or one of the errors of `proxy.errors`. Hosts,
+credentials, redirects, retries, deadlines and the breaker stay behind this port.
+
+Reading: httpcore `map_exceptions` (translate once, at the border). Non-goals: caching; HEAD, which
+pre-signed URLs refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """What to ask. Upstream requests are built from these fields, never forwarded.
+
+    `location`: a path on the ecosystem's upstream (starts with `/`), or an absolute URL that a
+    listing named. `accept`: the Accept header. `etag`, `last_modified`: make it conditional.
+    `start`, `if_range`: resume from a byte. `no_cache`: ask caches in between to pass it on.
+    `probe`: stop at the first answer of the upstream itself; a redirect then means "yes".
+    """
+
+    ecosystem: str
+    location: str
+    accept: str = "*/*"
+    etag: str = ""
+    last_modified: str = ""
+    start: int = 0
+    if_range: str = ""
+    no_cache: bool = False
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What we keep of an answer's head, each value checked to be printable ASCII.
+
+    `status` is 200, 206 or 304. `size` is the whole body's length in bytes, None when the answer
+    does not say. `framed`: the end of the body is visible (Content-Length or chunks); a body
+    without that is complete only if a digest says so. `max_age` in seconds. `url`: where the
+    request went first, on the upstream, credentials and pre-signed parts never included.
+    `start`: the offset a 206 begins at.
+    """
+
+    status: int
+    url: str
+    media_type: str = ""
+    size: int | None = None
+    framed: bool = True
+    etag: str = ""
+    last_modified: str = ""
+    max_age: int | None = None
+    start: int = 0
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class UpstreamResponse(Protocol):
+    """An open answer. Read it once, close it always."""
+
+    @property
+    def head(self) -> Head:
+        """Its head."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes, identity-encoded, in non-empty pieces.
+
+        Raises Unavailable when it breaks off before its visible end.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the connection: back to the pool if the body was read whole. Idempotent."""
+        ...
+
+
+class Upstream(Protocol):
+    """Asks one question of the world."""
+
+    async def open(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Answer with a 200, 206 or 304, or raise.
+
+        MUST send the pull token only to the ecosystem's configured origin, MUST follow redirects
+        only to allowed hosts, without credentials, byte for byte. Raises NotFound, Blocked (the
+        upstream's news), Unavailable, CredentialRefused, RateLimited (it could not answer),
+        ForbiddenAddress, InsecureUpstream, Malformed (it must not be used).
+        """
+        ...

@@ -1,0 +1,174 @@
+"""Real packages for the test origin, taken through this machine's own package client.
+
+Purpose: a pinned set of real wheels and one sdist, fetched once with `pip download` exactly as the
+machine is configured (its environment and configuration untouched), then kept in a folder. A
+second run starts no process: a folder appears only when it is whole, named by a hash of its pins.
+
+Non-goals: resolving (everything is pinned, `--no-deps`); knowing any registry's address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from tests.origin.content import Content, artifact_of
+
+PINS = (
+    "blinker==1.9.0",
+    "certifi==2026.10.18",
+    "charset-normalizer==3.5.2",
+    "click==8.5.1",
+    "flask==3.0.3",
+    "flit-core==4.2.0",  # the sdist's build backend
+    "idna==3.20",
+    "itsdangerous==2.2.0",
+    "jinja2==3.1.6",
+    "markupsafe==3.0.4",
+    "numpy==2.3.5",
+    "requests==2.32.3",
+    "urllib3==2.8.0",
+    "werkzeug==3.1.9",
+)
+SDISTS = ("idna==3.20",)
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+_NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE)  # PEP 508
+_LIMIT = 600.0
+_REMEMBER_FAILURE = 60.0
+
+
+class DownloadFailed(Exception):
+    """The package client could not get a package; the text is its last lines."""
+
+
+def cache_folder() -> Path:
+    """The folder for content: `CGR_PROXY_TEST_CACHE`, else below the user's cache folder."""
+    if configured := os.environ.get("CGR_PROXY_TEST_CACHE"):
+        return Path(configured) / "content"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "cgr-proxy-tests" / "content"
+
+
+def real(folder: Path | None = None, versions: tuple[str, ...] = (RUNNING,)) -> Content:
+    """Give the pinned real content for some Python versions, fetching what is missing.
+
+    Blocking: minutes at worst the first time, about 0.3 s later. Raises DownloadFailed.
+    """
+    folder = folder or cache_folder()
+    folders = [_complete(folder, version) for version in versions]
+    return Content.from_folder(*folders, folder / "filled")
+
+
+def _complete(folder: Path, version: str) -> Path:
+    wanted = "\n".join([version, *PINS, *SDISTS])
+    target = folder / f"python-{version}-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    wheels = ["--only-binary=:all:"]
+    if version != RUNNING:
+        wheels += ["--python-version", version]
+    names = ",".join(pin.partition("==")[0] for pin in SDISTS)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        fresh = Path(temporary) / "set"
+        _pip_download(fresh, [*wheels, "--", *PINS])
+        _pip_download(fresh, [f"--no-binary={names}", "--", *SDISTS])
+        try:
+            fresh.rename(target)
+        except OSError:
+            # Another process did the same meanwhile: its folder is as good as ours.
+            if not target.is_dir():
+                raise
+    return target
+
+
+def _command(target: Path, arguments: list[str]) -> list[str]:
+    pip = [sys.executable, "-m", "pip", "--no-input", "download", "--quiet", "--no-deps"]
+    return [*pip, "--dest", str(target), *arguments]
+
+
+def _pip_download(target: Path, arguments: list[str]) -> None:
+    done = subprocess.run(
+        _command(target, arguments),
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT,
+    )
+    if done.returncode != 0:
+        raise DownloadFailed(done.stderr.strip()[-2000:])
+
+
+class Filler:
+    """Takes projects that the origin does not hold on their first request, one at a time.
+
+    Only the newest version that suits the running interpreter. A failure is remembered for a
+    minute. The fetch outlives the request that began it, so a client that gave up finds it done.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "filled"
+        self._lock = asyncio.Lock()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, float] = {}
+        self.content: Content | None = None
+
+    async def fill(self, project: str) -> None:
+        """Fetch a project into `content`; afterwards it is there, or it could not be had."""
+        now = asyncio.get_running_loop().time()
+        if not _NAME.fullmatch(project) or self._failed.get(project, 0.0) > now:
+            return
+        if project not in self._running:
+            task = asyncio.create_task(self._fetch(project))
+            self._running[project] = task
+            task.add_done_callback(lambda _: self._running.pop(project, None))
+        await asyncio.shield(self._running[project])
+
+    async def stop(self) -> None:
+        """End what is running."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fetch(self, project: str) -> None:
+        async with self._lock:
+            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._folder) as fresh:
+                if not await self._download(Path(fresh), project):
+                    failed_until = asyncio.get_running_loop().time() + _REMEMBER_FAILURE
+                    self._failed[project] = failed_until
+                    return
+                await asyncio.to_thread(self._take, Path(fresh), project)
+
+    async def _download(self, target: Path, project: str) -> bool:
+        process = await asyncio.create_subprocess_exec(
+            *_command(target, ["--", project]),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            return await asyncio.wait_for(process.wait(), _LIMIT) == 0
+        except TimeoutError:
+            return False
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    def _take(self, fresh: Path, project: str) -> None:
+        for path in fresh.iterdir():
+            kept = path.replace(self._folder / path.name)
+            artifact = artifact_of(kept)
+            if self.content is not None and artifact.project == canonicalize_name(project):
+                self.content.add(artifact)

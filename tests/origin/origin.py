@@ -1,0 +1,191 @@
+"""The test origin itself: the vendor's libraries host and its object store, in this event loop.
+
+Purpose: composition of the parts, and the handle that tests hold. Two loopback addresses, so that
+"another host" is really another address. Non-goals: behaviour of any part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from types import TracebackType
+from typing import Any, Self
+
+from tests.origin.content import Content
+from tests.origin.credentials import Credentials, Pair
+from tests.origin.faults import Fault, FaultBook, FaultHandle
+from tests.origin.journal import Journal, Received
+from tests.origin.libraries import Libraries
+from tests.origin.python import Fill, PythonPart
+from tests.origin.settings import Settings
+from tests.origin.store import Store
+from tests.origin.transmit import Throttle, Transmitter
+from tests.origin.wire import Connection, Header, Listener, Request, Response
+
+HOST = "127.0.0.1"
+STORE_HOST = "127.0.0.2"
+COOKIE_CANARY = "canary-cookie-5f0c1d"
+
+Answer = Callable[[Request, Received], Awaitable[Response]]
+
+
+class Origin:
+    """A running look-alike of the upstream. Use it as an asynchronous context manager.
+
+    `settings`, `content`, `throttle.rate` and `credentials` may be changed while it runs. `pair`:
+    the pull token made at construction.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        content: Content | None = None,
+        *,
+        port: int = 0,
+        store_port: int = 0,
+        fill: Fill | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.content = content.copy() if content is not None else Content.tiny()
+        self.journal = Journal()
+        self.faults = FaultBook()
+        self.throttle = Throttle()
+        self.credentials = Credentials(self._now)
+        self.pair: Pair = self.credentials.issue()
+        store = Store(self.settings, self.journal)
+        python = PythonPart(
+            self.settings,
+            self.content,
+            store,
+            base=lambda: self.url,
+            store_base=lambda: self.store_url,
+            fill=fill,
+        )
+        libraries = Libraries(self.settings, self.credentials, self.journal, [python])
+        self._listeners = {
+            "origin": self._listener("origin", HOST, port, libraries.answer),
+            "store": self._listener("store", STORE_HOST, store_port, store.answer),
+        }
+
+    async def __aenter__(self) -> Self:
+        await self.reopen()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.faults.clear()
+        for listener in self._listeners.values():
+            await listener.close(keep_port=False)
+
+    @property
+    def url(self) -> str:
+        """The libraries host: `http://127.0.0.1:PORT`."""
+        return self._listeners["origin"].url
+
+    @property
+    def store_url(self) -> str:
+        """The object store: `http://127.0.0.2:PORT`."""
+        return self._listeners["store"].url
+
+    @property
+    def username(self) -> str:
+        """User name of the pull token."""
+        return self.pair.username
+
+    @property
+    def password(self) -> str:
+        """Password of the pull token."""
+        return self.pair.password
+
+    @property
+    def log(self) -> list[Received]:
+        """Every request, in order."""
+        return self.journal.log
+
+    @property
+    def violations(self) -> list[str]:
+        """Every broken rule, one sentence each."""
+        return self.journal.violations
+
+    @property
+    def body_bytes_sent(self) -> int:
+        """Bytes of body sent by both servers; `journal.body_bytes` has them apart."""
+        return self.journal.body_bytes.total()
+
+    def count(
+        self, method: str | None = None, pattern: str | None = None, server: str | None = None
+    ) -> int:
+        """Count requests; `pattern` is a regular expression searched in the raw target."""
+        return self.journal.count(method, pattern, server)
+
+    def fault(self, server: str | None = None, path: str = "", **what: Any) -> FaultHandle:
+        """Put a fault to work (fields: see `faults.Fault`; ready-made ones stand beside it)."""
+        return self.faults.add(Fault(server=server, path=path, **what))
+
+    def reset(self) -> None:
+        """Forget what was seen; faults, blocks and content stay."""
+        self.journal.reset()
+
+    def block(self, project: str, version: str | None = None) -> None:
+        """Block a version (its files answer 403) or, without one, a package (409)."""
+        if version is None:
+            self.content.blocked_packages.add(project)
+        else:
+            self.content.blocked_versions.add((project, version))
+
+    def unblock(self, project: str, version: str | None = None) -> None:
+        """Undo `block`."""
+        if version is None:
+            self.content.blocked_packages.discard(project)
+        else:
+            self.content.blocked_versions.discard((project, version))
+
+    async def close_listener(self, server: str | None = None) -> None:
+        """Stop one server, or both: connections break, new ones are refused."""
+        for listener in self._chosen(server):
+            await listener.close()
+
+    async def reopen(self, server: str | None = None) -> None:
+        """Start again on the same ports."""
+        for listener in self._chosen(server):
+            await listener.open()
+
+    def _chosen(self, server: str | None) -> list[Listener]:
+        return list(self._listeners.values()) if server is None else [self._listeners[server]]
+
+    def _now(self) -> float:
+        return self.settings.clock()
+
+    def _common(self) -> tuple[Header, ...]:
+        """Headers on every answer: none of them may be forwarded or replayed."""
+        cookie = ("Set-Cookie", f"__cf_bm={COOKIE_CANARY}; Path=/; HttpOnly")
+        return (
+            ("Date", formatdate(self._now(), usegmt=True)),
+            ("Server", "cloudflare"),
+            *(() if self.settings.pip_friendly else (cookie,)),
+            ("Strict-Transport-Security", "max-age=31536000; includeSubDomains; preload"),
+            ("Alt-Svc", 'h3=":443"; ma=86400'),
+        )
+
+    def _listener(self, server: str, host: str, port: int, answer: Answer) -> Listener:
+        transmitter = Transmitter(server, self._common, self.throttle, self.journal.body_bytes)
+
+        async def serve(connection: Connection, request: Request) -> bool:
+            received = Received(
+                server, request.method, request.target, request.headers, self._now()
+            )
+            self.journal.begin(received)
+            try:
+                handle = self.faults.pick(server, request.method, request.target)
+                ignored = handle is not None and handle.fault.ignore_range
+                asked = request.without("range", "if-range") if ignored else request
+                response = await answer(asked, received)
+                return await transmitter.send(connection, request, response, handle)
+            finally:
+                self.journal.end(received)
+
+        return Listener(host, port, serve)

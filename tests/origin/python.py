@@ -1,0 +1,243 @@
+"""The Python part of the libraries host: simple indexes and files.
+
+Purpose: `/<index>/simple/...` for the vendor's five indexes, in HTML and JSON, with absolute links
+to `/files/...` and `/python-upstream/...`, which answer with a redirect to the object store whose
+own body is an HTML page (the trap that poisons naive caches).
+
+Reading: PEP 503, 592, 629, 658/714, 691, 700. Non-goals: authentication and entitlement (see
+`libraries`, which asks `scope_of` first); provenance.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import html
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from packaging.utils import canonicalize_name
+
+from tests.origin.blobs import Blob, BytesBlob
+from tests.origin.content import INDEXES, REMEDIATED, Artifact, Content
+from tests.origin.settings import Settings
+from tests.origin.store import Store, serve_blob
+from tests.origin.wire import Header, Request, Response
+
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+HTML_TYPE = "text/html; charset=utf-8"
+_WEIGHT = re.compile(r"[01](\.\d{0,3})?")
+_FILE_PREFIXES = ("/files/", "/python-upstream/")
+
+Fill = Callable[[str], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class PythonPart:
+    """Answers for the Python paths. `fill`: called for a project that is not held, may add it."""
+
+    settings: Settings
+    content: Content
+    store: Store
+    base: Callable[[], str]
+    store_base: Callable[[], str]
+    fill: Fill | None = None
+
+    def scope_of(self, path: str) -> str | None:
+        """The entitlement that a decoded path needs; None: not this part's path."""
+        index = path.split("/")[1] if path.count("/") else ""
+        if index in INDEXES:
+            return REMEDIATED if index == REMEDIATED else "python"
+        if path.startswith(_FILE_PREFIXES):
+            artifact = self.content.at(path.removesuffix(".metadata")) or self.content.at(path)
+            return REMEDIATED if artifact and artifact.index == REMEDIATED else "python"
+        return None
+
+    async def answer(self, request: Request, path: str) -> Response:
+        """Answer a request whose decoded path belongs to this part."""
+        if path.startswith(_FILE_PREFIXES):
+            return self._file(request, path)
+        index, *rest = path.split("/")[1:]
+        if rest in ([], [""]):
+            return _moved(302, f"/{index}/simple/")
+        if rest[0] != "simple" or len(rest) > 3 or rest[2:] not in ([], [""]):
+            return not_found()
+        name = canonicalize_name(rest[1]) if rest[1:] not in ([], [""]) else ""
+        normal = f"/{index}/simple/{name}/" if name else f"/{index}/simple/"
+        if path != normal:
+            return _moved(301, normal)
+        return await self._page(request, index, name) if name else self._root(request, index)
+
+    def _root(self, request: Request, index: str) -> Response:
+        names = self.content.projects(index)
+        if self._speaks_json(request):
+            document = {"meta": self._meta(), "projects": [{"name": name} for name in names]}
+            return self._document(request, JSON_TYPE, json.dumps(document).encode())
+        anchors = [f'<a href="/{index}/simple/{name}/">{name}</a>' for name in names]
+        return self._document(request, HTML_TYPE, self._html("Simple index", anchors))
+
+    async def _page(self, request: Request, index: str, project: str) -> Response:
+        if project in self.content.blocked_packages:
+            return _package_blocked(project)
+        artifacts = self.content.page(index, project)
+        if not artifacts and self.fill is not None and index == "python":
+            await self.fill(project)
+            artifacts = self.content.page(index, project)
+        if not artifacts:
+            return not_found()
+        if self._speaks_json(request):
+            body = json.dumps(self._json_page(project, artifacts)).encode()
+            return self._document(request, JSON_TYPE, body)
+        anchors = [self._anchor(artifact) for artifact in artifacts]
+        return self._document(request, HTML_TYPE, self._html(f"Links for {project}", anchors))
+
+    def _file(self, request: Request, path: str) -> Response:
+        artifact, blob = self.content.at(path), None
+        if artifact is not None:
+            blob = artifact.blob
+        elif path.endswith(".metadata") and self.settings.core_metadata:
+            artifact = self.content.at(path.removesuffix(".metadata"))
+            blob = _metadata_blob(artifact) if artifact else None
+        if artifact is None or blob is None:
+            return not_found()
+        if artifact.project in self.content.blocked_packages:
+            return refusal(
+                409, "MALWARE_DETECTED", f"every version of {artifact.project} is blocked"
+            )
+        if (artifact.project, artifact.version) in self.content.blocked_versions:
+            blocked = f"{artifact.project} {artifact.version} is blocked"
+            return refusal(403, "MALWARE_DETECTED", blocked)
+        if self.settings.direct:
+            return serve_blob(request, blob, self.settings.store_media_type)
+        location = self.store_base() + self.store.presign(blob, path.rsplit("/", 1)[1])
+        page = f'<a href="{html.escape(location)}">Found</a>.\n\n'.encode()
+        return Response.of(302, HTML_TYPE, page, ("Location", location))
+
+    # --- pages -----------------------------------------------------------------------------------
+
+    def _speaks_json(self, request: Request) -> bool:
+        return self.settings.json_index and quality(request.all("accept"), JSON_TYPE) > max(
+            quality(request.all("accept"), "text/html"), 0.0
+        )
+
+    def _meta(self) -> dict[str, str]:
+        return {"api-version": self.settings.api_version if self.settings.sizes else "1.0"}
+
+    def _json_page(self, project: str, artifacts: list[Artifact]) -> dict[str, Any]:
+        page: dict[str, Any] = {
+            "meta": self._meta(),
+            "name": project,
+            "files": [self._json_file(artifact) for artifact in artifacts],
+        }
+        if page["meta"] != {"api-version": "1.0"}:
+            page["versions"] = sorted({artifact.version for artifact in artifacts})
+        return page
+
+    def _json_file(self, artifact: Artifact) -> dict[str, Any]:
+        settings = self.settings
+        hashes = {"sha256": artifact.blob.sha256} if settings.hashes else {}
+        entry: dict[str, Any] = {
+            "filename": artifact.filename,
+            "url": self.base() + artifact.link,
+            "hashes": hashes,
+        }
+        if settings.requires_python and artifact.requires_python:
+            entry["requires-python"] = artifact.requires_python
+        if settings.yanked and artifact.yanked is not None:
+            entry["yanked"] = artifact.yanked or True
+        if settings.sizes:
+            entry["size"] = artifact.blob.size
+        if settings.upload_time:
+            entry["upload-time"] = artifact.uploaded
+        metadata = _metadata_blob(artifact) if settings.core_metadata else None
+        if metadata is not None:
+            entry["core-metadata"] = {"sha256": metadata.sha256}
+        return entry
+
+    def _anchor(self, artifact: Artifact) -> str:
+        settings = self.settings
+        href = self.base() + artifact.link
+        if settings.hashes:
+            href += f"#sha256={artifact.blob.sha256}"
+        attributes = {"href": href}
+        if settings.requires_python and artifact.requires_python:
+            attributes["data-requires-python"] = artifact.requires_python
+        if settings.yanked and artifact.yanked is not None:
+            attributes["data-yanked"] = artifact.yanked
+        metadata = _metadata_blob(artifact) if settings.core_metadata else None
+        if metadata is not None:
+            attributes["data-core-metadata"] = f"sha256={metadata.sha256}"
+            attributes["data-dist-info-metadata"] = f"sha256={metadata.sha256}"
+        text = " ".join(f'{name}="{html.escape(value)}"' for name, value in attributes.items())
+        return f"<a {text}>{html.escape(artifact.filename)}</a><br/>"
+
+    def _html(self, title: str, anchors: list[str]) -> bytes:
+        version = self._meta()["api-version"]
+        lines = [
+            "<!DOCTYPE html>\n<html>\n<head>",
+            f'<meta name="pypi:repository-version" content="{version}">',
+            f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>",
+            *anchors,
+            "</body>\n</html>\n",
+        ]
+        return "\n".join(lines).encode()
+
+    def _document(self, request: Request, media_type: str, body: bytes) -> Response:
+        settings = self.settings
+        headers: list[Header] = [("Vary", "Accept")] if settings.json_index else []
+        if settings.cache_control:
+            headers.append(("Cache-Control", settings.cache_control))
+        if settings.etag:
+            etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+            etag = f"W/{etag}" if settings.weak_etag else etag
+            headers.append(("ETag", etag))
+            known = [tag.strip() for tag in request.all("if-none-match").split(",")]
+            if etag in known or "*" in known:
+                return Response(304, tuple(headers))
+        if settings.gzip and quality(request.all("accept-encoding"), "gzip") > 0:
+            headers.append(("Content-Encoding", "gzip"))
+            body = gzip.compress(body, mtime=0)
+        return Response.of(200, media_type, body, *headers)
+
+
+def decoded_path(target: str) -> str:
+    """The path of a raw target, decoded once. Invalid UTF-8 becomes what matches nothing."""
+    return unquote(target.partition("?")[0], errors="replace")
+
+
+def quality(accept: str, media_type: str) -> float:
+    """The weight an Accept field gives to exactly this type; 0 where it is not named."""
+    for item in accept.split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        if name.lower() == media_type:
+            weights = [part[2:] for part in parameters if part.startswith("q=")]
+            return float(weights[0]) if weights and _WEIGHT.fullmatch(weights[0]) else 1.0
+    return 0.0
+
+
+def refusal(status: int, reason: str, message: str) -> Response:
+    """A refusal with a machine-readable reason."""
+    body = json.dumps({"code": status, "reason": reason, "message": message}).encode()
+    return Response.of(status, "application/json", body)
+
+
+def _package_blocked(project: str) -> Response:
+    return refusal(409, "MALWARE_DETECTED", f"every version of {project} is blocked")
+
+
+def not_found() -> Response:
+    """404 as the vendor words it: absent and held back look the same."""
+    return refusal(404, "NOT_FOUND", "not found")
+
+
+def _moved(status: int, location: str) -> Response:
+    page = f'<a href="{location}">Moved</a>.\n\n'.encode()
+    return Response.of(status, HTML_TYPE, page, ("Location", location))
+
+
+def _metadata_blob(artifact: Artifact) -> Blob | None:
+    return BytesBlob(artifact.metadata) if artifact.metadata is not None else None

@@ -1,0 +1,129 @@
+#!/bin/sh
+# sh tests/run.sh [STAGE...]: everything that has to hold, from a bare Debian with Python.
+#
+# Stages, cheapest first (all of them when none is named):
+#   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
+#   unit     tests/unit, with coverage
+#   python   tests/clients/test_python*.py: real pip and uv
+#
+# The environment in .cache/environments is made from the lock files, and only when they change.
+# PYTHON=... chooses the interpreter. With CI=true a client program that cannot be had is a failure.
+# Ends with "N passed, N failed"; exit code 0 only if nothing failed.
+set -eu
+
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+# shellcheck source=deploy/environment.sh
+. "$top/deploy/environment.sh"
+cd "$top"
+
+STAGES="lint unit python"
+passed=0
+failed=0
+
+now() { date +%s; }
+
+# check NAME COMMAND...: one lint; its output is shown only when it fails.
+check() {
+  check_name=$1
+  shift
+  check_start=$(now)
+  if "$@" >"$reports/check.log" 2>&1; then
+    passed=$((passed + 1))
+    say "  ok      $check_name ($(($(now) - check_start)) s)"
+  else
+    failed=$((failed + 1))
+    say "  FAILED  $check_name"
+    cat "$reports/check.log"
+  fi
+}
+
+# pytests NAME ARGUMENT...: one run of pytest, counted by its own report.
+pytests() {
+  report=$reports/$1.xml
+  shift
+  rm -f "$report"
+  code=0
+  "$env/bin/python" -m pytest -q --junit-xml="$report" "$@" || code=$?
+  counts=$(count "$report" "$code")
+  passed=$((passed + ${counts% *}))
+  failed=$((failed + ${counts#* }))
+}
+
+# count REPORT EXIT-CODE: print "PASSED FAILED". A skipped test is no passed one, and a run that
+# failed without naming a test (nothing collected, coverage under its gate) is one failure.
+count() {
+  "$env/bin/python" - "$@" <<'PY'
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+report, code = Path(sys.argv[1]), int(sys.argv[2])
+total = bad = 0
+if report.exists():
+    for suite in ElementTree.parse(report).iter("testsuite"):
+        total += int(suite.get("tests", 0))
+        bad += sum(int(suite.get(kind, 0)) for kind in ("failures", "errors", "skipped"))
+print(max(total - bad, 0), bad if bad or not code else 1)
+PY
+}
+
+# client NAME: a client program from its own lock file, in its own environment below .cache/clients.
+# `environment` sets $env, so this runs in a subshell.
+client() (
+  environment "client-$1" "$top/tests/clients/$1.lock"
+  mkdir -p "$top/.cache/clients"
+  rm -rf "$top/.cache/clients/$1"
+  ln -s "$env" "$top/.cache/clients/$1"
+)
+
+stage_lint() {
+  check "ruff check" "$env/bin/ruff" check .
+  check "ruff format" "$env/bin/ruff" format --check .
+  check "mypy" "$env/bin/python" -m mypy
+  check "layers" "$env/bin/lint-imports" --cache-dir .cache/import-linter
+  check "shellcheck" "$env/bin/shellcheck" -x deploy/try.sh deploy/environment.sh tests/run.sh .ci/run
+  check "rules of the house" "$env/bin/python" -m tests.house
+}
+
+stage_unit() {
+  mkdir -p .cache/coverage
+  pytests unit tests/unit --cov --cov-report=html
+}
+
+stage_python() {
+  for name in pip-23 pip uv; do
+    client "$name"
+  done
+  pytests python tests/clients/test_python*.py
+}
+
+known() {
+  case " $STAGES " in
+    *" $1 "*) ;;
+    *) fail "no stage named $1. There are: $STAGES" ;;
+  esac
+}
+
+for stage in "$@"; do
+  known "$stage"
+done
+# shellcheck disable=SC2086  # split on purpose
+[ $# -gt 0 ] || set -- $STAGES
+
+find_python
+environment tests tests/build.lock requirements.lock tests/requirements.lock
+project
+reports=$top/.cache/reports
+mkdir -p "$reports"
+export CGR_PROXY_TEST_CACHE="${CGR_PROXY_TEST_CACHE:-$top/.cache/content}"
+export CGR_PROXY_TEST_CLIENTS="$top/.cache/clients"
+
+for stage in "$@"; do
+  say "== $stage"
+  stage_start=$(now)
+  "stage_$stage"
+  say "== $stage took $(($(now) - stage_start)) s"
+done
+
+say "$passed passed, $failed failed"
+[ "$failed" = 0 ]

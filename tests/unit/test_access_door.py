@@ -1,0 +1,129 @@
+"""The door: the client's right and the organisation's, joined into a grant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import proxy
+from proxy.access.door import Door
+from proxy.access.entitlements import (
+    AssumedEntitlements,
+    Entitlements,
+    StaticEntitlements,
+    Verdict,
+)
+from proxy.errors import (
+    AccessError,
+    ClientForbidden,
+    EntitlementUnknown,
+    InternalError,
+    NotEntitled,
+)
+from proxy.model import (
+    ArtifactTarget,
+    DocumentTarget,
+    ForwardTarget,
+    Grant,
+    Principal,
+    StaticTarget,
+    Target,
+)
+
+SCOPES = frozenset({"python", "python-remediated", "cu126"})
+PYTHON_ONLY = Principal("farm", "token", frozenset({"python"}))
+EVERYTHING = Principal("loopback", "loopback", None)
+
+
+class Table:
+    """Entitlements from a table; what is not in it is denied."""
+
+    def __init__(self, verdicts: dict[str, Verdict]) -> None:
+        self.verdicts = verdicts
+
+    def allowed(self, ecosystem: str, scope: str) -> Verdict:
+        return self.verdicts.get(scope, Verdict.DENIED)
+
+
+def document(scope: str = "python") -> DocumentTarget:
+    return DocumentTarget(path="/x/", scope=scope)
+
+
+TARGETS: tuple[Target, ...] = (
+    document(),
+    ArtifactTarget(path="/x", scope="python", package="x", filename="x.whl"),
+    StaticTarget(scope="python"),
+    ForwardTarget(path="/x", scope="python"),
+)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: type(target).__name__)
+def test_every_kind_of_target_passes_the_same_door(target: Target) -> None:
+    door = Door(AssumedEntitlements())
+    assert door.require(PYTHON_ONLY, "python", target, SCOPES) == Grant("farm", "python", SCOPES)
+    with pytest.raises(ClientForbidden):
+        door.require(PYTHON_ONLY, "java", target, SCOPES)
+
+
+def test_the_grant_holds_only_the_scopes_that_are_entitled() -> None:
+    table = Table({"python": Verdict.ALLOWED, "cu126": Verdict.UNKNOWN})
+    grant = Door(table).require(EVERYTHING, "python", document(), SCOPES)
+    assert grant.scopes == {"python"}
+
+
+@pytest.mark.parametrize(
+    ("entitlements", "principal", "error", "status", "words"),
+    [
+        (AssumedEntitlements(), Principal("f", "token", frozenset()), ClientForbidden, 403, "f "),
+        (Table({}), EVERYTHING, NotEntitled, 403, "not entitled to cu126"),
+        (Table({"python": Verdict.ALLOWED}), EVERYTHING, NotEntitled, 403, "cu126"),
+        (Table({"cu126": Verdict.UNKNOWN}), EVERYTHING, EntitlementUnknown, 503, "platform"),
+        (StaticEntitlements(()), EVERYTHING, NotEntitled, 403, "operator"),
+        (StaticEntitlements(("java",)), EVERYTHING, NotEntitled, 403, "operator"),
+    ],
+)
+def test_a_refusal_names_what_whose_fault_and_what_to_do(
+    entitlements: Entitlements,
+    principal: Principal,
+    error: type[AccessError],
+    status: int,
+    words: str,
+) -> None:
+    with pytest.raises(error) as caught:
+        Door(entitlements).require(principal, "python", document("cu126"), SCOPES)
+    assert caught.value.status == status
+    assert words in caught.value.detail
+    assert (caught.value.retry_after is not None) == (status == 503)
+
+
+def test_the_client_is_asked_before_the_organisation() -> None:
+    with pytest.raises(ClientForbidden):
+        Door(Table({})).require(PYTHON_ONLY, "java", document(), SCOPES)
+
+
+def test_static_entitlements_allow_an_ecosystem_with_all_its_scopes() -> None:
+    grant = Door(StaticEntitlements(["python"])).require(EVERYTHING, "python", document(), SCOPES)
+    assert grant.scopes == SCOPES
+
+
+def test_a_scope_that_no_mount_has_is_refused_even_where_everything_is_allowed() -> None:
+    with pytest.raises(InternalError):
+        Door(AssumedEntitlements()).require(EVERYTHING, "python", document("other"), SCOPES)
+
+
+def test_a_principal_limited_to_packages_is_refused_until_packages_can_be_checked() -> None:
+    limited = Principal("farm", "token", None, packages=("pkg:pypi/flask",))
+    with pytest.raises(ClientForbidden):
+        Door(AssumedEntitlements()).require(limited, "python", document(), SCOPES)
+
+
+def test_grants_are_made_by_the_access_room_only() -> None:
+    root = Path(proxy.__file__).parent
+    makers = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if re.search(r"\bGrant\(", path.read_text(encoding="utf-8"))
+    }
+    assert makers == {"access/door.py"}
