@@ -21,7 +21,7 @@ origin=
 proxy=
 
 usage() {
-  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" | sed '$d'
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$top/deploy/try.sh"
   exit "$1"
 }
 
@@ -39,17 +39,22 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+# end PID: stop one process that this script started, and wait for it. A signal meanwhile is passed
+# on: the second one ends the proxy's drain.
 # shellcheck disable=SC2329  # called by a trap
-# end PID: stop one process that this script started, and wait for it.
 end() {
   [ -n "$1" ] || return 0
-  kill "$1" 2>/dev/null || :
-  wait "$1" 2>/dev/null || :
+  kill "$1" 2>/dev/null || return 0
+  # shellcheck disable=SC2064  # the process of now
+  trap "kill $1 2>/dev/null || :" INT TERM HUP
+  while kill -0 "$1" 2>/dev/null; do
+    wait "$1" 2>/dev/null || :
+  done
 }
 
 # shellcheck disable=SC2329  # called by a trap
 stop() {
-  trap - EXIT INT TERM HUP
+  trap - EXIT
   end "$proxy"
   end "$origin"
   rm -rf "$run"
@@ -121,6 +126,7 @@ look_alike() {
 [server]
 listen = "$(listen)"
 admin_listen = "127.0.0.1:0"
+shutdown_grace = "5s"
 
 [cache]
 directory = "$run/cache"
@@ -163,6 +169,7 @@ clean_env() {
   env -i PATH="$PATH" HOME="$run" LANG=C.UTF-8 PIP_CONFIG_FILE=/dev/null "$@"
 }
 
+cd "$top"
 find_python
 environment try requirements.lock
 mkdir -p "$top/.cache/runs"
@@ -170,7 +177,6 @@ run=$(mktemp -d "$top/.cache/runs/try.XXXXXX")
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
-cd "$top"
 
 if configured; then
   upstream="the configured upstreams"

@@ -33,7 +33,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[!-\[\]-~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _HEX = re.compile(r"[0-9a-fA-F]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+# Control characters, line separators and noncharacters: HTML cannot hold them, not even escaped.
+_NONCHARACTERS = "".join(chr(plane << 16 | last) for plane in range(17) for last in (65534, 65535))
+_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufdd0-\ufdef{_NONCHARACTERS}]")
 _ALGORITHM = re.compile(r"(?:md5|sha1|sha224|sha256|sha384|sha512|sha3_[0-9]+|blake2[bs])")
 
 
@@ -191,7 +193,7 @@ def strongest(hashes: Mapping[str, str]) -> Digest | None:
 
 
 def visible(text: str) -> str:
-    """Put a space for every control character but tab and newline: no page may hold one."""
+    """Put a space for every character that no page may hold: controls but tab and newline."""
     return _CONTROL.sub(" ", text)
 
 

@@ -10,9 +10,11 @@ ORIGIN = "https://libraries.cgr.dev"
 PROJECTS = st.sampled_from(["flask", "zope-interface", "a", "ruamel-yaml", "foo-2", "torch"])
 INDEXES = st.sampled_from(["python", "python-remediated", "cu126", "cu128", "cu129"])
 VERSIONS = st.sampled_from(
-    ["1.0", "3.0.3", "2.0+cgr.1", "2.6.0+cu126", "2.6.0+cu128.cgr.2", "1!1.0", "1.0.post1"]
+    ["1", "1.0", "3.0.3", "2.0+cgr.1", "2.6.0+cu126", "2.6.0+cu128.cgr.2", "1!1.0", "1.0.post1"]
 )
-TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=20)
+TEXTS = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Cn", "Zl", "Zp")), min_size=1, max_size=20
+)
 HEX64 = st.text("0123456789abcdef", min_size=64, max_size=64)
 SHA256 = HEX64.map(lambda value: {"sha256": value})
 
@@ -42,6 +44,8 @@ def urls(draw: st.DrawFn, project: str, filename: str) -> str:
                 f"{ORIGIN}/files/a%2Fb//",
                 f"{ORIGIN}/files/by-name/python/{project}/",
                 f"{ORIGIN}/files/a/../b/",
+                f"{ORIGIN}/files/a%2541/b/",
+                f"{ORIGIN}/files/a%5Cb%00/c/",
                 f"{ORIGIN}/files/other-project/",
                 f"{ORIGIN}/python-upstream/packages/aa/",
                 f"{ORIGIN}/elsewhere/x/",

@@ -109,6 +109,7 @@ def test_other_methods_are_not_allowed_and_learn_which_are(method: str) -> None:
         "/%6aavascript/@babel/core",
         "http://proxy.example/javascript/@babel/core",
         "HTTP://PROXY.example:80/javascript/@babel%2fcore",
+        "https://proxy.example:443/javascript/@babel/core",
     ],
 )
 def test_all_spellings_of_one_path_are_one_line_and_one_upstream_path(target: str) -> None:

@@ -334,6 +334,24 @@ def test_links_to_hosts_that_no_rule_allows_are_left_out_and_never_all_silently(
         PYTHON.rewrite(target, listing(evil), LINKS)
 
 
+@pytest.mark.parametrize(
+    ("project", "url"),
+    [
+        ("foo-1", "/files/a/b/foo-1-2.tar.gz"),
+        ("foo", "/files/a/b/foo/foo-1-2.tar.gz?sig=1"),
+        ("foo", "/files/by-name/cu126/foo/foo-1-2.tar.gz"),
+        ("foo", "/elsewhere/foo/foo-1-2.tar.gz"),
+    ],
+)
+def test_a_path_that_would_not_lead_back_to_the_page_is_linked_by_name(
+    project: str, url: str
+) -> None:
+    document = listing(File("foo-1-2.tar.gz", ORIGIN + url), project=project)
+    body = PYTHON.rewrite(document_target(f"/python/simple/{project}/", JSON), document, LINKS).body
+    (file,) = json.loads(body)["files"]
+    assert file["url"] == f"../../../files/by-name/python/{project}/foo-1-2.tar.gz"
+
+
 def test_what_is_not_served_is_not_announced() -> None:
     document = listing(flask(gpg_sig=True, provenance=f"{ORIGIN}/python/integrity/x"))
     body = PYTHON.rewrite(document_target("/python/simple/flask/", JSON), document, LINKS).body

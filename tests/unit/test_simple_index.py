@@ -327,6 +327,14 @@ def test_html_is_escaped_everywhere_and_ascii(representation: str) -> None:
     assert b"\x00" not in body
 
 
+@pytest.mark.parametrize("odd", ["\x00", "\r", "\x85", "\u2028", "\ufdd0", "\ufffe", "\U0010ffff"])
+def test_characters_that_html_cannot_hold_become_spaces_in_both(odd: str) -> None:
+    page = read(page_json(file_json(yanked=f"a{odd}b", **{"requires-python": f">{odd}3"})))
+    assert (only(page).yanked, only(page).requires_python) == ("a b", "> 3")
+    again = only(read(simple_index.render(page, HTML)))
+    assert (again.yanked, again.requires_python) == ("a b", "> 3")
+
+
 def test_json_declares_1_1_only_when_it_has_every_size_and_the_versions() -> None:
     whole = read(page_json(file_json(), versions=["3.0.3"], meta={"api-version": "1.9"}))
     without = replace(only(whole), size=None)
