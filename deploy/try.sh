@@ -146,7 +146,7 @@ TOML
 paste() {
   cat <<TEXT
 
-The proxy serves $1 (packages need no credential from this machine). Paste:
+The proxy serves $1. Paste:
 
   pip install --index-url $url/python/simple/ flask
   uv pip install --default-index $url/python/simple/ flask

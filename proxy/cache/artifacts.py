@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -20,31 +21,40 @@ from proxy.cache.decisions import Decisions
 from proxy.cache.documents import Documents, Held
 from proxy.cache.download import Download, Order
 from proxy.cache.entry import ArtifactFacts
-from proxy.cache.flight import Flight
+from proxy.cache.flight import Flight, Follower
 from proxy.cache.freshness import Policy
 from proxy.cache.keys import artifact_key
 from proxy.cache.ready import Ready
-from proxy.cache.status import HIT, CacheStatus
+from proxy.cache.singleflight import SingleFlight
+from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import NotFound, NotListed, Outcome, ProxyError
+from proxy.errors import NotFound, NotListed, Outcome, ProxyError, StorageFailed
 from proxy.model import ArtifactTarget, DocumentTarget, Grant, Links, Source
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Body, Record, Storage
+from proxy.upstream.base import Upstream, UpstreamRequest
 
 LOG = logging.getLogger(__name__)
 FOREGROUND = 1.0  # seconds that a cached artifact waits for its listing to be revalidated
 FAILURE_PAUSE = 1.0
+DOUBT = 600.0  # seconds in which a bare Range after a failed transfer gets the whole
+MAX_DOUBTS = 10_000
 LOCATED_BUDGET = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored artifact, its body open. `age` in seconds. The receiver MUST close it."""
+    """A stored artifact, its body open. `age` in seconds. The receiver MUST close it.
+
+    `doubted`: a transfer of it failed a short while ago. A client that asks for the rest of what
+    it got then, without saying of what (no If-Range), must get the whole.
+    """
 
     record: Record
     body: Body
     status: CacheStatus
     age: int
+    doubted: bool = False
 
     def close(self) -> None:
         """Release the body."""
@@ -55,12 +65,12 @@ class Stored:
 class Flying:
     """An artifact on its way, its head known. The receiver MUST close it."""
 
-    flight: Flight
+    follower: Follower
     status: CacheStatus
 
     def close(self) -> None:
         """Leave the flight."""
-        self.flight.detach()
+        self.follower.leave()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,7 @@ class Artifacts:
         self,
         storage: Storage,
         documents: Documents,
+        upstream: Upstream,
         download: Download,
         policy: Policy,
         *,
@@ -102,6 +113,7 @@ class Artifacts:
         self._metrics = metrics
         self._storage = storage
         self._documents = documents
+        self._upstream = upstream
         self._download = download
         self._policy = policy
         self._origins = origins
@@ -110,9 +122,12 @@ class Artifacts:
         self._flights: dict[str, Flight] = {}
         self._leaders: set[asyncio.Task[None]] = set()
         self._located: Ready[Source] = Ready(LOCATED_BUDGET)
+        self._doubts: dict[str, float] = {}
+        self._probes: SingleFlight[None] = SingleFlight()
 
     async def close(self) -> None:
         """Stop every flight."""
+        await self._probes.close()
         for task in self._leaders:
             task.cancel()
         await asyncio.gather(*self._leaders, return_exceptions=True)
@@ -132,7 +147,7 @@ class Artifacts:
         facts = ArtifactFacts.of_record(record) if record is not None else None
         permit = await self._permit(ecosystem, target, grant, links, facts)
         # Looked up again: while the right was checked, a flight may have landed.
-        stored = self._stored(self._storage.lookup(key), permit)
+        stored = await self._stored(ecosystem, self._storage.lookup(key), permit)
         if stored is not None:
             return stored
         if head_only and permit.source.size is not None:
@@ -141,17 +156,79 @@ class Artifacts:
 
     # --- the stored one ----------------------------------------------------------------------
 
-    def _stored(self, record: Record | None, permit: _Permit) -> Stored | None:
+    async def _stored(
+        self, ecosystem: Ecosystem, record: Record | None, permit: _Permit
+    ) -> Stored | None:
         """The stored body, unless the listing now promises other bytes."""
         facts = ArtifactFacts.of_record(record) if record is not None else None
         if record is None or facts is None or facts.digest != permit.source.digest:
             return None
+        if record.suspect and not await asyncio.to_thread(self._storage.recheck, record):
+            return None
+        status = await self._still_let(ecosystem, record, facts) or permit.status
         body = self._storage.open(record)
         if body is None:
             return None
         age = max(0, int(self._clock() - facts.fetched_at))
-        status = permit.status if permit.status.detail else HIT
-        return Stored(record, body, status, age)
+        return Stored(
+            record, body, status if status.detail else HIT, age, self._doubted(record.key)
+        )
+
+    def _doubted(self, key: str) -> bool:
+        until = self._doubts.get(key)
+        if until is None:
+            return False
+        if until <= self._clock() or len(self._doubts) > MAX_DOUBTS:
+            self._doubts.pop(key)
+        return True
+
+    async def _still_let(
+        self, ecosystem: Ecosystem, record: Record, facts: ArtifactFacts
+    ) -> CacheStatus | None:
+        """Ask the upstream, once per ttl, whether it would still let us have the artifact.
+
+        A version that is blocked may stay in its listing. Waits a second, then goes on behind.
+        Raises the upstream's news; its silence is only marked.
+        """
+        now = self._clock()
+        if abs(now - facts.checked_at) < self._policy.ttl:
+            return None
+        if (known := self._decisions.find(record.key, now)) is not None:
+            return self._settled(known)
+        task, _ = self._probes.join(record.key, lambda: self._probe(ecosystem, record, facts))
+        try:
+            async with asyncio.timeout(FOREGROUND):
+                await asyncio.shield(task)
+        except TimeoutError:
+            return None
+        except ProxyError as error:
+            return self._settled(error)
+        return None
+
+    @staticmethod
+    def _settled(error: ProxyError) -> CacheStatus:
+        if error.outcome is Outcome.NEWS:
+            raise error.with_traceback(None)
+        return stale(error, -1)
+
+    async def _probe(self, ecosystem: Ecosystem, record: Record, facts: ArtifactFacts) -> None:
+        request = UpstreamRequest(ecosystem.name, facts.location, probe=True)
+        try:
+            response = await self._upstream.open(request)
+        except ProxyError as error:
+            self._remember(record.key, error)
+            raise
+        await response.close()
+        current = self._storage.lookup(record.key)
+        if current is not None and current.sha256 == record.sha256:
+            with suppress(StorageFailed):
+                checked = replace(facts, checked_at=self._clock())
+                self._storage.update(current, checked.fields())
+
+    def _remember(self, name: str, error: ProxyError) -> None:
+        news = error.outcome is Outcome.NEWS
+        pause = self._policy.negative_ttl if news else FAILURE_PAUSE
+        self._decisions.remember(name, error, self._clock() + pause)
 
     # --- the right to it ---------------------------------------------------------------------
 
@@ -209,30 +286,30 @@ class Artifacts:
         now = self._clock()
         name = f"{key}\0{permit.source.digest}"
         flight = self._flights.get(name)
-        joined = flight is not None and not flight.done
-        if flight is None or flight.done:
+        joined = flight is not None and not flight.done and flight.joinable
+        if flight is None or not joined:
             if (known := self._decisions.find(name, now)) is not None:
                 raise known.with_traceback(None)
             flight = self._start(ecosystem, key, name, permit)
         if joined:
             self._metrics.follower(ecosystem.name)
-        flight.attach()
+        follower = flight.attach()
         try:
-            await flight.head()
+            await follower.head()
         except BaseException:
-            flight.detach()
+            follower.leave()
             raise
-        flying = Flying(flight, CacheStatus(fwd="miss", stored=not joined, collapsed=joined))
+        flying = Flying(follower, CacheStatus(fwd="miss", stored=not joined, collapsed=joined))
         return self.landed(flying) or flying
 
     def landed(self, flying: Flying) -> Stored | None:
         """Turn a flight that has landed into the stored artifact; the flight is left then."""
-        record = flying.flight.record
+        record = flying.follower.flight.record
         body = self._storage.open(record) if record is not None else None
         if record is None or body is None:
             return None
         flying.close()
-        return Stored(record, body, flying.status, 0)
+        return Stored(record, body, flying.status, 0, self._doubted(record.key))
 
     def _start(self, ecosystem: Ecosystem, key: str, name: str, permit: _Permit) -> Flight:
         source = permit.source
@@ -251,15 +328,15 @@ class Artifacts:
             )
 
         flight = Flight(source.size)
-        order = Order(ecosystem.name, key, source, facts)
+        order = Order(ecosystem.name, key, name, source, facts)
         task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
         flight.stoppable(task.cancel)
         self._flights[name] = flight
         self._leaders.add(task)
-        task.add_done_callback(lambda done: self._ended(name, flight, done))
+        task.add_done_callback(lambda done: self._ended(key, name, flight, done))
         return flight
 
-    def _ended(self, name: str, flight: Flight, task: asyncio.Task[None]) -> None:
+    def _ended(self, key: str, name: str, flight: Flight, task: asyncio.Task[None]) -> None:
         if self._flights.get(name) is flight:
             del self._flights[name]
         self._leaders.discard(task)
@@ -267,9 +344,9 @@ class Artifacts:
             LOG.error("a flight failed inside the proxy", exc_info=defect)
         if flight.error is None:
             return
-        news = flight.error.outcome is Outcome.NEWS
-        pause = self._policy.negative_ttl if news else FAILURE_PAUSE
-        self._decisions.remember(name, flight.error, self._clock() + pause)
+        if flight.headed:
+            self._doubts[key] = self._clock() + DOUBT
+        self._remember(name, flight.error)
 
 
 def _in_order(

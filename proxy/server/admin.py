@@ -8,56 +8,93 @@ Non-goals: serving artifacts; changing anything.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import logging
+from pathlib import Path
 from typing import final
 
 from aiohttp import web
+from multidict import CIMultiDict
 
-from proxy.errors import BadRequest, InternalError, ProxyError, Unauthenticated, UnknownPath
+from proxy.access.credential import parse_authorization
+from proxy.errors import (
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    ProxyError,
+    Unauthenticated,
+    UnknownPath,
+)
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
 from proxy.server.errors import render
-from proxy.server.front import check_framing
+from proxy.server.front import check_framing, check_no_body
 from proxy.server.health import Health
 from proxy.server.responses import base_headers
+
+LOG = logging.getLogger(__name__)
+_MAX_TOKEN = 4096
 
 
 @final
 class Admin:
-    """Answers admin requests. `token`: empty on loopback, where none is needed."""
+    """Answers admin requests. `token_file` None: on loopback, where no token is needed.
 
-    def __init__(self, metrics: Metrics, health: Health, token: str) -> None:
+    Raises OSError or ValueError when the file cannot be read or holds no token.
+    """
+
+    def __init__(self, metrics: Metrics, health: Health, token_file: Path | None) -> None:
         self._metrics = metrics
         self._health = health
-        self._token = hashlib.sha256(token.encode()).digest() if token else None
+        self._token_file = token_file
+        self._token = _read_token(token_file) if token_file is not None else None
         self._ids = RequestIds()
+
+    def reload(self) -> None:
+        """Read the token again; one that cannot be read leaves the old one in force."""
+        if self._token_file is None:
+            return
+        try:
+            self._token = _read_token(self._token_file)
+        except (OSError, ValueError) as error:
+            LOG.warning("the admin token stays as it was: %s", type(error).__name__)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         request_id = self._ids.next()
         try:
-            return self._answer(request, request_id)
+            return await self._answer(request, base_headers(request_id))
         except ProxyError as error:
-            return render(error, None, request_id, base_headers(request_id))
+            return self._render(request, error, request_id)
 
-    def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:  # noqa: ARG002
+    def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
         """Answer what the parser refused, or a defect of ours."""
-        request_id = self._ids.next()
         error: ProxyError = BadRequest("The request is not valid HTTP/1.1.")
         if status >= 500:
             error = InternalError("The proxy failed on this request; its log says why.")
-        return render(error, None, request_id, base_headers(request_id))
+        return self._render(request, error, self._ids.next())
 
-    def _answer(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+    def _render(self, request: web.BaseRequest, error: ProxyError, request_id: str) -> web.Response:
+        response = render(error, None, request_id, base_headers(request_id))
+        if request.body_exists:
+            response.force_close()
+        return response
+
+    async def _answer(
+        self, request: web.BaseRequest, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
         check_framing(request)
-        headers = base_headers(request_id)
+        check_no_body(request)
         if (probe := self._health.probe(request.raw_path, request.method)) is not None:
             return probe(headers)
         self._authenticate(request)
-        if request.raw_path != "/metrics" or request.method not in ("GET", "HEAD"):
+        if request.raw_path != "/metrics":
             raise UnknownPath("The admin listener has /metrics, /healthz and /readyz.")
-        body, media_type = self._metrics.render()
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("The metrics are only read.")
+        body, media_type = await asyncio.to_thread(self._metrics.render)
         headers["Content-Type"] = media_type
         headers["Cache-Control"] = "no-store"
         return web.Response(body=body, headers=headers)
@@ -65,8 +102,21 @@ class Admin:
     def _authenticate(self, request: web.BaseRequest) -> None:
         if self._token is None:
             return
-        given = request.headers.get("Authorization", "")
-        scheme, _, value = given.partition(" ")
-        digest = hashlib.sha256(value.strip().encode("utf-8", "surrogatepass")).digest()
-        if scheme.lower() != "bearer" or not hmac.compare_digest(digest, self._token):
+        given = parse_authorization(request.headers.getall("Authorization", []))
+        token = given.token if given is not None else ""
+        if not hmac.compare_digest(_digest(token), self._token):
             raise Unauthenticated("The admin listener needs the admin token as Bearer.")
+
+
+def _read_token(file: Path) -> bytes:
+    """The digest of the token in a file. Raises OSError, ValueError."""
+    with file.open("rb") as opened:
+        text = opened.read(_MAX_TOKEN + 1).decode("ascii").strip()
+    # An empty token would let in everybody, who sends none.
+    if not text or len(text) > _MAX_TOKEN or not text.isprintable() or " " in text:
+        raise ValueError("no token")
+    return _digest(text)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

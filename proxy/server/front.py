@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
-from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.http import HttpVersion11
 
 from proxy.access.peer import Address, parse_address, resolve_peer, within
 from proxy.errors import BodyRefused, EncodingRefused, ExpectationFailed, VersionRefused
 from proxy.server.canonical import check_host
+from proxy.server.wire import ODD_VERSION
 
 Network = IPv4Network | IPv6Network
 _FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
@@ -36,7 +37,7 @@ class Peer:
 
 def check_framing(request: web.BaseRequest) -> None:
     """Raise for a version, Host, expectation or body that is not answered."""
-    if request.version not in (HttpVersion10, HttpVersion11):
+    if ODD_VERSION in request:
         raise VersionRefused("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     headers = request.headers
     if "Host" in headers or request.version == HttpVersion11:

@@ -9,6 +9,7 @@ Reading: design section 1. Non-goals: anything that one of the rooms decides.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import assert_never, final
@@ -27,7 +28,6 @@ from proxy.errors import (
     InternalError,
     MethodNotAllowed,
     ProxyError,
-    RequestError,
     UnknownPath,
 )
 from proxy.model import (
@@ -50,13 +50,18 @@ from proxy.server.errors import render
 from proxy.server.front import Network, Peer, base_url, check_framing, check_no_body, peer_of
 from proxy.server.health import Health
 from proxy.server.mounts import Mounts
+from proxy.server.wire import abort, body_size
 
+LOG = logging.getLogger(__name__)
 RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be verified
 
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """Everything a request walks through. `hosts`: what upstream links may name."""
+    """Everything a request walks through. `hosts`: what upstream links may name.
+
+    `min_rate`: bytes a second that a client must take; 0: no minimum.
+    """
 
     mounts: Mounts
     clients: Clients
@@ -69,6 +74,7 @@ class Rooms:
     hosts: HostRules
     trusted_proxies: tuple[Network, ...] = ()
     public_url: str = ""
+    min_rate: int = 0
 
 
 @dataclass(slots=True)
@@ -99,10 +105,7 @@ class Handler:
         response: web.StreamResponse | None = None
         try:
             with self._rooms.health.in_flight():
-                try:
-                    response = await self._answer(walk)
-                except ProxyError as error:
-                    response = self._render(walk, error)
+                response = await self._answer_or_error(walk)
                 await response.prepare(request)
                 await response.write_eof()
             return response
@@ -118,6 +121,24 @@ class Handler:
         response = self._render(walk, error)
         self._note(walk, response)
         return response
+
+    async def _answer_or_error(self, walk: _Walk) -> web.StreamResponse:
+        """The answer, or the failure in words. Raises ConnectionError when a head is out already
+        and what follows it cannot be told from an answer any more."""
+        failure: ProxyError
+        try:
+            return await self._answer(walk)
+        except ConnectionError:
+            raise
+        except ProxyError as error:
+            failure = error
+        except Exception as defect:
+            LOG.exception("a request failed inside the proxy", extra={"request_id": walk.id})
+            failure = InternalError("The proxy failed on this request; its log says why.")
+            failure.__cause__ = defect
+        if walk.request.writer.output_size > 0:
+            raise abort(walk.request) from failure
+        return self._render(walk, failure)
 
     # --- the walk ----------------------------------------------------------------------------
 
@@ -185,15 +206,19 @@ class Handler:
         try:
             ranged = wants_range(responses.conditions_of(request))
             # Never an unverified 206: wait for the verdict a little, else send the whole.
-            if ranged and isinstance(found, Flying) and await found.flight.settled(RANGE_PATIENCE):
+            if (
+                ranged
+                and isinstance(found, Flying)
+                and await found.follower.settled(RANGE_PATIENCE)
+            ):
                 found = rooms.artifacts.landed(found) or found
             walk.cache = found.status.label
             headers = responses.base_headers(walk.id)
             match found:
                 case Stored():
-                    return await responses.stored(request, target, found, headers)
+                    return await responses.stored(request, target, found, headers, rooms.min_rate)
                 case Flying():
-                    return await responses.flying(request, target, found, headers)
+                    return await responses.flying(request, target, found, headers, rooms.min_rate)
                 case Described():
                     return responses.described(target, found, headers)
                 case _:
@@ -219,7 +244,7 @@ class Handler:
         response = render(error, walk.ecosystem, walk.id, responses.base_headers(walk.id))
         if response.headers.get("Cache-Status") == DENIED:
             walk.cache = "denied"
-        if isinstance(error, RequestError) and walk.request.body_exists:
+        if walk.request.body_exists or isinstance(error, InternalError):
             response.force_close()
         return response
 
@@ -229,7 +254,7 @@ class Handler:
         seconds = time.perf_counter() - walk.started
         status = response.status if response is not None else 499
         name = walk.ecosystem.name if walk.ecosystem is not None else NONE
-        sent = getattr(request.writer, "output_size", 0)
+        sent = body_size(request, response)
         self._rooms.metrics.request(name, status, walk.cache, seconds, sent)
         self._rooms.access_log.append(
             walk.id,

@@ -9,7 +9,7 @@ Reading: Kubernetes probes. Non-goals: diagnosis (`cgr-proxy doctor`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import final
 
@@ -21,10 +21,10 @@ Probe = Callable[[CIMultiDict[str]], web.Response]
 
 @final
 class Health:
-    """`degraded`: asked at each readiness probe; reasons, empty when all is well."""
+    """`silent`: asked at each readiness probe; the upstream origins that do not answer."""
 
-    def __init__(self, degraded: Callable[[], list[str]]) -> None:
-        self._degraded = degraded
+    def __init__(self, silent: Callable[[], Sequence[str]]) -> None:
+        self._silent = silent
         self.started = False
         self.draining = False
         self.running = 0
@@ -56,11 +56,10 @@ class Health:
     def _readyz(self, headers: CIMultiDict[str]) -> web.Response:
         if not self.started or self.draining:
             return _json(503, {"status": "draining" if self.draining else "starting"}, headers)
-        reasons = self._degraded()
-        status = {"status": "degraded" if reasons else "ok"} | (
-            {"reasons": reasons} if reasons else {}
-        )
-        return _json(200, status, headers)
+        if silent := self._silent():
+            reasons = [f"upstream does not answer: {origin}" for origin in silent]
+            return _json(200, {"status": "degraded", "reasons": reasons}, headers)
+        return _json(200, {"status": "ok"}, headers)
 
 
 def _json(status: int, data: object, headers: CIMultiDict[str]) -> web.Response:

@@ -1,10 +1,10 @@
-"""Listening sockets: opened, drained, closed.
+"""A listening address: its start, its drain, its end.
 
 Purpose: a drain stops accepting at once, lets what is under way finish, and closes only when the
 last byte has left; whoever still runs after the grace is reset.
 
 Reading: aiohttp `web_runner.py`. aiohttp's own drain may wait twice the grace and does not wait for
-bytes that sit in a socket's buffer. Non-goals: signals (`proxy.app`).
+bytes that sit in a socket's buffer. Non-goals: signals (`process`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import final
 
 from aiohttp import web
 
+from proxy.server.process import EX_UNAVAILABLE, CannotStart
 from proxy.server.wire import Server
 
 BACKLOG = 1024
@@ -32,12 +33,18 @@ class Listener:
         self._port = port
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the address is taken or not ours."""
+        """Listen. Raises CannotStart when the address is taken or not ours."""
         await self._runner.setup()
-        self._site = web.TCPSite(
+        site = web.TCPSite(
             self._runner, self._host, self._port, backlog=BACKLOG, reuse_address=True
         )
-        await self._site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise CannotStart(
+                f"cannot listen on {self._host} port {self._port}: {error.strerror}", EX_UNAVAILABLE
+            ) from error
+        self._site = site
 
     @property
     def url(self) -> str:
@@ -51,7 +58,7 @@ class Listener:
         if self._site is not None:
             await self._site.stop()
             self._site = None
-        self._server.pre_shutdown()
+        self._server.close_idle()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         while self._server.connections and loop.time() < deadline and not hurry.is_set():  # noqa: ASYNC110

@@ -9,9 +9,11 @@ Reading: RFC 9110, RFC 9111 section 5.2.2, RFC 9211. Non-goals: deciding what is
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import assert_never
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 
 from proxy.cache.artifacts import Described, Flying, Stored
@@ -27,9 +29,9 @@ from proxy.server.conditional import (
     Whole,
     select,
 )
+from proxy.server.sending import PIECE, Sender
 from proxy.server.wire import abort
 
-SLICE = 256 << 10
 SERVER = "cgr-proxy"
 _IMMUTABLE = "private, max-age=31536000, immutable"
 # What a browser could run when it shows it: it is downloaded instead.
@@ -100,7 +102,11 @@ def _artifact_headers(target: ArtifactTarget, headers: CIMultiDict[str]) -> None
 
 
 async def stored(
-    request: web.BaseRequest, target: ArtifactTarget, found: Stored, headers: CIMultiDict[str]
+    request: web.BaseRequest,
+    target: ArtifactTarget,
+    found: Stored,
+    headers: CIMultiDict[str],
+    min_rate: int,
 ) -> web.StreamResponse:
     """A stored artifact: 200, 206, 304, 416 or 412."""
     size = found.record.size
@@ -110,7 +116,10 @@ async def stored(
     headers["ETag"] = etag
     headers["Age"] = str(found.age)
     headers["Accept-Ranges"] = "bytes"
-    match select(conditions_of(request), etag=etag, size=size):
+    conditions = conditions_of(request)
+    if found.doubted and not conditions.if_range:
+        conditions = replace(conditions, range=())
+    match select(conditions, etag=etag, size=size):
         case Failed():
             raise PreconditionFailed("The artifact has another ETag (If-Match does not hold).")
         case NotModified():
@@ -121,66 +130,67 @@ async def stored(
             return web.Response(status=416, headers=headers)
         case Part(start, end):
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-            return await _send(request, found, 206, start, end, headers)
+            response = web.StreamResponse(status=206, headers=headers)
+            return await _send(request, response, found, (start, end), min_rate)
         case Whole():
-            return await _send(request, found, 200, 0, size, headers)
+            response = web.StreamResponse(headers=headers)
+            return await _send(request, response, found, (0, size), min_rate)
         case selection:
             assert_never(selection)
 
 
-async def _send(  # noqa: PLR0913, PLR0917  # one answer's parts
+async def _send(
     request: web.BaseRequest,
+    response: web.StreamResponse,
     found: Stored,
-    status: int,
-    start: int,
-    end: int,
-    headers: CIMultiDict[str],
+    part: tuple[int, int],
+    min_rate: int,
 ) -> web.StreamResponse:
-    response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = end - start
-    await response.prepare(request)
+    offset, end = part
+    response.content_length = end - offset
     if request.method == "HEAD":
         return response
-    fd = found.body.fileno()
-    while start < end:
-        piece = os.pread(fd, min(SLICE, end - start), start)
-        if not piece:
+    if end - offset <= PIECE:
+        await response.prepare(request)
+        piece = os.pread(found.body.fileno(), end - offset, offset)
+        if len(piece) != end - offset:
             raise abort(request)  # the file was cut under us
         await response.write(piece)
-        start += len(piece)
-    await response.write_eof()
+        return response
+    async with Sender(request, response, min_rate) as sender:
+        while offset < end:
+            offset += await sender.slice(found.body.fileno(), offset, end - offset)
     return response
 
 
 async def flying(
-    request: web.BaseRequest, target: ArtifactTarget, found: Flying, headers: CIMultiDict[str]
+    request: web.BaseRequest,
+    target: ArtifactTarget,
+    found: Flying,
+    headers: CIMultiDict[str],
+    min_rate: int,
 ) -> web.StreamResponse:
     """An artifact on its way: always the whole, with the flight's own ETag."""
-    flight = found.flight
-    if flight.size is None and request.version < (1, 1):
+    follower, flight = found.follower, found.follower.flight
+    if flight.size is None and request.version < HttpVersion11:
         # Without a length the end of the body would be the end of the connection: spool first.
-        while not await flight.settled(60.0):
-            pass
+        await follower.settled(None)
     _artifact_headers(target, headers)
     headers["Cache-Status"] = str(found.status)
     headers["ETag"] = flight.etag
     response = web.StreamResponse(headers=headers)
     if flight.size is not None:
         response.content_length = flight.size
-    elif request.version >= (1, 1):
+    else:
         response.enable_chunked_encoding()
-    await response.prepare(request)
     if request.method == "HEAD":
         return response
-    offset = 0
     try:
-        while (count := await flight.more(offset)) > 0:
-            piece = flight.read(offset, min(count, SLICE))
-            await response.write(piece)
-            offset += len(piece)
+        async with Sender(request, response, min_rate) as sender:
+            while (count := await follower.more()) > 0:
+                follower.passed(await sender.slice(flight.fileno(), follower.offset, count))
     except ProxyError as error:
         raise abort(request) from error
-    await response.write_eof()
     return response
 
 

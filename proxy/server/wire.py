@@ -17,8 +17,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, final
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import PayloadAccessError, RequestHandler, RequestPayloadError
 
 LOG = logging.getLogger(__name__)
 KEEPALIVE = 30.0
@@ -27,6 +30,10 @@ LINGERING = 2.0
 MAX_LINE = 8190
 MAX_HEADERS = 64
 _RESET = struct.pack("ii", 1, 0)
+ODD_VERSION = web.RequestKey("odd version", HttpVersion)
+"""On a request: the version of its line, where it is neither 1.0 nor 1.1."""
+
+_BROKEN_BODY = (RequestPayloadError, PayloadAccessError, HttpProcessingError)
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 # Makes the answer to what the parser, or a defect of ours, refused: request, status.
@@ -42,6 +49,11 @@ class _Connection(RequestHandler):
     def __init__(self, server: Server, refuse: Refuse, **kwargs: Any) -> None:  # noqa: ANN401  # aiohttp's
         super().__init__(server, **kwargs)
         self._refuse = refuse
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered or waits to be. Bytes may still be on their way."""
+        return self._current_request is None and not self._messages
 
     def handle_error(
         self,
@@ -61,14 +73,44 @@ class _Connection(RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # aiohttp's
+        """Pass on to the log what is not the client's doing: a broken body is."""
+        if not isinstance(kwargs.get("exc_info"), _BROKEN_BODY):
+            super().log_exception(*args, **kwargs)
+
 
 @final
 class Server(web.Server):
     """aiohttp's low-level server with our connections."""
 
+    def close_idle(self) -> None:
+        """Close what waits for a next request, and everything else after its answer."""
+        for connection in self.connections:
+            connection.close()
+            if isinstance(connection, _Connection) and connection.is_idle:
+                connection.force_close()
+
     def __init__(self, handle: Handle, refuse: Refuse) -> None:
-        super().__init__(handle, handler_cancellation=True)
+        super().__init__(handle, request_factory=self._request, handler_cancellation=True)
         self._refuse = refuse
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        """Make the request. aiohttp answers in the version that was asked, whatever it is."""
+        version = message.version
+        odd = version not in (HttpVersion10, HttpVersion11)
+        if odd:
+            message = message._replace(version=HttpVersion11, should_close=True)
+        request = web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        if odd:
+            request[ODD_VERSION] = version
+        return request
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
@@ -98,3 +140,13 @@ def abort(request: web.BaseRequest) -> ConnectionError:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
     return ConnectionResetError("aborted")
+
+
+def body_size(request: web.BaseRequest, response: web.StreamResponse | None) -> int:
+    """Bytes of body handed to the socket so far: aiohttp counts the head with them."""
+    sent: int = request.writer.output_size
+    if not sent or response is None:
+        return sent
+    fields = sum(len(name) + len(value) + 4 for name, value in response.headers.items())
+    status_line = len(f"HTTP/1.1 {response.status} {response.reason}\r\n\r\n")
+    return max(0, sent - status_line - fields)

@@ -5,9 +5,12 @@ but the flight that owns it can see; `commit` makes body and metadata visible at
 anything but an explicit commit is an abort. The metadata of an entry is opaque here (a flat JSON
 object): `proxy.cache.entry` gives it meaning.
 
+Several processes may share one store: `claim` lets exactly one of them write a key's body, and
+shows the others its progress, so that they can follow it and notice its death.
+
 All methods are synchronous and, in the sense of the page cache, short; the engine calls them from
-the event loop, and runs `commit` of a large body, which waits for the disk, in a thread (measured:
-a thread for each small read or write costs more than the read).
+the event loop, except those that read or sync a whole body (`recheck`, `commit` of a large one),
+which it runs in a thread (measured: a thread for each small read costs more than the read).
 
 Reading: pingora `storage.rs`, goproxy `DirCacher.Put`. Non-goals: freshness, rights, eviction
 policy, network file systems with weak rename.
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Field = str | int | float | bool | None
 Fields = Mapping[str, Field]
@@ -25,12 +28,30 @@ Fields = Mapping[str, Field]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One visible entry: its key, the SHA-256 (lower-case hex) and size of its body, and fields."""
+    """One visible entry: its key, the SHA-256 (lower-case hex) and size of its body, and fields.
+
+    `suspect`: written before the last unclean stop; `recheck` it before its body is used.
+    """
 
     key: str
     sha256: str
     size: int
     fields: Fields
+    suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a body in the making is. `size`: of the whole, None while unknown; bytes.
+
+    `headed`: its head may be sent. `error`: why it failed, in the words of who wrote it.
+    """
+
+    state: Literal["running", "landed", "failed"] = "running"
+    received: int = 0
+    size: int | None = None
+    headed: bool = False
+    error: str = ""
 
 
 class Body(Protocol):
@@ -53,6 +74,11 @@ class Body(Protocol):
 class Writer(Protocol):
     """A body in the making, private to its flight until `commit`."""
 
+    @property
+    def size(self) -> int:
+        """Bytes in it: 0 for a new one, more for one that was adopted."""
+        ...
+
     def write(self, piece: bytes) -> None:
         """Append. Raises StorageFailed; the writer is then dead and `commit` MUST NOT follow."""
         ...
@@ -67,7 +93,18 @@ class Writer(Protocol):
         ...
 
     def open(self) -> Body:
-        """A second, independent view of what has been written so far: what followers read."""
+        """A second, independent view of the body, growing with it: what followers read."""
+        ...
+
+    def rewind(self) -> None:
+        """Forget what was written and begin again in a new body; open views keep the old one.
+
+        Raises StorageFailed.
+        """
+        ...
+
+    def tell(self, progress: Progress) -> None:
+        """Show the progress to other processes. Never raises."""
         ...
 
     def close(self) -> None:
@@ -75,8 +112,32 @@ class Writer(Protocol):
         ...
 
 
+@runtime_checkable
+class Foreign(Protocol):
+    """A body that another process is writing."""
+
+    def progress(self) -> Progress:
+        """Its latest progress."""
+        ...
+
+    def open(self) -> Body | None:
+        """A view of its body; None when there is none (yet, or any more)."""
+        ...
+
+    def adopt(self) -> Writer | None:
+        """Take the claim over when its owner is gone: a writer that goes on where it stopped.
+
+        None while the owner lives. Raises StorageFailed when there is nothing to go on from.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop watching. Idempotent."""
+        ...
+
+
 class Storage(Protocol):
-    """Five verbs over whole entries. Every key is an opaque, non-empty string."""
+    """Few verbs over whole entries. Every key is an opaque, non-empty string."""
 
     def lookup(self, key: str) -> Record | None:
         """The entry of that key. Unreadable metadata MUST be a miss (and go), not an error."""
@@ -87,8 +148,22 @@ class Storage(Protocol):
         it is removed, so that the next look-up misses)."""
         ...
 
+    def recheck(self, record: Record) -> bool:
+        """Hash the whole body of a suspect record; a wrong one is removed. Reads all of it."""
+        ...
+
     def create(self, key: str) -> Writer:
-        """Begin a body for that key. Raises StorageFailed."""
+        """Begin a body for that key that no other process needs to know of.
+
+        Raises StorageFailed.
+        """
+        ...
+
+    def claim(self, key: str, name: str) -> Writer | Foreign:
+        """Begin the body that `name` stands for, or find it being written by another process.
+
+        `name`: key and expected digest in one opaque string. Raises StorageFailed.
+        """
         ...
 
     def update(self, record: Record, fields: Fields) -> Record:

@@ -4,7 +4,8 @@ Layout (a change of it is a new version folder)::
 
     v1/bodies/<aa>/<sha256>          the bytes; shared by all entries that have the same ones
     v1/entries/<aa>/<hash of key>    metadata, the truth: key, sha256, size, fields (JSON)
-    v1/flights/<hash>                bodies in the making
+    v1/flights/<hash>                bodies in the making, and the claims on them
+    v1/session                       whether the last stop was a clean one
 
 No name is made of anything a client sends, and no name has a suffix (aiohttp's FileResponse would
 serve `<name>.gz` in its place).
@@ -19,61 +20,86 @@ Reading: pingora `storage.rs`, goproxy `DirCacher.Put`. Non-goals: see `base`.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import final
+from typing import Protocol, final
 
 from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Record
-from proxy.storage.folder import Folder, cause, write_all
+from proxy.storage.claim import ClaimFile
+from proxy.storage.folder import Folder, cause
+from proxy.storage.layout import (
+    VERSION,
+    body_name,
+    entry_bytes,
+    entry_name,
+    hashed,
+    parse_entry,
+)
+from proxy.storage.session import Session
+from proxy.storage.writer import DiskBody, DiskWriter, ForeignFlight
 
 LOG = logging.getLogger(__name__)
-VERSION = "v1"
-FSYNC_FROM = 1 << 20
 _MAX_METADATA = 1 << 20
+_CHUNK = 1 << 20
 
 
-@final
-class DiskBody:
-    """An open file with a known size."""
+class Watcher(Protocol):
+    """Who hears of every entry that comes and goes (the secondary index)."""
 
-    __slots__ = ("_fd", "size")
+    def stored(self, record: Record) -> None:
+        """An entry became visible, in place of an older one perhaps."""
+        ...
 
-    def __init__(self, fd: int, size: int) -> None:
-        self._fd = fd
-        self.size = size
+    def removed(self, key: str) -> None:
+        """An entry became invisible."""
+        ...
 
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._fd
 
-    def close(self) -> None:
-        """Close it once."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+class _Nobody:
+    def stored(self, record: Record) -> None:
+        """Nobody wants to know."""
+
+    def removed(self, key: str) -> None:
+        """Nobody wants to know."""
 
 
 @final
 class DiskStorage:
-    """Implements `Storage` in one folder, which must belong to us alone."""
+    """Implements `Storage` in one folder, which must belong to us alone.
 
-    def __init__(self, directory: Path) -> None:
+    Raises OSError when the folder cannot be made. `clock`: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        watcher: Watcher | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._folder = Folder(directory / VERSION, ("bodies", "entries", "flights"))
+        self._watcher = watcher or _Nobody()
         self._serial = 0
-        for name in self._folder.names("flights"):
-            self._folder.unlink(name)
+        self._session = Session(self._folder, clock())
+        self._sweep()
+
+    def close(self) -> None:
+        """Leave the store in order."""
+        self._session.end()
 
     def lookup(self, key: str) -> Record | None:
         """See `Storage.lookup`."""
-        name = _entry(key)
+        name = entry_name(key)
         try:
-            record = _parse(self._folder.read(name, _MAX_METADATA))
+            raw, written = self._folder.read(name, _MAX_METADATA)
+            record = parse_entry(raw, suspect=written < self._session.suspect_before)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             LOG.warning("entry %s is unreadable (%s); treated as a miss", name, cause(error))
             self._folder.unlink(name)
             return None
@@ -84,136 +110,85 @@ class DiskStorage:
 
     def open(self, record: Record) -> DiskBody | None:
         """See `Storage.open`."""
-        name = _body(record.sha256)
+        name = body_name(record.sha256)
         try:
-            fd, size = self._folder.open(name)
+            fd, status = self._folder.open(name)
         except OSError as error:
             LOG.warning("body %s cannot be opened (%s); entry dropped", name, cause(error))
             self.remove(record.key)
             return None
-        if size != record.size:
+        if status.st_size != record.size:
             os.close(fd)
             LOG.warning("body %s has another size than its entry; both dropped", name)
             self._folder.unlink(name)
             self.remove(record.key)
             return None
-        return DiskBody(fd, size)
+        return DiskBody(fd, status.st_size)
+
+    def recheck(self, record: Record) -> bool:
+        """See `Storage.recheck`."""
+        body = self.open(record)
+        if body is None:
+            return False
+        digest = hashlib.sha256()
+        offset = 0
+        try:
+            while piece := os.pread(body.fileno(), _CHUNK, offset):
+                digest.update(piece)
+                offset += len(piece)
+        except OSError as error:
+            LOG.warning("body %s cannot be read (%s)", body_name(record.sha256), cause(error))
+        finally:
+            body.close()
+        if digest.hexdigest() == record.sha256:
+            self._folder.touch(entry_name(record.key))
+            return True
+        LOG.warning("body %s does not match its digest; dropped", body_name(record.sha256))
+        self._folder.unlink(body_name(record.sha256))
+        self.remove(record.key)
+        return False
 
     def create(self, key: str) -> DiskWriter:
         """See `Storage.create`."""
-        return DiskWriter(self._folder, key, self._temporary())
+        return DiskWriter(self._folder, key, self._temporary(), self._watcher.stored)
+
+    def claim(self, key: str, name: str) -> DiskWriter | ForeignFlight:
+        """See `Storage.claim`."""
+        try:
+            claim = ClaimFile(self._folder, f"flights/{hashed(name)}")
+        except OSError as error:
+            raise StorageFailed(cause(error)) from error
+        body = f"flights/{hashed(f'body {name}')}"
+        if not claim.owned:
+            return ForeignFlight(self._folder, key, body, claim, self._watcher.stored)
+        try:
+            self._folder.unlink(body)  # of an owner that died
+            return DiskWriter(self._folder, key, body, self._watcher.stored, claim=claim)
+        except StorageFailed:
+            claim.close()
+            raise
 
     def update(self, record: Record, fields: Fields) -> Record:
         """See `Storage.update`."""
         changed = Record(record.key, record.sha256, record.size, dict(fields))
         try:
-            write_entry(self._folder, self._temporary(), changed, durable=False)
+            self._folder.write(self._temporary(), entry_name(record.key), entry_bytes(changed))
         except OSError as error:
             raise StorageFailed(cause(error)) from error
         return changed
 
     def remove(self, key: str) -> None:
         """See `Storage.remove`. The body goes at the next prune: others may share it."""
-        self._folder.unlink(_entry(key))
+        self._folder.unlink(entry_name(key))
+        self._watcher.removed(key)
 
     def _temporary(self) -> str:
         self._serial += 1
-        return f"flights/{_hash(f'{os.getpid()} {self._serial}')}"
+        return f"flights/{hashed(f'{os.getpid()} {self._serial} {time.monotonic_ns()}')}"
 
-
-@final
-class DiskWriter:
-    """Implements `Writer`: one temporary file."""
-
-    def __init__(self, folder: Folder, key: str, name: str) -> None:
-        self._folder = folder
-        self._key = key
-        self._name = name
-        self._size = 0
-        try:
-            self._fd = folder.create(name)
-        except OSError as error:
-            raise StorageFailed(cause(error)) from error
-
-    def write(self, piece: bytes) -> None:
-        """See `Writer.write`."""
-        try:
-            write_all(self._fd, piece)
-        except OSError as error:
-            raise StorageFailed(cause(error)) from error
-        self._size += len(piece)
-
-    def commit(self, sha256: str, fields: Fields) -> Record:
-        """See `Writer.commit`."""
-        record = Record(self._key, sha256, self._size, dict(fields))
-        durable = self._size > FSYNC_FROM
-        name = _body(record.sha256)
-        try:
-            if durable:
-                os.fsync(self._fd)
-            self._folder.replace(self._name, name)
-            if durable:
-                self._folder.sync_parent(name)
-            # The temporary name is free again: the body has moved away from it.
-            write_entry(self._folder, self._name, record, durable=durable)
-        except OSError as error:
-            raise StorageFailed(cause(error)) from error
-        self.close()
-        return record
-
-    def open(self) -> DiskBody:
-        """See `Writer.open`."""
-        return DiskBody(os.dup(self._fd), self._size)
-
-    def close(self) -> None:
-        """See `Writer.close`."""
-        fd, self._fd = self._fd, -1
-        if fd < 0:
+    def _sweep(self) -> None:
+        """Remove what dead processes left half-done. A claim that is still held stays."""
+        if not self._session.first:
             return
-        os.close(fd)
-        self._folder.unlink(self._name)
-
-
-def write_entry(folder: Folder, temporary: str, record: Record, *, durable: bool) -> None:
-    """Write one entry's metadata into place by way of a temporary file. Raises OSError."""
-    data = {
-        "key": record.key,
-        "sha256": record.sha256,
-        "size": record.size,
-        "fields": dict(record.fields),
-    }
-    fd = folder.create(temporary)
-    try:
-        try:
-            write_all(fd, json.dumps(data, separators=(",", ":")).encode("ascii"))
-            if durable:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        folder.replace(temporary, _entry(record.key))
-    except OSError:
-        folder.unlink(temporary)
-        raise
-
-
-def _parse(raw: bytes) -> Record:
-    data = json.loads(raw)
-    key, sha256, size, fields = data["key"], data["sha256"], data["size"], data["fields"]
-    if not isinstance(key, str) or not isinstance(sha256, str) or len(sha256) != len(_hash("")):
-        raise ValueError("wrong shape")
-    if not isinstance(size, int) or not isinstance(fields, dict):
-        raise TypeError("wrong shape")
-    return Record(key, sha256, size, fields)
-
-
-def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _entry(key: str) -> str:
-    name = _hash(key)
-    return f"entries/{name[:2]}/{name}"
-
-
-def _body(sha256: str) -> str:
-    return f"bodies/{sha256[:2]}/{sha256}"
+        for name in self._folder.names("flights"):
+            self._folder.unlink(name)

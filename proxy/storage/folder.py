@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import final
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SHARED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -34,22 +35,42 @@ class Folder:
         for part in self._parts:
             (self.root / part).mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def open(self, name: str) -> tuple[int, int]:
-        """Open a plain file for reading: descriptor and size. Anything else raises OSError."""
+    def open(self, name: str) -> tuple[int, os.stat_result]:
+        """Open a plain file for reading: descriptor and status. Anything else raises OSError."""
         fd = os.open(self.root / name, _READ)
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "not a plain file")
-        return fd, status.st_size
+        return fd, status
 
-    def read(self, name: str, limit: int) -> bytes:
-        """The first `limit` bytes of a plain file."""
-        fd, _ = self.open(name)
+    def read(self, name: str, limit: int) -> tuple[bytes, float]:
+        """The first `limit` bytes of a plain file, and when it was written (epoch seconds)."""
+        fd, status = self.open(name)
         try:
-            return os.read(fd, limit)
+            return os.read(fd, limit), status.st_mtime
         finally:
             os.close(fd)
+
+    def write(self, temporary: str, name: str, data: bytes, *, durable: bool = False) -> None:
+        """Write a whole file into place by way of a temporary one."""
+        fd = self.create(temporary)
+        try:
+            try:
+                write_all(fd, data)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            self.replace(temporary, name)
+        except OSError:
+            self.unlink(temporary)
+            raise
+
+    def touch(self, name: str) -> None:
+        """Mark a file as written now."""
+        with suppress(OSError):
+            os.utime(self.root / name)
 
     def create(self, name: str) -> int:
         """Create a file that must not exist and open it for reading and writing."""
@@ -58,6 +79,29 @@ class Folder:
         except FileNotFoundError:
             self.make()
             return os.open(self.root / name, _NEW, 0o600)
+
+    def open_or_create(self, name: str) -> int:
+        """Open a plain file for reading and writing; create it when it is missing."""
+        try:
+            fd = os.open(self.root / name, _SHARED, 0o600)
+        except FileNotFoundError:
+            self.make()
+            fd = os.open(self.root / name, _SHARED, 0o600)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "not a plain file")
+        return fd
+
+    def is_still(self, name: str, fd: int) -> bool:
+        """Tell whether a name still means the open file."""
+        with suppress(OSError):
+            return os.path.samestat(os.lstat(self.root / name), os.fstat(fd))
+        return False
+
+    def append_to(self, name: str) -> tuple[int, int]:
+        """Open an existing file for reading and writing at its end: descriptor and size."""
+        fd = os.open(self.root / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return fd, os.lseek(fd, 0, os.SEEK_END)
 
     def replace(self, temporary: str, name: str) -> None:
         """Rename into place, making the (two-letter) folder when it is missing."""

@@ -8,12 +8,17 @@ Reading: `memfd_create(2)`. Non-goals: a budget; whoever uses it bounds it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import final
 
 from proxy.errors import StorageFailed
-from proxy.storage.base import Fields, Record
+from proxy.storage.base import Fields, Progress, Record
 from proxy.storage.folder import cause, write_all
+
+_PAGE = 4096
+_DISCARD_FROM = 1 << 20
+_PUNCH_HOLE_KEEP_SIZE = 3
 
 
 @final
@@ -60,6 +65,14 @@ class MemoryStorage:
         """See `Storage.create`."""
         return MemoryWriter(key, self._entries)
 
+    def claim(self, key: str, name: str) -> MemoryWriter:  # noqa: ARG002  # nobody to share with
+        """See `Storage.claim`."""
+        return MemoryWriter(key, self._entries)
+
+    def recheck(self, record: Record) -> bool:
+        """See `Storage.recheck`: memory does not survive what would make a record suspect."""
+        return record.key in self._entries
+
     def update(self, record: Record, fields: Fields) -> Record:
         """See `Storage.update`."""
         found = self._entries.get(record.key)
@@ -86,7 +99,8 @@ class MemoryWriter:
         self._key = key
         self._entries = entries
         self._fd = os.memfd_create("flight", os.MFD_CLOEXEC)
-        self._size = 0
+        self.size = 0
+        self._discarded = 0
 
     def write(self, piece: bytes) -> None:
         """See `Writer.write`."""
@@ -94,26 +108,53 @@ class MemoryWriter:
             write_all(self._fd, piece)
         except OSError as error:
             raise StorageFailed(cause(error)) from error
-        self._size += len(piece)
+        self.size += len(piece)
+
+    def discard(self, offset: int) -> None:
+        """Give the memory before `offset` back; nobody will read it again."""
+        whole = offset - offset % _PAGE
+        if whole - self._discarded >= _DISCARD_FROM:
+            _punch(self._fd, self._discarded, whole - self._discarded)
+            self._discarded = whole
 
     def commit(self, sha256: str, fields: Fields) -> Record:
         """See `Writer.commit`."""
         if self._entries is None:
             raise StorageFailed("a spool is never stored")
-        record = Record(self._key, sha256, self._size, dict(fields))
+        record = Record(self._key, sha256, self.size, dict(fields))
         old = self._entries.pop(self._key, None)
         if old is not None:
             old[1].close()
-        self._entries[self._key] = (record, MemoryBody(os.dup(self._fd), self._size))
+        self._entries[self._key] = (record, MemoryBody(os.dup(self._fd), self.size))
         self.close()
         return record
 
     def open(self) -> MemoryBody:
         """See `Writer.open`."""
-        return MemoryBody(os.dup(self._fd), self._size)
+        return MemoryBody(os.dup(self._fd), self.size)
+
+    def rewind(self) -> None:
+        """See `Writer.rewind`."""
+        os.close(self._fd)
+        self._fd = os.memfd_create("flight", os.MFD_CLOEXEC)
+        self.size = 0
+
+    def tell(self, progress: Progress) -> None:
+        """See `Writer.tell`: there is no other process."""
 
     def close(self) -> None:
         """See `Writer.close`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _punch(fd: int, offset: int, length: int) -> None:
+    """Free a part of a memory file (fallocate(2)); where that fails it stays until the end."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fallocate(
+        ctypes.c_int(fd),
+        ctypes.c_int(_PUNCH_HOLE_KEEP_SIZE),
+        ctypes.c_int64(offset),
+        ctypes.c_int64(length),
+    )

@@ -24,30 +24,41 @@ from yarl import URL
 from proxy.errors import ForbiddenAddress
 from proxy.model import HostRules
 
+Number = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_URL = 8000
+MAX_SHOWN = 100
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 def parse_url(text: str, *, relative_to: URL | None = None) -> URL:
     """Take a URL byte for byte (never re-quoted: a pre-signed one would break).
 
-    Raises ForbiddenAddress for what is no absolute http(s) URL without user information.
+    `relative_to`: where a reference without scheme and host may come from (RFC 3986 section 5.2).
+    Raises ForbiddenAddress for what is no http(s) URL without user information.
     """
     if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
         raise ForbiddenAddress("The upstream named an address that is not a valid URL.")
     try:
         url = URL(text, encoded=True)
-        if relative_to is not None and not url.absolute:
-            # A path is joined by hand: yarl's join would normalise it.
-            if not text.startswith("/") or text.startswith("//"):
-                raise ForbiddenAddress("The upstream redirected to a relative address.")
-            url = URL(str(relative_to.origin()) + text, encoded=True)
+        if relative_to is not None and not url.scheme and not url.raw_authority:
+            url = URL(str(relative_to.origin()) + _joined(relative_to, text), encoded=True)
         valid = url.absolute and url.scheme in ("http", "https") and bool(url.host) and url.port
-    except ValueError as error:
-        raise ForbiddenAddress("The upstream named an address that is not a valid URL.") from error
-    if not valid or url.user is not None or url.password is not None:
+    except ValueError:
+        raise ForbiddenAddress("The upstream named an address that is not a valid URL.") from None
+    if not valid or "@" in url.raw_authority:
         raise ForbiddenAddress("The upstream named an address of a kind that is not allowed.")
     return url
+
+
+def _joined(base: URL, text: str) -> str:
+    """Join by hand what yarl would normalise; no dot segments, nobody needs them."""
+    path = text.partition("#")[0].partition("?")[0]
+    if not path or not {".", ".."}.isdisjoint(path.split("/")):
+        raise ForbiddenAddress("The upstream redirected to a relative address that is not clear.")
+    return text if path.startswith("/") else base.raw_path.rpartition("/")[0] + "/" + text
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +77,19 @@ class AddressRules:
         host = url.host or ""
         if not self.hosts.allows(host, url.port or default, default):
             raise ForbiddenAddress(
-                f"The upstream redirected to {host}, which [upstream] redirect_hosts does not name."
+                f"The upstream redirected to {host[:MAX_SHOWN]}, which [upstream] redirect_hosts"
+                " does not name."
             )
         if (number := _literal(host)) is not None:
             self.check_number(number)
 
-    def check_number(self, number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-        """Raise ForbiddenAddress unless a resolved address is public or in allow_networks."""
-        if isinstance(number, ipaddress.IPv6Address) and number.ipv4_mapped is not None:
-            number = number.ipv4_mapped
-        if number.is_global and not number.is_multicast:
-            return
-        if any(number in network for network in self.networks):
+    def check_number(self, number: Number) -> None:
+        """Raise ForbiddenAddress unless a resolved address is public or in allow_networks.
+
+        An IPv6 address that carries an IPv4 one is judged as that one: packets end there.
+        """
+        number = _carried(number)
+        if _is_public(number) or any(number in network for network in self.networks):
             return
         raise ForbiddenAddress(
             "The upstream redirected into a private network that [upstream] allow_networks"
@@ -87,11 +99,14 @@ class AddressRules:
 
 @final
 class CheckedResolver(AbstractResolver):
-    """Resolves learnt names; the connection is made to the very address that was checked."""
+    """Resolves learnt names; the connection is made to the very address that was checked.
 
-    def __init__(self, rules: AddressRules) -> None:
+    `resolver`: the one that is asked; None: the system's.
+    """
+
+    def __init__(self, rules: AddressRules, resolver: AbstractResolver | None = None) -> None:
         self._rules = rules
-        self._resolver = ThreadedResolver()
+        self._resolver = resolver or ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_INET
@@ -112,7 +127,24 @@ def check_resolved(rules: AddressRules, addresses: Sequence[str]) -> None:
         rules.check_number(ipaddress.ip_address(address.partition("%")[0]))
 
 
-def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _carried(number: Number) -> Number:
+    """The IPv4 address inside an IPv6 one (mapped, compatible, 6to4, NAT64), or the address."""
+    if isinstance(number, ipaddress.IPv4Address):
+        return number
+    if (inner := number.ipv4_mapped or number.sixtofour) is not None:
+        return inner
+    if number in _NAT64 or number in _COMPATIBLE:
+        return ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)
+    return number
+
+
+def _is_public(number: Number) -> bool:
+    if isinstance(number, ipaddress.IPv6Address) and number not in _UNICAST:
+        return False  # all else is local or not assigned; the library calls some of it global
+    return number.is_global and not number.is_multicast
+
+
+def _literal(host: str) -> Number | None:
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -12,6 +12,7 @@ import email.utils
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from proxy.errors import (
     Blocked,
@@ -30,19 +31,31 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _MAX_AGE = re.compile(r"(?:^|,)\s*(?:s-maxage|max-age)=\"?([0-9]{1,10})", re.IGNORECASE)
 _NO_STORE = re.compile(r"(?:^|,)\s*(?:no-cache|no-store)\b", re.IGNORECASE)
 _KEPT_FIELDS = ("docker-content-digest", "link", "x-pypi-last-serial")
+# What no reason needs to hold: it might be a token, an identity, a pre-signed URL.
+_NO_REASON = re.compile(r"https?://\S+|\S*eyJ\S*|\S{57,}")
 DEFAULT_RETRY_AFTER = 30
 MAX_REASON = 300
 
 
-def read_head(request: UpstreamRequest, url: str, status: int, headers: Mapping[str, str]) -> Head:
-    """Make a Head of a 200, 206 or 304. Raises Malformed when it contradicts the request."""
-    size = _size(headers)
-    start = 0
+def read_head(
+    request: UpstreamRequest,
+    url: str,
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    conditional: bool = True,
+) -> Head:
+    """Make a Head of a 200, 206 or 304. Raises Malformed when it contradicts the request.
+
+    `conditional`: the validators of the request were sent (a learnt host does not get them).
+    """
+    chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
+    length = None if chunked else _size(headers)
+    start, size = 0, length
     if status == 206:
-        match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-        if match is None or request.start == 0 or int(match[1]) != request.start:
-            raise Malformed("The upstream answered a range that was not asked for.")
-        start, size = int(match[1]), int(match[3])
+        start, size = _range(request, headers, length)
+    if status == 304 and not (conditional and (request.etag or request.last_modified)):
+        raise Malformed("The upstream answered 304 to an unconditional request.")
     if headers.get("Content-Encoding", "identity").lower() not in ("identity", "aws-chunked", ""):
         raise Malformed("The upstream encoded a body although identity was asked for.")
     return Head(
@@ -50,26 +63,33 @@ def read_head(request: UpstreamRequest, url: str, status: int, headers: Mapping[
         url=url,
         media_type=_text(headers, "Content-Type"),
         size=size,
-        framed=size is not None or "chunked" in headers.get("Transfer-Encoding", "").lower(),
+        framed=chunked or length is not None,
         etag=_text(headers, "ETag"),
         last_modified=_text(headers, "Last-Modified"),
-        max_age=_max_age(_text(headers, "Cache-Control")),
+        max_age=_max_age(_text(headers, "Cache-Control"), _text(headers, "Age")),
         start=start,
         fields=tuple((name, text) for name in _KEPT_FIELDS if (text := _text(headers, name))),
     )
 
 
-def read_error(
-    status: int, headers: Mapping[str, str], body: bytes, *, now: float, learnt: bool
-) -> ProxyError:
+def read_error(status: int, headers: Mapping[str, str], body: bytes, *, learnt: bool) -> ProxyError:
     """Make the error that an answer other than 200, 206, 304 and a redirect stands for.
 
     `body`: at most 64 KiB of it. `learnt`: it came from a redirect's host, whose 403 and 404 say
     only that the pre-signed URL no longer works, nothing about the artifact.
     """
+    pause = retry_after(headers.get("Retry-After", ""), headers.get("Date", ""))
+    if status == 429:
+        return RateLimited(
+            "The upstream limits the rate of requests; try again later.",
+            retry_after=pause,
+            upstream_status=429,
+        )
     if learnt:
         return Unavailable(
-            f"The upstream's object store answered {status}.", upstream_status=status
+            f"The upstream's object store answered {status}; try again later.",
+            retry_after=pause,
+            upstream_status=status,
         )
     if status in (404, 410):
         return NotFound("The upstream does not have it.", gone=status == 410)
@@ -79,35 +99,30 @@ def read_error(
             retry_after=DEFAULT_RETRY_AFTER,
             upstream_status=401,
         )
-    if status == 429:
-        seconds = retry_after(headers.get("Retry-After", ""), now)
-        return RateLimited(
-            "The upstream limits the rate of requests; try again later.",
-            retry_after=seconds,
-            upstream_status=429,
-        )
     if status in (403, 409) and not _is_page(headers, body):
         reason = reason_of(headers, body) or "The upstream refuses it."
         return Blocked(f"The upstream blocks it: {reason}", conflict=status == 409)
     return Unavailable(
         f"The upstream answered {status}; try again later.",
-        retry_after=DEFAULT_RETRY_AFTER,
+        retry_after=pause,
         upstream_status=status,
     )
 
 
-def retry_after(value: str, now: float) -> int:
-    """Seconds of a Retry-After (RFC 9110 section 10.2.3), clamped to 1..300; rubbish: 30."""
+def retry_after(value: str, date: str) -> int:
+    """Seconds of a Retry-After (RFC 9110 section 10.2.3), clamped to 1..300; rubbish: 30.
+
+    `date`: the answer's own Date, which a moment is measured from: no clock of ours comes in.
+    """
     value = value.strip()
     if re.fullmatch(r"[0-9]{1,18}", value):
         return clamp_retry_after(int(value))
     if re.fullmatch(r"-[0-9]{1,18}", value):
         return 1
-    try:
-        when = email.utils.parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError, OverflowError):
+    until, since = _moment(value), _moment(date)
+    if until is None or since is None:
         return DEFAULT_RETRY_AFTER
-    return clamp_retry_after(int(when - now))
+    return clamp_retry_after(int((until - since).total_seconds()))
 
 
 def reason_of(headers: Mapping[str, str], body: bytes) -> str:
@@ -118,7 +133,8 @@ def reason_of(headers: Mapping[str, str], body: bytes) -> str:
         text = _json_reason(body)
     elif media_type in ("text/plain", ""):
         text = body[:4000].decode("ascii", "replace").strip().partition("\n")[0]
-    return "".join(char if " " <= char <= "~" else "?" for char in text)[:MAX_REASON].strip()
+    text = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return _NO_REASON.sub("[...]", text)[:MAX_REASON].strip()
 
 
 def _json_reason(body: bytes) -> str:
@@ -154,8 +170,34 @@ def _size(headers: Mapping[str, str]) -> int | None:
     return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else None
 
 
-def _max_age(cache_control: str) -> int | None:
+def _range(
+    request: UpstreamRequest, headers: Mapping[str, str], length: int | None
+) -> tuple[int, int]:
+    """Start and whole size of a 206: it must be what was asked for, to the end."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+    if match is None or request.start == 0:
+        raise Malformed("The upstream answered a range that was not asked for.")
+    first, last, size = (int(part) for part in match.groups())
+    if first != request.start or not first <= last == size - 1:
+        raise Malformed("The upstream answered another range than was asked for.")
+    if length is not None and length != size - first:
+        raise Malformed("The upstream's range contradicts its length.")
+    return first, size
+
+
+def _max_age(cache_control: str, age: str) -> int | None:
+    """Seconds of freshness that are left (RFC 9111 section 4.2); None: nothing is said."""
     if _NO_STORE.search(cache_control):
         return 0
-    ages = [int(age) for age in _MAX_AGE.findall(cache_control)]
-    return min(ages) if ages else None
+    ages = [int(found) for found in _MAX_AGE.findall(cache_control)]
+    spent = int(age) if re.fullmatch(r"[0-9]{1,10}", age) else 0
+    return max(0, min(ages) - spent) if ages else None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    # HTTP dates are in GMT, said or not; email.utils leaves an unsaid zone open.
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -1,25 +1,41 @@
 """When to stop asking an origin that does not answer. Pure: `now` is given, in seconds.
 
 Purpose: with the upstream down a cached answer must not pay a timeout, and an upstream that comes
-back must not be met by a stampede. Counts only what means "could not answer" (connect failures,
-timeouts, 5xx); 401, 403 and 404 of one path say nothing about the origin.
+back must not be met by a stampede. Counts only what means "could not answer" (no connection, no
+trustworthy one, a timeout, 5xx, what is no HTTP); 401, 403 and 404 of one path say nothing about
+the origin, and a client must not be able to shut it by asking for odd paths.
 
 Reading: M. Nygard, Release It!, "Circuit Breaker". Non-goals: rate limiting of our own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import final
+
+from proxy.errors import (
+    ForbiddenAddress,
+    InsecureUpstream,
+    Malformed,
+    ProxyError,
+    RateLimited,
+    Unavailable,
+)
 
 FAILURES_TO_OPEN = 10
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 30.0
 LONGEST_RETRY_AFTER = 300
+PROBE_WAIT = 1.0  # others come back after that while one probes
+MAX_LEARNT = 64
 
 
 @final
 class Breaker:
-    """The state of one origin: closed, open until a moment, or half open (one probe at a time)."""
+    """The state of one origin: closed, open until a moment, or half open (one probe at a time).
+
+    Look with `quiet` and `wait`, then `enter` and, whatever happens, one of `settle`, `abandoned`.
+    """
 
     def __init__(self) -> None:
         self._failures = 0
@@ -29,52 +45,87 @@ class Breaker:
         self._quiet_until = 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds for which nothing may be asked; 0: go ahead.
-
-        When the pause is over the first caller becomes the probe; others wait for its verdict.
-        """
+        """Seconds for which nothing may be asked because the origin is down; 0: go ahead."""
+        if not self.is_open:
+            return 0.0
         if now < self._open_until:
             return self._open_until - now
-        if self._failures < FAILURES_TO_OPEN:
-            return 0.0
-        if self._probing:
-            return 1.0
-        self._probing = True
-        return 0.0
+        return PROBE_WAIT if self._probing else 0.0
 
     def quiet(self, now: float) -> float:
         """Seconds for which the origin asked to be left alone (429 with Retry-After)."""
         return max(0.0, self._quiet_until - now)
 
-    def succeeded(self) -> None:
-        """The origin answered, whatever it said."""
-        self._failures = 0
-        self._pause = FIRST_PAUSE
-        self._open_until = 0.0
-        self._probing = False
+    def enter(self) -> None:
+        """Go ahead: when the pause of an open breaker is over this caller is its probe."""
+        self._probing = self.is_open
 
-    def failed(self, now: float) -> None:
-        """The origin could not answer."""
-        self._failures += 1
-        self._probing = False
-        if self._failures >= FAILURES_TO_OPEN:
-            self._open_until = now + self._pause
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+    def settle(self, error: ProxyError | None, now: float) -> None:
+        """The exchange is over: `error` is what it came to, None a usable answer."""
+        if isinstance(error, ForbiddenAddress):
+            self.abandoned()  # its name was looked up, nobody was asked
+        elif _could_not_answer(error):
+            self._failed(now)
+        else:
+            self._succeeded()
+        if isinstance(error, RateLimited):
+            self._quiet_until = now + clamp_retry_after(error.retry_after or 1)
 
     def abandoned(self) -> None:
         """The caller left before the origin could show anything: the probe's place is free."""
         self._probing = False
-
-    def limited(self, now: float, seconds: int) -> None:
-        """The origin asked for `seconds` of quiet (clamped to 1..300)."""
-        self._quiet_until = now + clamp_retry_after(seconds)
 
     @property
     def is_open(self) -> bool:
         """Tell whether the origin is held to be down."""
         return self._failures >= FAILURES_TO_OPEN
 
+    def _succeeded(self) -> None:
+        self._failures = 0
+        self._pause = FIRST_PAUSE
+        self._open_until = 0.0
+        self._probing = False
+
+    def _failed(self, now: float) -> None:
+        self._probing = False
+        if now < self._open_until:
+            return  # asked before it opened: one outage, not another reason to wait longer
+        self._failures += 1
+        if self.is_open:
+            self._open_until = now + self._pause
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+
+@final
+class Breakers:
+    """One breaker per origin. Those of learnt origins are bounded, the configured ones stay."""
+
+    def __init__(self, configured: Iterable[str]) -> None:
+        self._configured = {origin: Breaker() for origin in configured}
+        self._learnt: dict[str, Breaker] = {}
+
+    def of(self, origin: str) -> Breaker:
+        """Give the breaker of an origin."""
+        if (breaker := self._configured.get(origin)) is not None:
+            return breaker
+        if origin not in self._learnt and len(self._learnt) >= MAX_LEARNT:
+            # More object stores than anybody has: the one that was learnt first goes.
+            del self._learnt[next(iter(self._learnt))]
+        return self._learnt.setdefault(origin, Breaker())
+
+    @property
+    def open_origins(self) -> tuple[str, ...]:
+        """Origins that are held to be down."""
+        both = {**self._configured, **self._learnt}
+        return tuple(origin for origin, breaker in both.items() if breaker.is_open)
+
 
 def clamp_retry_after(seconds: int) -> int:
     """Bring a Retry-After into 1..300 seconds."""
     return max(1, min(seconds, LONGEST_RETRY_AFTER))
+
+
+def _could_not_answer(error: ProxyError | None) -> bool:
+    if isinstance(error, Unavailable):
+        return error.upstream_status is None or error.upstream_status >= 500
+    return isinstance(error, InsecureUpstream | Malformed)

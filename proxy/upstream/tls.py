@@ -12,21 +12,27 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+# Where distributions keep their authorities, for a Python that was built for another place.
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
 
 def client_context(ca_bundle: Path | None) -> ssl.SSLContext:
     """Make the context. Raises OSError or ssl.SSLError when the bundle cannot be read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    system = ssl.get_default_verify_paths()
-    found = False
-    if Path(system.openssl_cafile).is_file():
-        context.load_verify_locations(cafile=system.openssl_cafile)
-        found = True
-    if Path(system.openssl_capath).is_dir():
-        context.load_verify_locations(capath=system.openssl_capath)
-        found = True
-    if not found:
-        context.load_default_certs()
+    # Not load_default_certs: that would read the environment.
+    built_in = ssl.get_default_verify_paths()
+    for file in (built_in.openssl_cafile, *_BUNDLES):
+        if Path(file).is_file():
+            context.load_verify_locations(cafile=file)
+            break
+    if Path(built_in.openssl_capath).is_dir():
+        context.load_verify_locations(capath=built_in.openssl_capath)
     if ca_bundle is not None:
         context.load_verify_locations(cafile=ca_bundle)
     return context

@@ -381,7 +381,7 @@ def _hrefs(document: Document) -> list[tuple[str, bool]]:
         files = json.loads(document.body)["files"]
         return [(file["url"], bool(file.get("core-metadata"))) for file in files]
     anchors = re.findall(r'<a href="([^"#]*)[^"]*"([^>]*)>', document.body.decode("ascii"))
-    return [(unescape(href), "data-core-metadata" in rest) for href, rest in anchors]
+    return [(unescape(href), ' data-core-metadata="' in rest) for href, rest in anchors]
 
 
 @given(pages(), INDEXES, st.sampled_from(simple_index.REPRESENTATIONS))

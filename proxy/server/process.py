@@ -1,0 +1,134 @@
+"""The process around the rooms: why it cannot start, when it is ready, how it is told to stop.
+
+Purpose: whatever is wrong at start becomes one line and an exit code (sysexits.h), never a
+traceback; the first SIGTERM or SIGINT begins the drain, the second ends it, SIGHUP reloads.
+
+Reading: sysexits.h, signal(7). Non-goals: what starting, draining and reloading mean: that is the
+service's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol, final
+
+from aiohttp import http_parser
+
+LOG = logging.getLogger(__name__)
+EX_UNAVAILABLE = 69
+EX_CONFIG = 78
+
+
+class CannotStart(Exception):
+    """One line for the operator. `code`: the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Service(Protocol):
+    """What runs. Made inside the loop; CannotStart may come from its making and its start."""
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        ...
+
+    @property
+    def ready_line(self) -> str:
+        """What to say on standard output once it serves."""
+        ...
+
+    async def reload(self) -> None:
+        """Read again what may have been replaced."""
+        ...
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Finish what is under way, at once when `hurry` is set. MUST cope with half a start."""
+        ...
+
+
+@contextmanager
+def using(key: str) -> Iterator[None]:
+    """Blame a configuration key for a file or folder that it names and that cannot be used.
+
+    Raises CannotStart in place of OSError (TLS errors are some) and ValueError (no text).
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CannotStart(f"{key} names what cannot be used: {reason}", EX_CONFIG) from error
+    except ValueError as error:
+        raise CannotStart(f"{key} names what holds nothing usable", EX_CONFIG) from error
+
+
+def run(make: Callable[[], Service]) -> int:
+    """Run one service until it is told to stop; the exit code."""
+    try:
+        _harden()
+        asyncio.run(_serve(make))
+    except CannotStart as error:
+        LOG.error("cannot start: %s", error)  # noqa: TRY400  # a traceback says no more
+        return error.code
+    return 0
+
+
+def _harden() -> None:
+    if not hasattr(http_parser, "HttpRequestParserC"):
+        # The parser in Python accepts what the one in C refuses (CVE-2023-47627 and others).
+        raise CannotStart("aiohttp's C parser is missing; reinstall aiohttp", EX_UNAVAILABLE)
+    # A crash must not write the pull token to disk.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+async def _serve(make: Callable[[], Service]) -> None:
+    signals = _Signals()
+    service = make()
+    try:
+        await service.start()
+    except CannotStart:
+        signals.hurry.set()
+        await service.stop(signals.hurry)
+        raise
+    signals.on_reload(service.reload)
+    sys.stdout.write(f"{service.ready_line}\n")
+    sys.stdout.flush()
+    await signals.stopping.wait()
+    LOG.info("draining")
+    await service.stop(signals.hurry)
+
+
+@final
+class _Signals:
+    """Listens from its making on. `stopping`: the drain begins; `hurry`: it ends at once."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._reloads: set[asyncio.Future[None]] = set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop)
+        # Without a handler a SIGHUP that comes before all is ready would end the process.
+        self._loop.add_signal_handler(signal.SIGHUP, int)
+
+    def on_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """Call `reload` at each SIGHUP."""
+
+        def start() -> None:
+            task = asyncio.ensure_future(reload())
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+        self._loop.add_signal_handler(signal.SIGHUP, start)
+
+    def _stop(self) -> None:
+        (self.hurry if self.stopping.is_set() else self.stopping).set()

@@ -1,0 +1,128 @@
+"""One body in the making, seen by several processes.
+
+Purpose: a *claim* is a small file that its owner holds locked (`flock`) while it writes the body
+beside it, and in which it notes its progress. The kernel drops the lock when the owner dies, so
+its death needs no heartbeat: whoever gets the lock is the new owner and may go on with the bytes
+that are there.
+
+The claim is one block written in one call, with a checksum, so that a reader that meets a write
+half-way notices and reads again. Names: `flights/<hash of name>` for the claim, `flights/<hash of
+"body" and name>` for the body.
+
+Reading: `flock(2)`, LMDB's lock table. Non-goals: network file systems.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import zlib
+from contextlib import suppress
+from typing import Literal, final
+
+from proxy.storage.base import Progress
+from proxy.storage.folder import Folder
+
+_HEAD = struct.Struct("<IBBqqH")  # checksum, state, headed, size (-1 unknown), received, error
+_MAX_ERROR = 2000
+_STATES: tuple[Literal["running", "landed", "failed"], ...] = ("running", "landed", "failed")
+_TRIES = 8
+
+
+@final
+class ClaimFile:
+    """The open claim file of one name. Owned when the lock was got, else only watched."""
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self.name = name
+        self._folder = folder
+        self._fd, self.owned = _open_locked(folder, name)
+
+    def try_own(self) -> bool:
+        """Take the lock if its owner is gone. Raises OSError."""
+        if not self.owned:
+            self.owned = _lock(self._fd)
+        return self.owned
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._fd
+
+    def write(self, progress: Progress) -> None:
+        """Note the progress. A full disk leaves the last note: followers only learn less."""
+        with suppress(OSError):
+            os.pwrite(self._fd, _pack(progress), 0)
+
+    def read(self) -> Progress | None:
+        """The last note; None before the first one."""
+        for _ in range(_TRIES):
+            raw = os.pread(self._fd, _HEAD.size + _MAX_ERROR, 0)
+            if not raw:
+                return None
+            progress = _unpack(raw)
+            if progress is not None:
+                return progress
+        return None
+
+    def close(self) -> None:
+        """Let go; an owner removes the file first, while nobody else can own it. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        if self.owned:
+            self._folder.unlink(self.name)
+        os.close(fd)
+
+
+def _open_locked(folder: Folder, name: str) -> tuple[int, bool]:
+    """Open the claim that the name means at this moment, and lock it if it is free."""
+    while True:
+        fd = folder.open_or_create(name)
+        try:
+            owned = _lock(fd)
+            # The last owner may have removed the file between our open and our lock.
+            if not owned or folder.is_still(name, fd):
+                return fd, owned
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pack(progress: Progress) -> bytes:
+    error = progress.error.encode("ascii", "replace")[:_MAX_ERROR]
+    size = -1 if progress.size is None else progress.size
+    rest = struct.pack(
+        "<BBqqH",
+        _STATES.index(progress.state),
+        progress.headed,
+        size,
+        progress.received,
+        len(error),
+    )
+    return struct.pack("<I", zlib.crc32(rest + error)) + rest + error
+
+
+def _unpack(raw: bytes) -> Progress | None:
+    if len(raw) < _HEAD.size:
+        return None
+    checksum, state, headed, size, received, length = _HEAD.unpack_from(raw)
+    error = raw[_HEAD.size : _HEAD.size + length]
+    if zlib.crc32(raw[4 : _HEAD.size] + error) != checksum or state >= len(_STATES):
+        return None
+    return Progress(
+        state=_STATES[state],
+        received=received,
+        size=None if size < 0 else size,
+        headed=bool(headed),
+        error=error.decode("ascii", "replace"),
+    )

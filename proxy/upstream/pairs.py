@@ -1,0 +1,122 @@
+"""One pair of user name and password, read from files or given, and checked.
+
+Purpose: what is half-written, empty, too large or no plain text is told apart from a pair, in
+words that hold nothing of the content. `read_pair` blocks: call it in a thread. This module is the
+one place that reveals a secret.
+
+Reading: RFC 7617 section 2 (no colon in a user name, no control characters). Non-goals: when to
+read, and what to do with a pair (see `credentials`).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from proxy.secret import Secret
+
+MAX_BYTES = 64 * 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class PairSource:
+    """Where one pair comes from. Exactly one of each half, or `pair_file` with both lines."""
+
+    username: str = ""
+    username_file: Path | None = None
+    password: Secret | None = None
+    password_file: Path | None = None
+    pair_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A complete pair, both halves checked."""
+
+    username: str
+    password: Secret
+
+    @property
+    def authorization(self) -> str:
+        """The value of an Authorization header (RFC 7617)."""
+        return "Basic " + self._basic
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Every text by which the pair may turn up where it must not.
+
+        Inside a URL the slash of an identity may be written as an underscore.
+        """
+        password = self.password.reveal()
+        names = dict.fromkeys((self.username, self.username.replace("/", "_")))
+        return (password, *names, f"{self.username}:{password}", self._basic)
+
+    @property
+    def _basic(self) -> str:
+        raw = f"{self.username}:{self.password.reveal()}".encode()
+        return base64.b64encode(raw).decode("ascii")
+
+
+@final
+class Unusable(Exception):
+    """There is no complete pair; the text says why, for a log."""
+
+
+def read_pair(source: PairSource) -> Pair:
+    """Read a pair. Raises Unusable."""
+    if source.pair_file is not None:
+        lines = _read_text(source.pair_file).splitlines()
+        if len(lines) != 2:
+            raise Unusable("a pair file holds two lines: user name, password")
+        return Pair(_username(lines[0]), Secret(_checked(lines[1])))
+    username = source.username
+    if source.username_file is not None:
+        username = _read_text(source.username_file)
+    if source.password is not None:
+        _checked(source.password.reveal())
+        return Pair(_username(username), source.password)
+    if source.password_file is None:
+        raise Unusable("no password is configured")
+    return Pair(_username(username), Secret(_checked(_read_text(source.password_file))))
+
+
+def _read_text(path: Path) -> str:
+    """The text of a file without its last line end. A byte order mark at its begin is dropped."""
+    try:
+        raw = _read_bytes(path)
+    except OSError as error:
+        raise Unusable(error.strerror or type(error).__name__) from None
+    if len(raw) > MAX_BYTES:
+        raise Unusable("the file is larger than 64 KiB")
+    raw = raw.removeprefix(_BOM)
+    if not raw.isascii():
+        raise Unusable("the file is not plain text")
+    return raw.decode("ascii").removesuffix("\n").removesuffix("\r")
+
+
+def _read_bytes(path: Path) -> bytes:
+    # A pipe in the file's place must not hold up whoever reads.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123  # pathlib opens no descriptors
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Unusable("it is no regular file")
+        return file.read(MAX_BYTES + 1)
+
+
+def _username(half: str) -> str:
+    if ":" in half:
+        raise Unusable("a user name holds no colon")
+    return _checked(half)
+
+
+def _checked(half: str) -> str:
+    if not half:
+        raise Unusable("a half of it is empty")
+    if not half.isascii() or not half.isprintable() or " " in half:
+        raise Unusable("it holds spaces or control characters")
+    return half

@@ -1,0 +1,88 @@
+"""An open answer of the upstream: its head, its body as it comes, its place in the line.
+
+Purpose: a body that breaks off, stalls or only drips ends in an error that says so, never in a
+clean end; the slot that the request holds is given back with the connection.
+
+Reading: RFC 9112 section 8. Non-goals: judging what the bytes are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import final
+
+import aiohttp
+
+from proxy.errors import Unavailable
+from proxy.upstream.base import Head
+from proxy.upstream.session import FAILURES
+
+LOG = logging.getLogger(__name__)
+
+
+@final
+class Pace:
+    """Tells a stream from a drip. Only time spent waiting for the upstream counts: a slow disk or
+    a slow client is not its fault. `rate` in bytes per second over `window` seconds."""
+
+    def __init__(self, rate: float, window: float) -> None:
+        self._rate = rate
+        self._window = window
+        self._waited = 0.0
+        self._received = 0
+
+    def allows(self, waited: float, received: int) -> bool:
+        """Note a piece; False when a whole window was slower than the rate."""
+        self._waited += waited
+        self._received += received
+        if self._waited < self._window:
+            return True
+        enough = self._received >= self._rate * self._waited
+        self._waited, self._received = 0.0, 0
+        return enough
+
+
+@final
+class HttpResponse:
+    """Implements `UpstreamResponse` over an aiohttp response. `stack` holds what `close` ends."""
+
+    def __init__(
+        self,
+        head: Head,
+        response: aiohttp.ClientResponse,
+        stack: AsyncExitStack,
+        *,
+        pace: Pace,
+        clock: Callable[[], float],
+    ) -> None:
+        self.head = head
+        self._response = response
+        self._stack = stack
+        self._pace = pace
+        self._clock = clock
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """See `UpstreamResponse.pieces`."""
+        while piece := await self._piece():
+            yield piece
+
+    async def close(self) -> None:
+        """See `UpstreamResponse.close`."""
+        await self._stack.aclose()
+
+    async def _piece(self) -> bytes:
+        started = self._clock()
+        piece, kind = b"", ""
+        try:
+            piece = await self._response.content.readany()
+        except FAILURES as error:
+            kind = type(error).__name__
+        # Raised out here: the library's exception must not travel along (see `session`).
+        if kind:
+            LOG.debug("a body of %s broke off: %s", self._response.url.host, kind)
+            raise Unavailable("The upstream's answer broke off; try again.", retry_after=1)
+        if piece and not self._pace.allows(self._clock() - started, len(piece)):
+            raise Unavailable("The upstream sends too slowly; try again later.", retry_after=5)
+        return piece

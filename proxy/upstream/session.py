@@ -1,0 +1,99 @@
+"""aiohttp sessions as this proxy needs them, and what their failures mean.
+
+Purpose: every trap of the client library is closed at this one place: no session credentials, no
+redirects of its own, no re-quoting, no decompression, no cookies, no environment, no silent second
+try. Its exceptions carry URLs and request headers (pre-signed queries and the pull token among
+them): callers raise what `translate` makes of them *outside* the `except` block, so that no
+`__cause__` and no `__context__` drags them into a traceback.
+
+Reading: RFC 9112 section 9.3.1 (retrying); httpcore `map_exceptions`. Non-goals: what is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.resolver import ThreadedResolver
+
+from proxy.errors import InsecureUpstream, Malformed, ProxyError, Unavailable
+
+READ_BUFFER = 256 * 1024
+MAX_SIDE_BODY = 64 * 1024
+SIDE_BODY_SECONDS = 2.0
+KEEP_ALIVE = 30.0
+DNS_TTL = 10  # seconds
+_LONGEST_REASON = 120
+FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+
+
+def make_session(
+    tls: ssl.SSLContext,
+    *,
+    connect_timeout: float,
+    read_timeout: float,
+    resolver: AbstractResolver | None = None,
+) -> aiohttp.ClientSession:
+    """Make a session; its connections are limited by whoever asks. Times in seconds."""
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        ssl=tls,
+        resolver=resolver or ThreadedResolver(),
+        ttl_dns_cache=DNS_TTL,
+        keepalive_timeout=KEEP_ALIVE,
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        requote_redirect_url=False,
+        read_bufsize=READ_BUFFER,
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=connect_timeout, sock_read=read_timeout
+        ),
+    )
+    # It would ask twice for each of our tries. There is no public switch; a test counts.
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+async def read_side_body(response: aiohttp.ClientResponse) -> bytes:
+    """The body of a refusal or a redirect: at most 64 KiB of it, for at most two seconds.
+
+    Read to its end, the connection can be used again; if it breaks off, what came is the body.
+    """
+    body = bytearray()
+    with suppress(*FAILURES):
+        async with asyncio.timeout(SIDE_BODY_SECONDS):
+            while piece := await response.content.read(MAX_SIDE_BODY - len(body)):
+                body += piece
+    return bytes(body)
+
+
+def translate(error: Exception) -> ProxyError:
+    """Say what a failure of the library means. Only the kind of failure is passed on."""
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return InsecureUpstream(
+            f"No trustworthy TLS connection to the upstream could be made: {_tls_reason(error)}."
+        )
+    if isinstance(error, TimeoutError):
+        return Unavailable("The upstream did not answer in time; try again later.", retry_after=5)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Malformed("The upstream's answer was not valid HTTP.")
+    if isinstance(error, ValueError):  # InvalidURL, a host name that cannot be looked up
+        return Malformed("The upstream named an address that cannot be asked.")
+    return Unavailable("The upstream cannot be reached; try again later.", retry_after=5)
+
+
+def _tls_reason(error: Exception) -> str:
+    """OpenSSL's own words for it, which name no more than the host."""
+    inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
+    words = (
+        getattr(inner, "verify_message", "") or getattr(inner, "reason", "") or "no reason given"
+    )
+    text = str(words).rstrip(".")[:_LONGEST_REASON]
+    return "".join(char if " " <= char <= "~" else "?" for char in text)
