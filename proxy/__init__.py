@@ -1,3 +1,49 @@
-"""cgr-proxy."""
+"""cgr-proxy: the repository manager in front of Chainguard Libraries and Containers.
+
+A request walks through six rooms and never turns back::
+
+     client (pip, uv, ...)
+        | GET /files/a1/b2/flask/flask-3.0.3-py3-none-any.whl      (the CLIENT's token, or none)
+     +--v---------+ 1 RequestLine, Principal     +-------------+ 2 classify -> Target       (pure)
+     |  server    |------------------------------> ecosystem   | 6 rewrite / locate         (pure)
+     |            | 7 bytes, Range, HEAD, 304,   +------+------+
+     +--^---------+   or render_error            +------v------+ 3 require(who, what) -> Grant:
+        |                                        |   access    |   fails closed, before any look-up
+        |                                        +------+------+
+        |            fresh                       +------v------+ 4 judge(what is held, now)  (pure)
+        +----------------------------------------+   cache     |   one flight per key
+                                                 +--+-------^--+
+                                         5 miss or  |       | commit only when whole and verified
+                                         stale   +--v---+ +-+-------+
+                                                 | up-  |-> storage |   the pull token joins
+                                                 |stream| +---------+   here, by origin; it is
+                                                 +------+               dropped at a redirect
+
+The server turns aiohttp's request into a `RequestLine` and a `Principal`; the ecosystem, pure, says
+what is asked; access says whether this client may have it, *before* the cache is looked at, on a
+hit as on a miss, and gives a `Grant` that the cache demands; the cache judges freshness, collapses
+equal requests into one flight and, if it must, asks the upstream, the only room that knows hosts
+and credentials; storage keeps whole, verified entries under opaque keys. Documents are stored as
+the upstream sent them and rewritten on the way out; artifacts are verified and streamed.
+
+Three kinds of thing, never mixed:
+
+- an *artifact* is immutable bytes with (where the ecosystem has one) a digest. It never expires;
+  its right to be served does: a current listing must name it, the upstream must still give it.
+- a *document* is mutable metadata that lists artifacts. It has a ttl, a validator, a stale window.
+- a *decision* is a short-lived refusal, raised as an error of `proxy.errors`. "I could not ask" is
+  never a 404.
+
+Who may import whom, strictly downward (checked by import-linter)::
+
+    cli -> app -> server -> cache -> upstream | storage | access -> ecosystems -> model -> errors
+
+`config` is known to `cli` and `app` only; `observe` (logs, metrics) is a leaf for every room
+but the pure ones; `app` alone knows everybody. `ecosystems`, `model`, `errors`, `server.canonical`
+and, in `cache`, the modules that decide are pure: no clock, no I/O, no loop, no randomness.
+
+Where to begin reading: `errors` and `model` (the words), `ecosystems/base` (the contract of a
+protocol), `server/handler` (the walk), `cache/artifacts` and `cache/download` (the engine).
+"""
 
 __version__ = "0.1.0.dev0"

@@ -14,7 +14,7 @@ from typing import assert_never
 
 from proxy.access.entitlements import Entitlements, Verdict
 from proxy.errors import ClientForbidden, EntitlementUnknown, InternalError, NotEntitled
-from proxy.model import Grant, Principal, Target
+from proxy.model import ArtifactTarget, Grant, Principal, Target
 
 _RETRY_AFTER = 60
 """Seconds; the platform is asked again about once a minute."""
@@ -31,13 +31,16 @@ class Door:
     ) -> Grant:
         """Give the grant for a target, whatever the method, cached or not.
 
-        `all_scopes`: the scopes of all mounts of the ecosystem; `target.scope` is one of them.
+        `all_scopes`: the scopes of all mounts of the ecosystem; `target.scope` is one of them. An
+        artifact that several documents may list needs one of their scopes here, and in the cache
+        the scope of the very document that lists it.
         Raises ClientForbidden, NotEntitled, EntitlementUnknown.
         """
         self._require_client(principal, ecosystem)
-        if target.scope not in all_scopes:
+        scopes = _scopes_of(target)
+        if not scopes <= all_scopes:
             raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
-        match self._entitlements.allowed(ecosystem, target.scope):
+        match self._any(ecosystem, scopes):
             case Verdict.ALLOWED:
                 return Grant(principal.name, ecosystem, self._entitled(ecosystem, all_scopes))
             case Verdict.DENIED:
@@ -53,6 +56,14 @@ class Door:
                 )
             case verdict:
                 assert_never(verdict)
+
+    def _any(self, ecosystem: str, scopes: frozenset[str]) -> Verdict:
+        """The best verdict of several scopes: one that is allowed is enough to go and look."""
+        verdicts = {self._entitlements.allowed(ecosystem, scope) for scope in scopes}
+        for verdict in (Verdict.ALLOWED, Verdict.UNKNOWN):
+            if verdict in verdicts:
+                return verdict
+        return Verdict.DENIED
 
     @staticmethod
     def _require_client(principal: Principal, ecosystem: str) -> None:
@@ -73,3 +84,9 @@ class Door:
         return frozenset(
             scope for scope in all_scopes if allowed(ecosystem, scope) is Verdict.ALLOWED
         )
+
+
+def _scopes_of(target: Target) -> frozenset[str]:
+    if isinstance(target, ArtifactTarget) and target.listed_in:
+        return frozenset(listing.scope for listing in target.listed_in)
+    return frozenset((target.scope,))

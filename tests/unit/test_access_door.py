@@ -127,3 +127,30 @@ def test_grants_are_made_by_the_access_room_only() -> None:
         if re.search(r"\bGrant\(", path.read_text(encoding="utf-8"))
     }
     assert makers == {"access/door.py"}
+
+
+class _Only:
+    """Entitlements to some scopes only."""
+
+    def __init__(self, *scopes: str) -> None:
+        self._scopes = scopes
+
+    def allowed(self, ecosystem: str, scope: str) -> Verdict:
+        return Verdict.ALLOWED if scope in self._scopes else Verdict.DENIED
+
+
+def test_an_artifact_needs_the_scope_of_one_document_that_may_list_it() -> None:
+    listings = (
+        DocumentTarget("/python-remediated/simple/flask/", "python-remediated"),
+        DocumentTarget("/python/simple/flask/", "python"),
+    )
+    target = ArtifactTarget(
+        "/files/a/flask/f.whl", "python-remediated", "flask", "f.whl", listed_in=listings
+    )
+    everyone = Principal("loopback", "loopback", None)
+    scopes = frozenset({"python", "python-remediated"})
+    for scope in scopes:
+        grant = Door(_Only(scope)).require(everyone, "python", target, scopes)
+        assert grant.scopes == {scope}
+    with pytest.raises(NotEntitled):
+        Door(_Only()).require(everyone, "python", target, scopes)
