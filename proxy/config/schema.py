@@ -131,7 +131,8 @@ UPSTREAM = (
 )  # fmt: skip
 ENTITLEMENTS = (
     Key("entitlements.source", Shape.TEXT, "auto", values.choice("auto", "platform", "static"),
-        "Who says what the organisation may use: static (the list), platform, or auto: that if it may ask."),
+        "Who says what the organisation may use: static (the list), platform, or auto: that if it"
+        " may ask."),
     Key("entitlements.organization", Shape.TEXT, "", values.organization,
         'UIDP of the organisation; "" takes it from the pull token\'s user name.'),
     Key("entitlements.ecosystems", Shape.LIST, (), values.ecosystem,
