@@ -310,6 +310,10 @@ class SubjectSource(Protocol):
         """The subject, or None where no credential is at hand that the issuer could know."""
         ...
 
+    def stranger(self, ecosystem: str) -> bool:
+        """Tell whether a credential is at hand, but none that the issuer could know."""
+        ...
+
 
 class TokenExchange(Protocol):
     """Exchanges what proves an identity for a short-lived token."""

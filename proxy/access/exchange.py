@@ -62,6 +62,11 @@ class PullTokens:  # implements proxy.model.SubjectSource
         # Inside a URL the slashes of a user name may be written as underscores.
         return Subject(username.replace("_", "/"), Secret(password))
 
+    def stranger(self, ecosystem: str) -> bool:
+        """See `SubjectSource.stranger`: a short-lived token with any user name is such a one."""
+        given = self._tokens.authorization(ecosystem) is not None
+        return given and self.subject(ecosystem) is None
+
 
 @final
 class Issuer:  # implements proxy.model.TokenExchange
