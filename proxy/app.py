@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 
 import proxy
-from proxy.access.clients import Client, Clients
+from proxy.access.asking import PlatformHttp
 from proxy.access.door import Door
 from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
 from proxy.access.learning import PlatformEntitlements
@@ -25,6 +25,8 @@ from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.freshness import Policy
 from proxy.config import LIBRARIES, Settings
 from proxy.ecosystems import ECOSYSTEMS
+from proxy.live import Live
+from proxy.observe.audit import AuditFile
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
 from proxy.server import process
@@ -48,8 +50,8 @@ POLL_CREDENTIALS = 2.0
 class App:
     """All rooms of one process, wired. Make it inside a running loop; `start`, then `stop`.
 
-    `clock`: seconds since the epoch; `steady`: seconds that only go forward. Raises CannotStart for
-    a named file that cannot be used.
+    `clock`: seconds since the epoch; `steady`: seconds that only go forward. `load`: the settings
+    anew, for a reload. Raises CannotStart for a named file that cannot be used.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class App:
         logs: Logs,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = steady_seconds,
+        load: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
         self._clocks = Clocks(steady, clock, read_boot_id())
@@ -109,8 +112,15 @@ class App:
         self.metrics.watch_in_flight(lambda: self.health.running)
         self.metrics.watch_dropped_lines(lambda: logs.dropped)
         self.entitlements = self._make_entitlements()
+        self.live = Live(
+            settings, PlatformHttp(self._tls), load=load, wall=clock, clock=time.monotonic
+        )
+        if settings.log.audit_size:
+            where = settings.log.audit or settings.cache.directory / "audit.jsonl"
+            with process.using("log.audit"):
+                logs.keep_audit(AuditFile(where, settings.log.audit_size))
         self.listener, self.admin = self._make_listeners(logs)
-        self._poller: asyncio.Task[None] | None = None
+        self._pollers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Read the credentials and listen. Raises CannotStart when an address is taken."""
@@ -120,7 +130,8 @@ class App:
         await self.listener.start()
         if self.admin is not None:
             await self.admin.start()
-        self._poller = asyncio.get_running_loop().create_task(self._poll())
+        loop = asyncio.get_running_loop()
+        self._pollers = [loop.create_task(self._poll()), loop.create_task(self.live.run())]
         self.health.started = True
         if self.settings.upstream.allow_insecure:
             LOG.warning("[upstream] allow_insecure is on: plain http upstreams; for tests only")
@@ -140,15 +151,17 @@ class App:
             stack.push_async_callback(self.artifacts.close)
             if isinstance(self.entitlements, PlatformEntitlements):
                 stack.push_async_callback(self.entitlements.close)
-            if self._poller is not None:
-                stack.callback(self._poller.cancel)
+            stack.push_async_callback(self.live.close)
+            for poller in self._pollers:
+                stack.callback(poller.cancel)
             if self.admin is not None:
                 stack.push_async_callback(self.admin.close)
             stack.push_async_callback(self.listener.close)
             await self.listener.drain(hurry, self.settings.server.shutdown_grace)
 
     async def reload(self) -> None:
-        """Read again what may have been replaced: pull tokens, the admin token."""
+        """Read again what may have been replaced: the configuration, pull tokens, keys."""
+        await self.live.reload()
         self._endpoint.reload()
         await self.credentials.poll()
         if isinstance(self.entitlements, PlatformEntitlements):
@@ -176,26 +189,23 @@ class App:
         settings, listen = self.settings, self.settings.server.listen
         rooms = Rooms(
             mounts=Mounts(ECOSYSTEMS),
-            clients=Clients(
-                [
-                    Client(item.name, item.token_hashes, item.networks, item.ecosystems)
-                    for item in settings.clients
-                ],
-                loopback_default=listen.is_loopback,
-            ),
+            gate=self.live.gate,
             door=Door(self.entitlements),
             documents=self.documents,
             artifacts=self.artifacts,
             health=self.health,
             metrics=self.metrics,
             access_log=logs.access,
+            audit=logs.audit,
             hosts=settings.upstream.redirect_hosts,
             trusted_proxies=settings.server.trusted_proxies,
             public_url=settings.server.public_url,
             min_rate=settings.limits.min_rate,
+            certificates=self.live.certificates,
         )
         handler = Handler(rooms)
-        main = Listener(Server(handler, handler.refuse), listen.host, listen.port)
+        tls = self.live.tls.context if self.live.tls is not None else None
+        main = Listener(Server(handler, handler.refuse), listen.host, listen.port, tls)
         view = EntitlementView(settings.entitlements.source, self.entitlements, ECOSYSTEMS)
         self.metrics.watch(view.numbers())
         with process.using("server.admin_token_file"):
@@ -235,10 +245,10 @@ class App:
             await self.credentials.poll()
 
 
-def run(settings: Settings) -> int:
-    """Run one process; the exit code."""
+def run(settings: Settings, load: Callable[[], Settings] | None = None) -> int:
+    """Run one process; the exit code. `load`: the settings anew, for a reload."""
     logs = start_logs(settings.log.level, settings.log.format, access=settings.log.access)
     try:
-        return process.run(lambda: App(settings, logs))
+        return process.run(lambda: App(settings, logs, load=load))
     finally:
         logs.stop()

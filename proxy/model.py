@@ -100,10 +100,13 @@ def encode_path(segments: tuple[str, ...], *, slash: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, as `proxy.access` found out. `ecosystems` None: all; `packages` empty: all."""
+    """Who asks, as `proxy.access` found out. `ecosystems` None: all; `packages` empty: all.
+
+    `packages`: patterns of package URLs.
+    """
 
     name: str
-    kind: Literal["token", "network", "loopback"]
+    kind: Literal["token", "mtls", "oidc", "network", "loopback"]
     ecosystems: frozenset[str] | None
     packages: tuple[str, ...] = ()
 

@@ -33,7 +33,7 @@ BROKEN = [
     ('listen = "127.0.0.1:1"', "listen", "unknown section"),
     ('[credentials.pyton]\nusername = "x"', "credentials.pyton", 'did you mean "python"'),
     ('[credentials.python]\nidentity = "x"', "credentials.python.identity", "unknown key"),
-    (CLIENT + "packages = []", "clients[farm].packages", "unknown key"),
+    (CLIENT + "quota = 3", "clients[farm].quota", "unknown key"),
     (CLIENT + "network = []", "clients[farm].network", 'did you mean "networks"'),
     # wrong types
     ("server = 3", "server", "write [server]"),
@@ -93,7 +93,7 @@ BROKEN = [
     (CLIENT.replace(HASH, EMPTY_HASH), "clients[farm].token_hashes", "empty token"),
     (CLIENT.replace('["python"]', '["pip"]'), "clients[farm].ecosystems", "is no ecosystem"),
     (CLIENT.replace('["python"]', "[]"), "clients[farm].ecosystems", "could use nothing"),
-    ('[[clients]]\nname = "x"\necosystems = ["go"]', "clients[x]", "token_hashes or networks"),
+    ('[[clients]]\nname = "x"\necosystems = ["go"]', "clients[x]", "nobody could be this"),
     (CLIENT + 'networks = ["10.0.0.1/8"]', "clients[farm].networks", '"10.0.0.0/8"'),
     (CLIENT + CLIENT.replace("ab", "cd"), "clients[farm].name", "earlier client"),
     (CLIENT + CLIENT.replace("farm", "b"), "clients[b].token_hashes", "belongs to the client farm"),
