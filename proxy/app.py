@@ -75,6 +75,7 @@ class App:
         self.credentials = Credentials(sources, logs.redactor.register)
         with process.using("upstream.ca_bundle"):
             self._tls = client_context(settings.upstream.ca_bundle)
+        self.live = Live(settings, PlatformHttp(self._tls), load=load, wall=clock, clock=steady)
         self.upstream = self._make_upstream(origins)
         with process.using("cache.directory"):
             storage = DiskStorage(settings.cache.directory)
@@ -112,9 +113,6 @@ class App:
         self.metrics.watch_in_flight(lambda: self.health.running)
         self.metrics.watch_dropped_lines(lambda: logs.dropped)
         self.entitlements = self._make_entitlements()
-        self.live = Live(
-            settings, PlatformHttp(self._tls), load=load, wall=clock, clock=time.monotonic
-        )
         if settings.log.audit_size:
             where = settings.log.audit or settings.cache.directory / "audit.jsonl"
             with process.using("log.audit"):

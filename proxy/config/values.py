@@ -35,6 +35,7 @@ _URL_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*
 _ORGANIZATION = re.compile(r"[0-9a-f]{40}(?:/[0-9a-f]{16})*")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_RDN = re.compile(r"(\A|(?<!\\)[,+])\s*([A-Za-z0-9.]+)\s*=\s*")
 # The name may hold an @ only where a segment begins (an npm scope): else a version begins there.
 _PURL = re.compile(
     r"pkg:([A-Za-z][A-Za-z0-9.+-]*)/((?:@?[A-Za-z0-9._~%:+-]+/)*(?:@?[A-Za-z0-9._~%:+-]+)?)"
@@ -264,7 +265,8 @@ def subject(text: str) -> str:
     from cryptography.x509 import Name  # noqa: PLC0415  # late: 50 ms that few need
 
     try:
-        return Name.from_rfc4514_string(text).rfc4514_string()
+        # Blanks around the signs, as OpenSSL shows names to people, mean nothing.
+        return Name.from_rfc4514_string(_RDN.sub(r"\1\2=", text)).rfc4514_string()
     except ValueError:
         raise ValueError(
             "a subject is a distinguished name such as CN=build-7,O=farm (other attributes than"
