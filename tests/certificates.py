@@ -102,9 +102,7 @@ class Authority:
         signed = builder.sign(self._key, hashes.SHA256())
         pair.certificate.write_bytes(signed.public_bytes(Encoding.PEM))
         encryption = BestAvailableEncryption(password) if password else NoEncryption()
-        pair.key.write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)  # type: ignore[arg-type]
-        )
+        pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
         return pair
 
     def _builder(
