@@ -22,6 +22,10 @@ HOME = {"HOME": "/nonexistent"}
 HASH = "sha256:" + "ab" * 32
 EMPTY_HASH = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 CLIENT = f'[[clients]]\nname = "farm"\ntoken_hashes = ["{HASH}"]\necosystems = ["python"]\n'
+OIDC = (
+    '[[oidc]]\nname = "ci"\nissuer = "https://i.example"\naudience = "a"\n'
+    'claims = { repository = "me/*" }\necosystems = ["python"]\n'
+)
 
 BROKEN = [
     # unknown things, with the nearest known one
@@ -35,6 +39,30 @@ BROKEN = [
     ('[credentials.python]\nidentity = "x"', "credentials.python.identity", "unknown key"),
     (CLIENT + "quota = 3", "clients[farm].quota", "unknown key"),
     (CLIENT + "network = []", "clients[farm].network", 'did you mean "networks"'),
+    # arrays of tables
+    (CLIENT + 'packages = ["flask"]', "clients[farm].packages", "pkg:pypi/flask"),
+    (CLIENT + 'packages = ["pkg:*"]', "clients[farm].packages", "no prefix"),
+    (CLIENT + 'packages = ["pkg:pypi/a*b"]', "clients[farm].packages", "no prefix"),
+    (CLIENT + 'packages = ["pkg:pypi/a", "pkg:pypi/A"]', "clients[farm].packages", "twice"),
+    (CLIENT + 'subjects = ["build-7"]', "clients[farm].subjects", "distinguished name"),
+    (CLIENT + 'subjects = ["DNS:"]', "clients[farm].subjects", "one name"),
+    (CLIENT + 'subjects = ["CN=b"]', "clients", "client_ca is not set"),
+    ("[oidc]\n", "oidc", "[[oidc]]"),
+    (OIDC.replace("issuer =", "isuer ="), "oidc[ci].isuer", 'did you mean "issuer"'),
+    (OIDC.replace("https:", "http:"), "oidc", "use an https issuer"),
+    (OIDC.replace("https://i.example", "x"), "oidc[ci].issuer", "must be a URL"),
+    (OIDC.replace("issuer =", "#"), "oidc[ci].issuer", "is missing"),
+    (OIDC.replace("audience =", "#"), "oidc[ci].audience", "is missing"),
+    (OIDC.replace("ecosystems =", "#"), "oidc[ci].ecosystems", "could use nothing"),
+    (OIDC.replace("claims =", "#"), "oidc[ci].claims", "everybody who gets a token"),
+    (OIDC.replace("me/*", "*"), "oidc[ci].claims", "everybody who gets a token"),
+    (OIDC.replace("me/*", "*/app"), "oidc[ci].claims", "a star in its middle"),
+    (OIDC.replace("repository", "aud"), "oidc[ci].claims", "always checked"),
+    (OIDC.replace('"me/*"', "3"), "oidc[ci].claims", "a table of texts"),
+    (OIDC.replace('{ repository = "me/*" }', '["me"]'), "oidc[ci].claims", "a table of texts"),
+    ('[server]\ntls_key = "k"', "server.tls_certificate", "give both, or none"),
+    ('[server]\nclient_ca = "c"', "server.client_ca", "set tls_certificate"),
+    ('[log]\naudit_size = "2TiB"', "log.audit_size", "at most 1TiB"),
     # wrong types
     ("server = 3", "server", "write [server]"),
     ("[[server]]\n", "server", "write [server]"),
