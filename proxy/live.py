@@ -62,7 +62,10 @@ class Live:
         rules = AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure)
         discovery = Discovery(http, partial(check_resolved, rules))
         self.oidc = Oidc(_jobs(settings), discovery, wall=wall, clock=clock)
-        self.gate = Gate(_clients(settings, settings), self.oidc)
+        # Once there were clients, a file without any (emptied by accident, perhaps) opens to nobody:
+        # only a start does that.
+        self._open = settings.server.listen.is_loopback and not (settings.clients or settings.oidc)
+        self.gate = Gate(_clients(settings, open_to_loopback=self._open), self.oidc)
         self.tls = _tls(settings)
         self.certificates = Certificates(wall) if settings.server.client_ca is not None else None
 
@@ -105,7 +108,8 @@ class Live:
                 self._apply(found)
 
     def _apply(self, found: Settings) -> None:
-        self.gate.clients = _clients(found, self.settings)
+        self._open = self._open and not (found.clients or found.oidc)
+        self.gate.clients = _clients(found, open_to_loopback=self._open)
         self.oidc.replace(_jobs(found))
         self.oidc.poll()
         self.settings = replace(self.settings, clients=found.clients, oidc=found.oidc)
@@ -114,6 +118,8 @@ class Live:
             len(found.clients),
             len(found.oidc),
         )
+        if not self._open and not (found.clients or found.oidc):
+            LOG.warning("no clients are left: nobody may come in until some are configured")
 
 
 def _waiting(running: Settings, found: Settings) -> Iterator[str]:
@@ -132,8 +138,8 @@ def _waiting(running: Settings, found: Settings) -> Iterator[str]:
                     yield f"{section.name}.{name}"
 
 
-def _clients(given: Settings, running: Settings) -> Clients:
-    """The clients of `given`, for the address that the process really listens on."""
+def _clients(given: Settings, *, open_to_loopback: bool) -> Clients:
+    """The clients of `given`. `open_to_loopback`: with none, this machine may use everything."""
     return Clients(
         [
             Client(
@@ -146,7 +152,7 @@ def _clients(given: Settings, running: Settings) -> Clients:
             )
             for item in given.clients
         ],
-        loopback_default=running.server.listen.is_loopback and not given.oidc,
+        loopback_default=open_to_loopback,
     )
 
 

@@ -136,12 +136,24 @@ async def test_what_takes_a_restart_is_said_and_the_rest_is_taken(tmp_path: Path
         assert waiting == ["cache.document_ttl", "log.level"]
 
 
-async def test_no_client_left_on_loopback_opens_to_loopback_as_a_start_would(
-    tmp_path: Path,
-) -> None:
+async def test_a_file_without_clients_shuts_where_there_were_some(tmp_path: Path) -> None:
     async with proxied(tmp_path, "old") as (proxy, origin):
         await proxy.reconfigure(origin, {})
+        assert (await proxy.get(PAGE)).status == 401
+        assert await statuses(proxy) == (401, 401)
+        assert "nobody may come in" in said(proxy)[-1]
+        await proxy.reconfigure(origin, clients("new"))
+        assert await statuses(proxy) == (401, 200)
+
+
+async def test_a_proxy_that_is_open_to_loopback_shuts_with_its_first_client(
+    tmp_path: Path,
+) -> None:
+    async with proxied(tmp_path) as (proxy, origin):
         assert (await proxy.get(PAGE)).status == 200
+        await proxy.reconfigure(origin, clients("new"))
+        assert (await proxy.get(PAGE)).status == 401
+        assert await statuses(proxy) == (401, 200)
 
 
 async def test_clients_may_not_go_while_the_process_listens_elsewhere(tmp_path: Path) -> None:
