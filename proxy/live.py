@@ -62,7 +62,7 @@ class Live:
         rules = AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure)
         discovery = Discovery(http, partial(check_resolved, rules))
         self.oidc = Oidc(_jobs(settings), discovery, wall=wall, clock=clock)
-        # Once there were clients, a file without any (emptied by accident, perhaps) opens to nobody:
+        # Once there were clients, a file without any (emptied by accident?) opens to nobody:
         # only a start does that.
         self._open = settings.server.listen.is_loopback and not (settings.clients or settings.oidc)
         self.gate = Gate(_clients(settings, open_to_loopback=self._open), self.oidc)
