@@ -23,6 +23,7 @@ from proxy.cache.artifacts import Artifacts
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.freshness import Policy
+from proxy.cache.upkeep import Upkeep
 from proxy.config import LIBRARIES, Settings
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.live import Live
@@ -37,6 +38,7 @@ from proxy.server.health import Health
 from proxy.server.listener import Listener
 from proxy.server.mounts import Mounts
 from proxy.server.wire import Server
+from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
@@ -67,18 +69,24 @@ class App:
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
         sources = {
-            name: PairSource(
-                **{item.name: getattr(given, item.name) for item in fields(PairSource)}
-            )
+            name: PairSource(**{f.name: getattr(given, f.name) for f in fields(PairSource)})
             for name, given in settings.credentials.items()
         }
         self.credentials = Credentials(sources, logs.redactor.register)
+        self.health = Health(self._degraded)
         with process.using("upstream.ca_bundle"):
             self._tls = client_context(settings.upstream.ca_bundle)
         self.live = Live(settings, PlatformHttp(self._tls), load=load, wall=clock, clock=steady)
-        self.upstream = self._make_upstream(origins)
+        self.entitlements = self._make_entitlements()
+        # First what may be wrong: nothing that would have to be closed is open by then.
+        self._endpoint = self._make_endpoint()
+        changes, room = Changes(), settings.cache.max_size
         with process.using("cache.directory"):
-            storage = DiskStorage(settings.cache.directory)
+            self.storage = storage = DiskStorage(
+                settings.cache.directory, watcher=changes, max_body=room
+            )
+        self.upkeep = Upkeep(storage, changes, room)
+        self.upstream = self._make_upstream(origins)
         policy = Policy(
             ttl=settings.cache.document_ttl,
             tag_ttl=settings.cache.document_ttl,
@@ -101,7 +109,7 @@ class App:
                 storage,
                 self.upstream,
                 self.metrics,
-                DownloadLimits(settings.cache.max_size, settings.limits.min_rate),
+                DownloadLimits(room),
                 clock=time.monotonic,
             ),
             policy,
@@ -109,10 +117,8 @@ class App:
             clock=clock,
             metrics=self.metrics,
         )
-        self.health = Health(lambda: self.upstream.open_breakers)
         self.metrics.watch_in_flight(lambda: self.health.running)
         self.metrics.watch_dropped_lines(lambda: logs.dropped)
-        self.entitlements = self._make_entitlements()
         if settings.log.audit_size:
             where = settings.log.audit or settings.cache.directory / "audit.jsonl"
             with process.using("log.audit"):
@@ -128,6 +134,7 @@ class App:
         await self.listener.start()
         if self.admin is not None:
             await self.admin.start()
+        self.upkeep.start()
         loop = asyncio.get_running_loop()
         self._pollers = [loop.create_task(self._poll()), loop.create_task(self.live.run())]
         self.health.started = True
@@ -144,6 +151,8 @@ class App:
         """Drain and close everything, in the order of the walk."""
         self.health.draining = True
         async with AsyncExitStack() as stack:
+            stack.callback(self.storage.close)
+            stack.push_async_callback(asyncio.to_thread, self.upkeep.close)
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.documents.close)
             stack.push_async_callback(self.artifacts.close)
@@ -176,6 +185,7 @@ class App:
                 queue_timeout=limits.queue_timeout,
                 connect_timeout=limits.connect_timeout,
                 first_byte_timeout=limits.first_byte_timeout,
+                min_rate=limits.min_rate,
             ),
             tls=self._tls,
             clock=time.monotonic,
@@ -203,20 +213,20 @@ class App:
         )
         handler = Handler(rooms)
         tls = self.live.tls.context if self.live.tls is not None else None
-        main = Listener(Server(handler, handler.refuse), listen.host, listen.port, tls)
-        view = EntitlementView(settings.entitlements.source, self.entitlements, ECOSYSTEMS)
-        self.metrics.watch(view.numbers())
-        with process.using("server.admin_token_file"):
-            self._endpoint = Admin(
-                self.metrics,
-                self.health,
-                settings.server.admin_token_file,
-                {PATH: view.describe},
-            )
+        server = Server(handler, handler.refuse, settings.limits.max_connections)
+        main = Listener(server, listen.host, listen.port, tls)
         if (where := settings.server.admin_listen) is None:
             return main, None
         server = Server(self._endpoint, self._endpoint.refuse)
         return main, Listener(server, where.host, where.port)
+
+    def _make_endpoint(self) -> Admin:
+        settings = self.settings
+        view = EntitlementView(settings.entitlements.source, self.entitlements, ECOSYSTEMS)
+        self.metrics.watch(view.numbers())
+        token_file = settings.server.admin_token_file
+        with process.using("server.admin_token_file"):
+            return Admin(self.metrics, self.health, token_file, {PATH: view.describe})
 
     def _make_entitlements(self) -> Entitlements:
         given, upstream = self.settings.entitlements, self.settings.upstream
@@ -236,6 +246,11 @@ class App:
             grace=given.grace,
         )
         return ask_platform(options, self.credentials, self._tls, self._clocks)
+
+    def _degraded(self) -> list[str]:
+        found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
+        found += [f"no usable pull token: {name}" for name in self.credentials.unusable]
+        return found + ([self.upkeep.trouble] if self.upkeep.trouble else [])
 
     async def _poll(self) -> None:
         while True:

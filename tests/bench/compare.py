@@ -75,8 +75,8 @@ class Load:
 def pin(pids: Sequence[int]) -> None:
     """Put servers on their core."""
     for pid in pids:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            os.sched_setaffinity(int(thread), SERVER_CORE)
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), SERVER_CORE)
 
 
 def by_turns(
