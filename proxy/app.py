@@ -151,7 +151,7 @@ class App:
         """Drain and close everything, in the order of the walk."""
         self.health.draining = True
         async with AsyncExitStack() as stack:
-            stack.callback(self.storage.close)
+            stack.push_async_callback(asyncio.to_thread, self.storage.close)
             stack.push_async_callback(asyncio.to_thread, self.upkeep.close)
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.documents.close)

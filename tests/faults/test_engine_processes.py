@@ -1,6 +1,6 @@
 """Several processes over one store, herds, and sudden deaths.
 
-CGR_PROXY_TEST_LONG=1 runs 200 deaths in place of 8. The seed is printed; CGR_PROXY_TEST_SEED
+CGR_PROXY_TEST_LONG=1 runs 200 deaths in place of 8, and larger herds. The seed is printed; CGR_PROXY_TEST_SEED
 repeats it.
 """
 
@@ -27,7 +27,7 @@ from tests.running import Process, process
 LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 DEATHS = 200 if LONG else 8
 HERD = 200
-HERD_SIZE = 50 * MIB
+HERD_SIZES = {1: 50 * MIB, 2: 50 * MIB if LONG else 20 * MIB}  # by number of processes
 
 
 def seeded() -> random.Random:
@@ -175,7 +175,7 @@ async def test_two_hundred_cold_clients_cost_one_body(
     tmp_path: Path, origin: OriginThread, count: int
 ) -> None:
     content = origin.origin.content
-    artifact = noise(content, HERD_SIZE)
+    artifact = noise(content, HERD_SIZES[count])
     data = memoryview(data_of(artifact))
     with processes(tmp_path, origin, count) as proxies:
         for proxy in proxies:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from proxy.server import handler
-from tests.engine import KIB, MIB, bodies, data_of, fetch, noise, pattern, quick, stream
+from tests.engine import KIB, MIB, bodies, data_of, fetch, noise, pattern, quick, stream, until
 from tests.origin import Origin, wrong_bytes
 from tests.running import running
 
@@ -127,5 +126,5 @@ async def test_a_part_that_was_gone_for_a_stopped_flight_is_not_joined_to_the_ne
             for task in list(proxy.app.artifacts._leaders):
                 task.cancel()
             assert not (await client.rest()).complete
-            await asyncio.sleep(0)
+            await until(lambda: not proxy.app.artifacts._leaders)
             assert (await fetch(proxy, artifact.link, range="bytes=400000-")).status == 200
