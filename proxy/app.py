@@ -15,17 +15,21 @@ from dataclasses import fields
 import proxy
 from proxy.access.clients import Client, Clients
 from proxy.access.door import Door
-from proxy.access.entitlements import AssumedEntitlements, StaticEntitlements
+from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
+from proxy.access.learning import PlatformEntitlements
+from proxy.access.memory import Clocks, read_boot_id, steady_seconds
+from proxy.access.wiring import PlatformOptions, ask_platform
 from proxy.cache.artifacts import Artifacts
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.freshness import Policy
-from proxy.config import Settings
+from proxy.config import LIBRARIES, Settings
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
 from proxy.server import process
 from proxy.server.admin import Admin
+from proxy.server.entitlements import PATH, EntitlementView
 from proxy.server.handler import Handler, Rooms
 from proxy.server.health import Health
 from proxy.server.listener import Listener
@@ -44,13 +48,19 @@ POLL_CREDENTIALS = 2.0
 class App:
     """All rooms of one process, wired. Make it inside a running loop; `start`, then `stop`.
 
-    `clock`: seconds since the epoch. Raises CannotStart for a named file that cannot be used.
+    `clock`: seconds since the epoch; `steady`: seconds that only go forward. Raises CannotStart for
+    a named file that cannot be used.
     """
 
     def __init__(
-        self, settings: Settings, logs: Logs, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        logs: Logs,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = steady_seconds,
     ) -> None:
         self.settings = settings
+        self._clocks = Clocks(steady, clock, read_boot_id())
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
         sources = {
@@ -59,9 +69,19 @@ class App:
         }
         self.credentials = Credentials(sources, logs.redactor.register)
         self.health = Health(lambda: self.upstream.open_breakers)
+        with process.using("upstream.ca_bundle"):
+            self._tls = client_context(settings.upstream.ca_bundle)
         # First what may be wrong: nothing that would have to be closed is open by then.
+        self.entitlements = self._make_entitlements()
+        view = EntitlementView(settings.entitlements.source, self.entitlements, ECOSYSTEMS)
+        self.metrics.watch(view.numbers())
         with process.using("server.admin_token_file"):
-            self._operators = Admin(self.metrics, self.health, settings.server.admin_token_file)
+            self._operators = Admin(
+                self.metrics,
+                self.health,
+                settings.server.admin_token_file,
+                {PATH: view.describe},
+            )
         with process.using("cache.directory"):
             storage = DiskStorage(settings.cache.directory)
         self.upstream = self._make_upstream(origins)
@@ -103,6 +123,8 @@ class App:
     async def start(self) -> None:
         """Read the credentials and listen. Raises CannotStart when an address is taken."""
         await self.credentials.load()
+        if isinstance(self.entitlements, PlatformEntitlements):
+            await self.entitlements.start()
         await self.listener.start()
         if self.admin is not None:
             await self.admin.start()
@@ -124,6 +146,8 @@ class App:
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.documents.close)
             stack.push_async_callback(self.artifacts.close)
+            if isinstance(self.entitlements, PlatformEntitlements):
+                stack.push_async_callback(self.entitlements.close)
             if self._poller is not None:
                 stack.callback(self._poller.cancel)
             if self.admin is not None:
@@ -135,11 +159,11 @@ class App:
         """Read again what may have been replaced: pull tokens, the admin token."""
         self._operators.reload()
         await self.credentials.poll()
+        if isinstance(self.entitlements, PlatformEntitlements):
+            self.entitlements.wake()
 
     def _make_upstream(self, origins: dict[str, str]) -> HttpUpstream:
         given, limits = self.settings.upstream, self.settings.limits
-        with process.using("upstream.ca_bundle"):
-            tls = client_context(given.ca_bundle)
         return HttpUpstream(
             origins,
             self.credentials,
@@ -150,7 +174,7 @@ class App:
                 connect_timeout=limits.connect_timeout,
                 first_byte_timeout=limits.first_byte_timeout,
             ),
-            tls=tls,
+            tls=self._tls,
             clock=time.monotonic,
             observer=self.metrics,
             frozen=given.frozen,
@@ -162,12 +186,10 @@ class App:
             Client(item.name, item.token_hashes, item.networks, item.ecosystems)
             for item in settings.clients
         ]
-        given = settings.entitlements
-        static = StaticEntitlements(given.ecosystems) if given.source == "static" else None
         rooms = Rooms(
             mounts=Mounts(ECOSYSTEMS),
             clients=Clients(clients, loopback_default=listen.is_loopback),
-            door=Door(static or AssumedEntitlements()),
+            door=Door(self.entitlements),
             documents=self.documents,
             artifacts=self.artifacts,
             health=self.health,
@@ -185,6 +207,25 @@ class App:
             return main, None
         server = Server(self._operators, self._operators.refuse)
         return main, Listener(server, where.host, where.port)
+
+    def _make_entitlements(self) -> Entitlements:
+        given, upstream = self.settings.entitlements, self.settings.upstream
+        asking = [name for name in LIBRARIES if name in self.settings.credentials]
+        if given.source == "static":
+            return StaticEntitlements(given.ecosystems)
+        if given.source == "auto" and not (asking and upstream.has_platform):
+            return AssumedEntitlements()  # nobody could ask, or nobody should be asked
+        options = PlatformOptions(
+            issuer=upstream.issuer,
+            api=upstream.api,
+            ecosystems=asking,
+            organisation=given.organization,
+            directory=self.settings.cache.directory,
+            assume=given.source == "auto",
+            refresh=given.refresh,
+            grace=given.grace,
+        )
+        return ask_platform(options, self.credentials, self._tls, self._clocks)
 
     async def _poll(self) -> None:
         while True:

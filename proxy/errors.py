@@ -327,5 +327,15 @@ class NotListed(Exception):
 
 
 @final
+class PlatformSilent(Exception):
+    """The vendor's platform gave no answer that can be used; the text says why, for a log."""
+
+
+@final
+class PlatformRefused(Exception):
+    """The vendor's platform refuses the credential it is asked with; the text says how."""
+
+
+@final
 class StorageFailed(Exception):
     """The disk refused (full, read-only, I/O error): go on without storing."""

@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 from urllib.parse import quote
 
 from proxy.errors import InvalidDigest
+from proxy.secret import Secret
 
 # --- digests ---------------------------------------------------------------------------------
 
@@ -283,4 +284,36 @@ class TokenSource(Protocol):
 
     def authorization(self, ecosystem: str) -> str | None:
         """The value of an Authorization header, or None where no credential is configured."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who the proxy is to the vendor's issuer: the UIDP of an identity, and what proves it."""
+
+    identity: str
+    proof: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A short-lived token. `lifetime`: seconds for which it is good, from when it was answered."""
+
+    value: Secret
+    lifetime: float
+
+
+class SubjectSource(Protocol):
+    """Gives whoever asks the issuer for an ecosystem, without knowing where from."""
+
+    def subject(self, ecosystem: str) -> Subject | None:
+        """The subject, or None where no credential is at hand that the issuer could know."""
+        ...
+
+
+class TokenExchange(Protocol):
+    """Exchanges what proves an identity for a short-lived token."""
+
+    async def exchange(self, audience: str, subject: Subject) -> IssuedToken:
+        """Ask the issuer. Raises PlatformRefused, PlatformSilent."""
         ...

@@ -47,12 +47,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, quote_plus, urlsplit
 
+from proxy.access.memory import steady_seconds
 from proxy.app import App
 from proxy.config import load
 from proxy.observe.logs import start_logs
@@ -303,13 +304,14 @@ def secrets_of(username: str, password: str) -> Iterator[bytes]:
 
 
 class Clock:
-    """Seconds since the epoch, and how far a test has moved them."""
+    """Seconds since the epoch (or of another clock), and how far a test has moved them."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[], float] = time.time) -> None:
         self.offset = 0.0
+        self._read = read
 
     def __call__(self) -> float:
-        return time.time() + self.offset
+        return self._read() + self.offset
 
     def advance(self, seconds: float) -> None:
         """Move it, back too."""
@@ -330,15 +332,17 @@ class _Memory:
 
 
 class Running(Evidence):
-    """A proxy in this loop. `app`: its rooms. `clock`: what its cache takes for the time."""
+    """A proxy in this loop. `app`: its rooms. `clock`: what its cache takes for the time; `steady`:
+    what the age of its entitlements is measured with."""
 
     def __init__(self, origin: Upstream, folder: Path, file: Path) -> None:
         super().__init__(origin, folder)
         self.clock = Clock()
+        self.steady = Clock(steady_seconds)
         self.settings = load(file, {}, {})
         self._sink = _Memory()
         self._logs = start_logs(self.settings.log.level, "json", access=True, sink=self._sink)
-        self.app = App(self.settings, self._logs, clock=self.clock)
+        self.app = App(self.settings, self._logs, clock=self.clock, steady=self.steady)
 
     @property
     def url(self) -> str:

@@ -18,6 +18,7 @@ from proxy.config.mistakes import ConfigError
 from proxy.config.schema import Reference, reference
 from proxy.config.settings import (
     ECOSYSTEMS,
+    LIBRARIES,
     Address,
     CacheSettings,
     ClientSettings,
@@ -33,6 +34,7 @@ from proxy.config.settings import (
 
 __all__ = [
     "ECOSYSTEMS",
+    "LIBRARIES",
     "Address",
     "CacheSettings",
     "ClientSettings",

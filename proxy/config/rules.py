@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from proxy.config.mistakes import Mistakes
-from proxy.config.settings import Settings
+from proxy.config.settings import LIBRARIES, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,13 @@ def _two_listeners(settings: Settings) -> str:
     return f"{admin} is taken by server.listen: choose another port"
 
 
-def _plain_http(settings: Settings) -> str:
-    if settings.upstream.allow_insecure or settings.upstream.libraries.startswith("https:"):
-        return ""
-    return "plain http would show the pull token to the network: use https (or allow_insecure)"
+def _plain_http(key: str) -> Rule:
+    def check(settings: Settings) -> str:
+        if settings.upstream.allow_insecure or getattr(settings.upstream, key).startswith("https:"):
+            return ""
+        return "plain http would show the pull token to the network: use https (or allow_insecure)"
+
+    return Rule((f"upstream.{key}", "upstream.allow_insecure"), check)
 
 
 def _static_list(settings: Settings) -> str:
@@ -88,11 +91,29 @@ def _static_list(settings: Settings) -> str:
     return ""
 
 
+def _platform(settings: Settings) -> str:
+    if settings.entitlements.source != "platform":
+        return ""
+    if not settings.upstream.has_platform:
+        return (
+            'source is "platform" and upstream.libraries is not the vendor\'s: set upstream.issuer'
+            " and upstream.api too, or the pull token would be shown to somebody else's issuer"
+        )
+    if not any(name in settings.credentials for name in LIBRARIES):
+        return 'source is "platform" and there is no pull token to ask it with'
+    return ""
+
+
 RULES = (
     Rule(("server.listen", "clients"), _clients_off_loopback),
     Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
     Rule(("server.trusted_proxies", "clients"), _clients_behind_front),
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
-    Rule(("upstream.libraries", "upstream.allow_insecure"), _plain_http),
+    _plain_http("libraries"),
+    _plain_http("issuer"),
+    _plain_http("api"),
     Rule(("entitlements.ecosystems", "entitlements.source"), _static_list),
+    Rule(
+        ("entitlements.source", "upstream.libraries", "upstream.issuer", "upstream.api"), _platform
+    ),
 )

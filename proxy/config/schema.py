@@ -113,6 +113,10 @@ LIMITS = (
 UPSTREAM = (
     Key("upstream.libraries", Shape.TEXT, "https://libraries.cgr.dev", values.url,
         "Where language packages come from."),
+    Key("upstream.issuer", Shape.TEXT, "https://issuer.enforce.dev", values.url,
+        "Where a pull token is exchanged for a short-lived one."),
+    Key("upstream.api", Shape.TEXT, "https://console-api.enforce.dev", values.url,
+        "The vendor's platform, which knows what the organisation may use."),
     Key("upstream.redirect_hosts", Shape.LIST, ("*.r2.cloudflarestorage.com",), values.host_rule,
         "Hosts that an upstream may redirect to, host or host:port, wildcard on the left.",
         HostRules),
@@ -126,12 +130,17 @@ UPSTREAM = (
         "Ecosystems that are served from the cache only.", frozenset),
 )  # fmt: skip
 ENTITLEMENTS = (
-    Key("entitlements.source", Shape.TEXT, "auto",
-        values.choice("auto", "static",
-                      refused={"platform": '"platform" is not available in this version'}),
-        'Who says what the organisation may use: "static" (the list here) or "auto".'),
+    Key("entitlements.source", Shape.TEXT, "auto", values.choice("auto", "platform", "static"),
+        "Who says what the organisation may use: static (the list), platform, or auto: that if it"
+        " may ask."),
+    Key("entitlements.organization", Shape.TEXT, "", values.organization,
+        'UIDP of the organisation; "" takes it from the pull token\'s user name.'),
     Key("entitlements.ecosystems", Shape.LIST, (), values.ecosystem,
         "What the organisation may use, for the source static.", frozenset),
+    Key("entitlements.refresh", Shape.TEXT, "60s", values.bounded(values.duration, "1s", "1h"),
+        "How often the platform is asked; something withdrawn is refused after that."),
+    Key("entitlements.grace", Shape.TEXT, "24h", values.bounded(values.duration, "0s", "24h"),
+        "How long the last known answer holds while the platform does not answer; then 503."),
 )  # fmt: skip
 LOG = (
     Key("log.level", Shape.TEXT, "info", values.choice("debug", "info", "warning", "error"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from proxy.model import HostRules
 from proxy.secret import Secret
@@ -23,6 +24,8 @@ Network = IPv4Network | IPv6Network
 
 # Every ecosystem that a client, a credential or an entitlement may name, built or not yet.
 ECOSYSTEMS = ("python", "java", "javascript", "oci", "apk", "go", "dotnet")
+# Those of `upstream.libraries`: their pull tokens may ask the platform what is entitled.
+LIBRARIES = ("python", "java", "javascript", "go", "dotnet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,26 @@ class UpstreamSettings:
     """[upstream]. `frozen`: ecosystems that are served from the cache only."""
 
     libraries: str
+    issuer: str
+    api: str
     redirect_hosts: HostRules
     allow_networks: tuple[Network, ...]
     allow_insecure: bool
     ca_bundle: Path | None
     frozen: frozenset[str]
+
+    @property
+    def has_platform(self) -> bool:
+        """Whether issuer and API belong to `libraries`: the vendor's to the vendor's, or all own.
+
+        The pull token of a mirror must not be shown to the vendor's issuer, which knows nothing
+        of it.
+        """
+        own = urlsplit(self.libraries).hostname
+        if own is not None and own.endswith(".cgr.dev"):
+            return True
+        hosts = [urlsplit(url).hostname or "" for url in (self.issuer, self.api)]
+        return not any(host.endswith(".enforce.dev") for host in hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +132,14 @@ class CredentialSettings:
 
 @dataclass(frozen=True, slots=True)
 class EntitlementSettings:
-    """[entitlements]. `ecosystems` counts for the source `static` only."""
+    """[entitlements]. `ecosystems` counts for the source `static` only. `organization` empty:
+    from the pull token. `refresh`, `grace` in seconds."""
 
-    source: Literal["auto", "static"]
+    source: Literal["auto", "platform", "static"]
+    organization: str
     ecosystems: frozenset[str]
+    refresh: float
+    grace: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _ALL_DIGITS = re.compile(r"[0-9.]+")  # a host of digits that is no IPv4 address: 127.1, 2130706433
 _PORT = re.compile(r"[0-9]{1,5}")
 _URL_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
+_ORGANIZATION = re.compile(r"[0-9a-f]{40}(?:/[0-9a-f]{16})*")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _NETLOC = re.compile(r"(\[[^\]]*\]|[^\[\]:]+)(?::([0-9]{0,5}))?")
@@ -227,4 +228,11 @@ def username(text: str) -> str:
     """A user name for HTTP Basic: one line of visible ASCII without a colon; empty: none."""
     if text and (not text.isascii() or not text.isprintable() or " " in text or ":" in text):
         raise ValueError("a user name is one word of visible ASCII without a colon")
+    return text
+
+
+def organization(text: str) -> str:
+    """The UIDP of an organisation or folder; empty: from the pull token."""
+    if text and not _ORGANIZATION.fullmatch(text):
+        raise ValueError("an organisation is a UIDP: 40 hex digits, and /16 hex for each folder")
     return text

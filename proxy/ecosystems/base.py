@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from typing import Protocol
+from urllib.parse import quote
 
 from proxy.errors import ProxyError
 from proxy.model import (
@@ -45,6 +46,10 @@ class Ecosystem(Protocol):
         """Every prefix of the URL space that belongs to it, with the entitlement scope of each."""
         ...
 
+    def purl(self, package: str, version: str = "") -> str:
+        """Spell a package of this ecosystem as package URL, with `package_url`."""
+        ...
+
     def classify(self, line: RequestLine) -> Target:
         """Say what a request line asks for.
 
@@ -70,6 +75,13 @@ class Ecosystem(Protocol):
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure the way this ecosystem's clients show it to people."""
         ...
+
+
+def package_url(kind: str, name: str, version: str = "") -> str:
+    """A package URL (purl specification): `kind` is its type, `name` the namespace and the name,
+    separated by slashes. Everything is percent-encoded that has a meaning in one."""
+    behind = f"@{quote(version, safe=':')}" if version else ""
+    return f"pkg:{kind}/{quote(name, safe='/:')}{behind}"
 
 
 def problem(error: ProxyError, request_id: str) -> ErrorBody:

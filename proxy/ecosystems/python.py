@@ -26,7 +26,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from proxy.ecosystems import distribution, simple_index
-from proxy.ecosystems.base import problem
+from proxy.ecosystems.base import package_url, problem
 from proxy.ecosystems.simple_page import File, ProjectPage, allowed, origin, strongest
 from proxy.errors import (
     InvalidName,
@@ -80,6 +80,10 @@ class Python:
         """Five indexes and two prefixes of files."""
         indexes = tuple(Mount((prefix,), scope) for prefix, scope in _INDEXES.items())
         return (*indexes, *(Mount((prefix,), _SCOPE) for prefix in _FILE_MOUNTS))
+
+    def purl(self, package: str, version: str = "") -> str:
+        """Spell a project (normalised) as package URL."""
+        return package_url("pypi", package, version)
 
     def classify(self, line: RequestLine) -> Target:
         """Say what a request line asks for.
