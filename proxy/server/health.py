@@ -21,10 +21,16 @@ Probe = Callable[[CIMultiDict[str]], web.Response]
 
 @final
 class Health:
-    """`silent`: asked at each readiness probe; the upstream origins that do not answer."""
+    """Both are asked at each readiness probe. `silent`: the upstream origins that do not answer;
+    `troubles`: what else does not work as it should, a line each that holds no secret."""
 
-    def __init__(self, silent: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        silent: Callable[[], Sequence[str]],
+        troubles: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._silent = silent
+        self._troubles = troubles
         self.started = False
         self.draining = False
         self.running = 0
@@ -56,8 +62,9 @@ class Health:
     def _readyz(self, headers: CIMultiDict[str]) -> web.Response:
         if not self.started or self.draining:
             return _json(503, {"status": "draining" if self.draining else "starting"}, headers)
-        if silent := self._silent():
-            reasons = [f"upstream does not answer: {origin}" for origin in silent]
+        reasons = [f"upstream does not answer: {origin}" for origin in self._silent()]
+        reasons += self._troubles()
+        if reasons:
             return _json(200, {"status": "degraded", "reasons": reasons}, headers)
         return _json(200, {"status": "ok"}, headers)
 
