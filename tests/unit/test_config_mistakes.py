@@ -163,8 +163,8 @@ BROKEN = [
         "add identity",
     ),
     (
-        f'[credentials.go]\nidentity = "{UIDP}"\nidentity_token_file = "t"\nnetrc = "n"',
-        "credentials.go.netrc",
+        f'[credentials.go]\nidentity = "{UIDP}"\nidentity_token_file = "t"\nusername = "n"',
+        "credentials.go.username",
         "needs no pull token",
     ),
     (
