@@ -75,7 +75,10 @@ class App:
             token_exchange(settings.upstream.issuer, self._tls, self._clocks),
             TokenClocks(clock, steady),
         )
-        self.health = Health(lambda: self.upstream.open_breakers, self.credentials.troubles)
+        served = [ecosystem.name for ecosystem in ECOSYSTEMS]
+        self.health = Health(
+            lambda: self.upstream.open_breakers, lambda: self.credentials.troubles(served)
+        )
         self.metrics.watch(TokenNumbers(self.credentials.ends, clock))
         # First what may be wrong: nothing that would have to be closed is open by then.
         self.entitlements = self._make_entitlements()

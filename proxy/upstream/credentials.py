@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
 from proxy.model import Subject, TokenExchange
@@ -31,11 +31,11 @@ Source = PairSource | KeylessSource
 
 @final
 class _Held:
-    """One live credential as one ecosystem sees it."""
+    """One live credential as one ecosystem sees it. `name`: for logs."""
 
     def __init__(self, name: str, live: Live) -> None:
+        self.name = name
         self.live = live
-        self.watch = Watch(name)
         self.next_try = 0.0
         self._refused: str | None = None
 
@@ -104,8 +104,15 @@ class Credentials:  # implements proxy.model.TokenSource, SubjectSource
         self._redact = redact or _nobody
         self._exchange = exchange
         self._clocks = clocks or Clocks(time.time, time.monotonic)
-        self._tokens: dict[KeylessSource, LiveToken] = {}
-        self._slots = {name: self._slot(name, given) for name, given in sources.items() if given}
+        # Ecosystems that share a source share what comes of it: it is read once and told of once.
+        lives = {source: self._live(name, source) for source, name in _users(sources).items()}
+        self._lives = tuple(lives.values())
+        self._watches = {lives[source]: Watch(name) for source, name in _users(sources).items()}
+        self._slots = {
+            name: _Slot([_Held(_called(name, given, at), lives[s]) for at, s in enumerate(given)])
+            for name, given in sources.items()
+            if given
+        }
 
     def authorization(self, ecosystem: str) -> str | None:
         """The Authorization value for an ecosystem, or None where nothing usable is configured."""
@@ -127,10 +134,10 @@ class Credentials:  # implements proxy.model.TokenSource, SubjectSource
         best = {name: self._best(name) for name in self._slots}
         return tuple(name for name, held in best.items() if held is None or held.refused)
 
-    def troubles(self) -> Sequence[str]:
-        """What an operator has to mend, a line each; no secret in it."""
+    def troubles(self, ecosystems: Collection[str]) -> Sequence[str]:
+        """What an operator has to mend for these ecosystems, a line each; no secret in it."""
         wall = self._clocks.wall()
-        found = {name: self._trouble(name, wall) for name in self._slots}
+        found = {name: self._trouble(name, wall) for name in self._slots if name in ecosystems}
         return [f"{trouble}: {name}" for name, trouble in found.items() if trouble]
 
     def _trouble(self, ecosystem: str, wall: float) -> str:
@@ -191,7 +198,7 @@ class Credentials:  # implements proxy.model.TokenSource, SubjectSource
         slot.next_try = now if due else now + REFUSED_PAUSE
         if not before:
             hope = "the other one is used" if due else "it must be renewed"
-            LOG.warning("the upstream refuses the pull token for %s; %s", held.watch.name, hope)
+            LOG.warning("the upstream refuses the pull token for %s; %s", held.name, hope)
 
     async def renew(self, ecosystem: str, header: str | None, now: float) -> bool:
         """Tell whether there is another one than `header`, which the upstream just refused.
@@ -215,47 +222,36 @@ class Credentials:  # implements proxy.model.TokenSource, SubjectSource
 
     async def load(self) -> None:
         """First reading, at start: what is complete is taken at once."""
-        await asyncio.gather(*(live.load() for live in self._all()))
+        await asyncio.gather(*(live.load() for live in self._lives))
         self._look()
 
     async def poll(self) -> None:
         """Read again; see `Live.poll`."""
-        await asyncio.gather(*(live.poll() for live in self._all()))
+        await asyncio.gather(*(live.poll() for live in self._lives))
         self._look()
 
     async def exchange(self) -> None:
         """Renew short-lived tokens that are due. Waits for the issuer: `poll` runs beside it."""
-        await asyncio.gather(*(token.exchange() for token in self._tokens.values()))
-
-    def _all(self) -> Sequence[Live]:
-        return list(dict.fromkeys(held.live for slot in self._slots.values() for held in slot.held))
+        tokens = (live for live in self._lives if isinstance(live, LiveToken))
+        await asyncio.gather(*(token.exchange() for token in tokens))
 
     def _look(self) -> None:
         wall = self._clocks.wall()
-        for slot in self._slots.values():
-            for held in slot.held:
-                others = any(
-                    other.live.header and not other.refused
-                    for other in slot.held
-                    if other is not held
-                )
-                held.watch.look(held.live.lifetime, wall, others=others)
-
-    def _slot(self, name: str, sources: Sequence[Source]) -> _Slot:
-        numbers = [""] if len(sources) == 1 else [f" (no. {n + 1})" for n in range(len(sources))]
-        names = [name + number for number in numbers]
-        pairs = zip(names, sources, strict=True)
-        return _Slot([_Held(called, self._live(called, source)) for called, source in pairs])
+        for live, watch in self._watches.items():
+            users = [slot.held for slot in self._slots.values()]
+            users = [held for held in users if any(one.live is live for one in held)]
+            replaced = all(
+                any(one.live.header and not one.refused for one in held if one.live is not live)
+                for held in users
+            )
+            watch.look(live.lifetime, wall, others=replaced)
 
     def _live(self, name: str, source: Source) -> Live:
         if isinstance(source, PairSource):
             return LivePair(name, source, self._redact)
-        if source not in self._tokens:
-            if self._exchange is None:
-                raise ValueError("an identity is assumed by means of an exchange")
-            token = LiveToken(source, self._exchange, self._clocks, self._redact)
-            self._tokens[source] = token
-        return self._tokens[source]
+        if self._exchange is None:
+            raise ValueError("an identity is assumed by means of an exchange")
+        return LiveToken(source, self._exchange, self._clocks, self._redact)
 
     def _best(self, ecosystem: str) -> _Held | None:
         slot = self._slots.get(ecosystem)
@@ -270,6 +266,19 @@ class Credentials:  # implements proxy.model.TokenSource, SubjectSource
         if best is None or best.live.header == header:
             return False
         return not best.refused or self.pause(ecosystem, now) == 0
+
+
+def _called(ecosystem: str, sources: Sequence[Source], at: int) -> str:
+    return ecosystem if len(sources) == 1 else f"{ecosystem} (no. {at + 1})"
+
+
+def _users(sources: Mapping[str, Sequence[Source]]) -> Mapping[Source, str]:
+    """Each source once, with the names of those that use it."""
+    found: dict[Source, list[str]] = {}
+    for ecosystem, given in sources.items():
+        for at, source in enumerate(given):
+            found.setdefault(source, []).append(_called(ecosystem, given, at))
+    return {source: ", ".join(names) for source, names in found.items()}
 
 
 def _nobody(*_: str) -> None:

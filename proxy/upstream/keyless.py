@@ -68,6 +68,7 @@ class LiveToken:  # implements proxy.upstream.live.Live
         self._proof: Secret | None = None
         self._due = 0.0  # by the steady clock
         self._failures = 0
+        self._patience = LONGEST_RETRY
         self._unreadable = False
         self._asking = asyncio.Lock()
         self.header: str | None = None
@@ -130,6 +131,8 @@ class LiveToken:  # implements proxy.upstream.live.Live
             LOG.info("the issuer gives tokens for %s again", self._source.audience)
         self._failures = 0
         share = random.uniform(EARLIEST, LATEST)  # noqa: S311  # jitter
+        # Between the renewal and the end there must be room for several more tries.
+        self._patience = min(LONGEST_RETRY, max(FIRST_RETRY, issued.lifetime / 20))
         self._due = asked + max(FIRST_RETRY, issued.lifetime * share)
         self.header = f"Bearer {issued.value.reveal()}"
         now = self._clocks.wall()
@@ -143,7 +146,7 @@ class LiveToken:  # implements proxy.upstream.live.Live
                 trouble,
                 "the last one is used until its end" if self.header else "there is none yet",
             )
-        pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 10))
+        pause = min(self._patience, FIRST_RETRY * 2 ** min(self._failures, 10))
         self._failures += 1
         self._due = self._clocks.steady() + pause * random.uniform(0.7, 1.0)  # noqa: S311  # jitter
 

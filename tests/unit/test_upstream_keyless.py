@@ -124,18 +124,21 @@ async def test_while_the_issuer_is_silent_the_last_one_is_used_and_it_is_asked_e
     caplog.set_level(logging.INFO)
     before = keyless.credentials.authorization("python")
     keyless.issuer.trouble = PlatformSilent("the issuer answered 503")
+    keyless.issuer.now += 60
     await keyless.run(300)
     assert keyless.credentials.authorization("python") == before
-    assert 2 * 8 <= len(keyless.issuer.asked) <= 2 * 20
+    assert 2 * 300 / 3 - 2 <= len(keyless.issuer.asked) <= 2 * 300 / 2 + 6
     assert [line.getMessage() for line in caplog.records if LIBRARIES in line.getMessage()] == [
-        "no token for libraries.cgr.dev could be had (the issuer answered 503);"
-        " the last one is used until its end"
+        (
+            "no token for libraries.cgr.dev could be had (the issuer answered 503);"
+            " the last one is used until its end"
+        )
     ]
-    assert keyless.credentials.troubles()[0] == "the token has ended: python"
+    assert keyless.credentials.troubles(["python", "java"])[0] == "the token has ended: python"
     keyless.issuer.trouble = None
     await keyless.run(31)
     assert keyless.credentials.authorization("python") != before
-    assert keyless.credentials.troubles() == []
+    assert keyless.credentials.troubles(["python", "java"]) == []
 
 
 async def test_a_token_that_the_upstream_refuses_is_exchanged_at_once(keyless: Keyless) -> None:
@@ -169,7 +172,7 @@ async def test_a_new_workload_token_ends_the_waiting_after_a_refusal(keyless: Ke
     await keyless.credentials.poll()
     await keyless.credentials.exchange()
     assert len(keyless.issuer.asked) == asked + 2
-    assert keyless.credentials.troubles() == []
+    assert keyless.credentials.troubles(["python", "java"]) == []
 
 
 async def test_without_a_workload_token_nobody_is_asked(
@@ -179,13 +182,13 @@ async def test_without_a_workload_token_nobody_is_asked(
     made.file.unlink()
     await made.credentials.load()
     assert made.issuer.asked == []
-    assert made.credentials.unusable == ("python", "java", "oci")
+    assert set(made.credentials.unusable) == {"python", "java", "oci"}
     assert made.credentials.subject("python") is None
     assert "there is no OIDC token" in caplog.text
     made.file.write_text(PROOF)
     await made.credentials.poll()
     await made.credentials.exchange()
-    assert made.credentials.unusable == ()
+    assert not made.credentials.unusable
 
 
 async def test_a_pull_token_may_stand_beside_an_identity(tmp_path: Path) -> None:
@@ -204,9 +207,7 @@ async def test_a_pull_token_may_stand_beside_an_identity(tmp_path: Path) -> None
     assert (credentials.authorization("python") or "").startswith("Basic ")
 
 
-async def test_no_token_has_a_text_form(
-    keyless: Keyless, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_token_has_a_text_form(keyless: Keyless, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     await keyless.run(120)
     keyless.issuer.trouble = PlatformSilent("no answer")
