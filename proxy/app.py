@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import proxy
-from proxy.access.clients import Client, Clients
+from proxy.access.asking import PlatformHttp
 from proxy.access.door import Door
 from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
 from proxy.access.learning import PlatformEntitlements
@@ -23,8 +23,11 @@ from proxy.cache.artifacts import Artifacts
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.freshness import Policy
+from proxy.cache.upkeep import Upkeep
 from proxy.config import LIBRARIES, Settings
 from proxy.ecosystems import ECOSYSTEMS
+from proxy.live import Live
+from proxy.observe.audit import AuditFile
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
 from proxy.observe.tokens import TokenNumbers
@@ -36,6 +39,7 @@ from proxy.server.health import Health
 from proxy.server.listener import Listener
 from proxy.server.mounts import Mounts
 from proxy.server.wire import Server
+from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
@@ -52,8 +56,8 @@ RENEW_TOKENS = 1.0
 class App:
     """All rooms of one process, wired. Make it inside a running loop; `start`, then `stop`.
 
-    `clock`: seconds since the epoch; `steady`: seconds that only go forward. Raises CannotStart for
-    a named file that cannot be used.
+    `clock`: seconds since the epoch; `steady`: seconds that only go forward. `load`: the settings
+    anew, for a reload. Raises CannotStart for a named file that cannot be used.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class App:
         logs: Logs,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = steady_seconds,
+        load: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
         self._clocks = Clocks(steady, clock, read_boot_id())
@@ -75,24 +80,18 @@ class App:
             token_exchange(settings.upstream.issuer, self._tls, self._clocks),
             TokenClocks(clock, steady),
         )
-        served = [ecosystem.name for ecosystem in ECOSYSTEMS]
-        self.health = Health(
-            lambda: self.upstream.open_breakers, lambda: self.credentials.troubles(served)
-        )
         self.metrics.watch(TokenNumbers(self.credentials.ends, clock))
-        # First what may be wrong: nothing that would have to be closed is open by then.
+        self.health = Health(self._degraded)
+        self.live = Live(settings, PlatformHttp(self._tls), load=load, wall=clock, clock=steady)
         self.entitlements = self._make_entitlements()
-        view = EntitlementView(settings.entitlements.source, self.entitlements, ECOSYSTEMS)
-        self.metrics.watch(view.numbers())
-        with process.using("server.admin_token_file"):
-            self._operators = Admin(
-                self.metrics,
-                self.health,
-                settings.server.admin_token_file,
-                {PATH: view.describe},
-            )
+        # First what may be wrong: nothing that would have to be closed is open by then.
+        self._endpoint = self._make_endpoint()
+        changes, room = Changes(), settings.cache.max_size
         with process.using("cache.directory"):
-            storage = DiskStorage(settings.cache.directory)
+            self.storage = storage = DiskStorage(
+                settings.cache.directory, watcher=changes, max_body=room
+            )
+        self.upkeep = Upkeep(storage, changes, room)
         self.upstream = self._make_upstream(origins)
         policy = Policy(
             ttl=settings.cache.document_ttl,
@@ -116,7 +115,7 @@ class App:
                 storage,
                 self.upstream,
                 self.metrics,
-                DownloadLimits(settings.cache.max_size, settings.limits.min_rate),
+                DownloadLimits(room),
                 clock=time.monotonic,
             ),
             policy,
@@ -126,6 +125,10 @@ class App:
         )
         self.metrics.watch_in_flight(lambda: self.health.running)
         self.metrics.watch_dropped_lines(lambda: logs.dropped)
+        if settings.log.audit_size:
+            where = settings.log.audit or settings.cache.directory / "audit.jsonl"
+            with process.using("log.audit"):
+                logs.keep_audit(AuditFile(where, settings.log.audit_size))
         self.listener, self.admin = self._make_listeners(logs)
         self._pollers: list[asyncio.Task[None]] = []
 
@@ -137,11 +140,13 @@ class App:
         await self.listener.start()
         if self.admin is not None:
             await self.admin.start()
-        for every, do in (
-            (POLL_CREDENTIALS, self.credentials.poll),
-            (RENEW_TOKENS, self.credentials.exchange),
-        ):
-            self._pollers.append(asyncio.get_running_loop().create_task(_repeat(every, do)))
+        self.upkeep.start()
+        loop = asyncio.get_running_loop()
+        self._pollers = [
+            loop.create_task(_repeat(POLL_CREDENTIALS, self.credentials.poll)),
+            loop.create_task(_repeat(RENEW_TOKENS, self.credentials.exchange)),
+            loop.create_task(self.live.run()),
+        ]
         self.health.started = True
         if self.settings.upstream.allow_insecure:
             LOG.warning("[upstream] allow_insecure is on: plain http upstreams; for tests only")
@@ -156,11 +161,14 @@ class App:
         """Drain and close everything, in the order of the walk."""
         self.health.draining = True
         async with AsyncExitStack() as stack:
+            stack.callback(self.storage.close)
+            stack.push_async_callback(asyncio.to_thread, self.upkeep.close)
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.documents.close)
             stack.push_async_callback(self.artifacts.close)
             if isinstance(self.entitlements, PlatformEntitlements):
                 stack.push_async_callback(self.entitlements.close)
+            stack.push_async_callback(self.live.close)
             for poller in self._pollers:
                 stack.callback(poller.cancel)
             if self.admin is not None:
@@ -169,8 +177,9 @@ class App:
             await self.listener.drain(hurry, self.settings.server.shutdown_grace)
 
     async def reload(self) -> None:
-        """Read again what may have been replaced: pull tokens, the admin token."""
-        self._operators.reload()
+        """Read again what may have been replaced: the configuration, pull tokens, keys."""
+        await self.live.reload()
+        self._endpoint.reload()
         await self.credentials.poll()
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
@@ -186,6 +195,7 @@ class App:
                 queue_timeout=limits.queue_timeout,
                 connect_timeout=limits.connect_timeout,
                 first_byte_timeout=limits.first_byte_timeout,
+                min_rate=limits.min_rate,
             ),
             tls=self._tls,
             clock=time.monotonic,
@@ -195,31 +205,38 @@ class App:
 
     def _make_listeners(self, logs: Logs) -> tuple[Listener, Listener | None]:
         settings, listen = self.settings, self.settings.server.listen
-        clients = [
-            Client(item.name, item.token_hashes, item.networks, item.ecosystems)
-            for item in settings.clients
-        ]
         rooms = Rooms(
             mounts=Mounts(ECOSYSTEMS),
-            clients=Clients(clients, loopback_default=listen.is_loopback),
+            gate=self.live.gate,
             door=Door(self.entitlements),
             documents=self.documents,
             artifacts=self.artifacts,
             health=self.health,
             metrics=self.metrics,
             access_log=logs.access,
+            audit=logs.audit,
             hosts=settings.upstream.redirect_hosts,
             trusted_proxies=settings.server.trusted_proxies,
             public_url=settings.server.public_url,
             min_rate=settings.limits.min_rate,
+            certificates=self.live.certificates,
         )
         handler = Handler(rooms)
+        tls = self.live.tls.context if self.live.tls is not None else None
         server = Server(handler, handler.refuse, settings.limits.max_connections)
-        main = Listener(server, listen.host, listen.port)
+        main = Listener(server, listen.host, listen.port, tls)
         if (where := settings.server.admin_listen) is None:
             return main, None
-        server = Server(self._operators, self._operators.refuse)
+        server = Server(self._endpoint, self._endpoint.refuse)
         return main, Listener(server, where.host, where.port)
+
+    def _make_endpoint(self) -> Admin:
+        settings = self.settings
+        view = EntitlementView(settings.entitlements.source, self.entitlements, ECOSYSTEMS)
+        self.metrics.watch(view.numbers())
+        token_file = settings.server.admin_token_file
+        with process.using("server.admin_token_file"):
+            return Admin(self.metrics, self.health, token_file, {PATH: view.describe})
 
     def _make_entitlements(self) -> Entitlements:
         given, upstream = self.settings.entitlements, self.settings.upstream
@@ -238,7 +255,13 @@ class App:
             refresh=given.refresh,
             grace=given.grace,
         )
-        return ask_platform(options, self.credentials, self._tls, self._clocks, self.credentials)
+        pairs, assumed = self.credentials, self.credentials.subject
+        return ask_platform(options, pairs, self._tls, self._clocks, assumed)
+
+    def _degraded(self) -> list[str]:
+        found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
+        found += self.credentials.troubles([ecosystem.name for ecosystem in ECOSYSTEMS])
+        return found + ([self.upkeep.trouble] if self.upkeep.trouble else [])
 
 
 async def _repeat(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
@@ -275,10 +298,10 @@ def credential_sources(settings: Settings) -> dict[str, list[Source]]:
     return found
 
 
-def run(settings: Settings) -> int:
-    """Run one process; the exit code."""
+def run(settings: Settings, load: Callable[[], Settings] | None = None) -> int:
+    """Run one process; the exit code. `load`: the settings anew, for a reload."""
     logs = start_logs(settings.log.level, settings.log.format, access=settings.log.access)
     try:
-        return process.run(lambda: App(settings, logs))
+        return process.run(lambda: App(settings, logs, load=load))
     finally:
         logs.stop()

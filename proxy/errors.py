@@ -186,6 +186,14 @@ class EntitlementUnknown(AccessError):
     reason = "Entitlement unknown"
 
 
+@final
+class IssuerUnavailable(AccessError):
+    """The issuer of a client's ID token could not be asked for its keys, and none are known."""
+
+    status = 503
+    reason = "Identity issuer unavailable"
+
+
 # --- the upstream has spoken -----------------------------------------------------------------
 
 

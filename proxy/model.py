@@ -100,10 +100,13 @@ def encode_path(segments: tuple[str, ...], *, slash: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, as `proxy.access` found out. `ecosystems` None: all; `packages` empty: all."""
+    """Who asks, as `proxy.access` found out. `ecosystems` None: all; `packages` empty: all.
+
+    `packages`: patterns of package URLs.
+    """
 
     name: str
-    kind: Literal["token", "network", "loopback"]
+    kind: Literal["token", "mtls", "oidc", "network", "loopback"]
     ecosystems: frozenset[str] | None
     packages: tuple[str, ...] = ()
 
@@ -308,6 +311,10 @@ class SubjectSource(Protocol):
 
     def subject(self, ecosystem: str) -> Subject | None:
         """The subject, or None where no credential is at hand that the issuer could know."""
+        ...
+
+    def stranger(self, ecosystem: str) -> bool:
+        """Tell whether a credential is at hand, but none that the issuer could know."""
         ...
 
 

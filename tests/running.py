@@ -44,6 +44,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -333,7 +334,9 @@ class _Memory:
 
 class Running(Evidence):
     """A proxy in this loop. `app`: its rooms. `clock`: what its cache takes for the time; `steady`:
-    what the age of its entitlements is measured with."""
+    what the age of its entitlements is measured with. `file`: its configuration; `reconfigure`
+    changes it. `tls` and `source`: how this module's clients connect, with which certificate and
+    from which address."""
 
     def __init__(self, origin: Upstream, folder: Path, file: Path) -> None:
         super().__init__(origin, folder)
@@ -342,7 +345,16 @@ class Running(Evidence):
         self.settings = load(file, {}, {})
         self._sink = _Memory()
         self._logs = start_logs(self.settings.log.level, "json", access=True, sink=self._sink)
-        self.app = App(self.settings, self._logs, clock=self.clock, steady=self.steady)
+        self.file = file
+        self.tls: ssl.SSLContext | None = None
+        self.source: tuple[str, int] | None = None
+        self.app = App(
+            self.settings,
+            self._logs,
+            clock=self.clock,
+            steady=self.steady,
+            load=lambda: load(file, {}, {}),
+        )
 
     @property
     def url(self) -> str:
@@ -363,7 +375,10 @@ class Running(Evidence):
     async def connect(self, url: str = "") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of one's own; its bytes are not recorded."""
         parts = urlsplit(url or self.url)
-        return await asyncio.open_connection(parts.hostname, parts.port)
+        tls = self.tls if parts.scheme == "https" else None
+        return await asyncio.open_connection(
+            parts.hostname, parts.port, ssl=tls, local_addr=self.source
+        )
 
     async def send(self, *pieces: bytes, url: str = "", end: bool = False) -> bytes:
         """Send pieces on a connection of their own and read until the proxy closes it.
@@ -410,6 +425,12 @@ class Running(Evidence):
         text = (await self.get("/metrics", url=self.admin_url)).body.decode()
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
+
+    async def reconfigure(self, origin: Upstream, tables: Tables, *, told: bool = True) -> None:
+        """Write another configuration and have it taken (`told` False: only write it)."""
+        configuration(self.folder, origin, tables)
+        if told:
+            await self.app.reload()
 
     async def stop(self) -> None:
         """Stop without grace; the end of the block does it otherwise."""

@@ -54,8 +54,8 @@ class PlatformHttp:
         self._tls = tls
         self._deadline = deadline
 
-    async def get(self, url: str, parameters: Mapping[str, str], bearer: Secret) -> Reply:
-        """See `Asking.get`."""
+    async def get(self, url: str, parameters: Mapping[str, str], bearer: Secret | None) -> Reply:
+        """See `Asking.get`. `bearer` None: what everybody may ask."""
         # Late: a proxy that asks no platform does not pay for it (0.1 s, 8 MB).
         import httpx  # noqa: PLC0415
 
@@ -73,15 +73,16 @@ class PlatformHttp:
             kind = type(error).__name__
         raise PlatformSilent(kind)
 
-    async def _get(self, url: str, parameters: Mapping[str, str], bearer: Secret) -> Reply:
+    async def _get(self, url: str, parameters: Mapping[str, str], bearer: Secret | None) -> Reply:
         import httpx  # noqa: PLC0415
 
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
-            "Authorization": f"Bearer {bearer.reveal()}",
             "User-Agent": USER_AGENT,
         }
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer.reveal()}"
         # A client for each question: its cookie jar and its connections go with it.
         async with (
             httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=self._deadline) as client,

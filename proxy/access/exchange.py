@@ -21,7 +21,7 @@ from typing import final
 
 from proxy.access.asking import Asking
 from proxy.errors import PlatformRefused, PlatformSilent
-from proxy.model import IssuedToken, Subject, SubjectSource, TokenExchange, TokenSource
+from proxy.model import IssuedToken, Subject, TokenExchange, TokenSource
 from proxy.secret import Secret
 
 TRIES = 3
@@ -40,17 +40,19 @@ _FRACTION = re.compile(r"\.[0-9]+")
 class PullTokens:  # implements proxy.model.SubjectSource
     """Reads the identity and its proof off the Basic credential of an ecosystem.
 
-    `assumed`: knows identities that need no pull token; it is asked first. A user name that is no
-    UIDP belongs to no pull token (a mirror's password, say): the issuer never sees it.
+    `assumed`: gives the identity that needs no pull token; it is asked first. A user name that is
+    no UIDP belongs to no pull token (a mirror's password, say): the issuer never sees it.
     """
 
-    def __init__(self, tokens: TokenSource, assumed: SubjectSource | None = None) -> None:
+    def __init__(
+        self, tokens: TokenSource, assumed: Callable[[str], Subject | None] | None = None
+    ) -> None:
         self._tokens = tokens
         self._assumed = assumed
 
     def subject(self, ecosystem: str) -> Subject | None:
         """See `SubjectSource.subject`."""
-        if self._assumed is not None and (subject := self._assumed.subject(ecosystem)) is not None:
+        if self._assumed is not None and (subject := self._assumed(ecosystem)) is not None:
             return subject
         scheme, _, encoded = (self._tokens.authorization(ecosystem) or "").partition(" ")
         if scheme.lower() != "basic":
@@ -64,6 +66,11 @@ class PullTokens:  # implements proxy.model.SubjectSource
             return None
         # Inside a URL the slashes of a user name may be written as underscores.
         return Subject(username.replace("_", "/"), Secret(password))
+
+    def stranger(self, ecosystem: str) -> bool:
+        """See `SubjectSource.stranger`: a short-lived token with any user name is such a one."""
+        given = self._tokens.authorization(ecosystem) is not None
+        return given and self.subject(ecosystem) is None
 
 
 @final

@@ -222,11 +222,11 @@ def _tell(answer: Answer, unasked: Verdict) -> None:
         names = ", ".join(sorted(answer.names)) or "nothing"
         LOG.info("the organisation is entitled to: %s", names)
     elif unasked is Verdict.ALLOWED:
-        LOG.info("the pull token may not ask for entitlements: the upstream's refusals decide")
+        LOG.info("our credentials may not ask for entitlements: the upstream's refusals decide")
     else:
         LOG.warning(
-            "the pull token may not ask for entitlements: nothing is allowed; give it a role that"
-            " lists them, or set [entitlements] source"
+            "our credentials may not ask for entitlements: nothing is allowed; use a pull token"
+            " whose role lists them, or set [entitlements] source"
         )
 
 

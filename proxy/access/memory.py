@@ -32,7 +32,7 @@ VERSION = 1
 MAX_BYTES = 1 << 20
 SKEW = 300.0  # seconds that a wall clock may be put right by
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UIDP = re.compile(r"[0-9a-f/]{1,400}")
+_UIDP = re.compile(r"[0-9a-f/]{0,400}")
 
 
 def steady_seconds() -> float:

@@ -71,6 +71,8 @@ class Platform:
         unasked: Answer | None = None
         subjects = self._all_subjects()
         if not subjects:
+            if any(map(self._subjects.stranger, self._ecosystems)):
+                return Answer(self._organisation, may_ask=False)
             raise PlatformRefused("there is no pull token to ask with")
         for subject in subjects:
             try:

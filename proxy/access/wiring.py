@@ -7,7 +7,7 @@ root only hands over values. Non-goals: reading settings.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from proxy.access.exchange import Issuer, PullTokens, Tokens
 from proxy.access.learning import PlatformEntitlements, Terms
 from proxy.access.memory import Clocks, Memory
 from proxy.access.platform import Platform
-from proxy.model import SubjectSource, TokenExchange, TokenSource
+from proxy.model import Subject, TokenExchange, TokenSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def ask_platform(
     tokens: TokenSource,
     tls: ssl.SSLContext,
     clocks: Clocks,
-    assumed: SubjectSource | None = None,
+    assumed: Callable[[str], Subject | None] | None = None,
 ) -> PlatformEntitlements:
     """Make the entitlements that the platform knows; `start` them. `assumed`: see `PullTokens`."""
     asking = PlatformHttp(tls)

@@ -60,6 +60,9 @@ class ServerSettings:
     admin_token_file: Path | None
     public_url: str
     trusted_proxies: tuple[Network, ...]
+    tls_certificate: Path | None
+    tls_key: Path | None
+    client_ca: Path | None
     shutdown_grace: float
 
 
@@ -151,24 +154,42 @@ class EntitlementSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """One [[clients]] stanza. `token_hashes`: `sha256:<64 lower-case hex>` each.
+    """One [[clients]] stanza. `token_hashes`: `sha256:<64 lower-case hex>` each. `subjects`:
+    distinguished names (RFC 4514), `DNS:...` or `URI:...`. `packages`: prefixes of package URLs.
 
-    Hashes and networks both given: a request needs both. At least one of them is given.
+    Of hashes, subjects and networks a request needs everything that is given; one of them is.
     """
 
     name: str
     token_hashes: tuple[str, ...]
+    subjects: tuple[str, ...]
     networks: tuple[Network, ...]
     ecosystems: frozenset[str]
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    """One [[oidc]] stanza. `issuer` as the tokens spell it. `claims`: name and wanted value each,
+    exact or with a star at its end. `name` is always set: the issuer's host where none is given."""
+
+    name: str
+    issuer: str
+    audience: str
+    claims: tuple[tuple[str, str], ...]
+    ecosystems: frozenset[str]
+    packages: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """[log]."""
+    """[log]. `audit` None: `audit.jsonl` in the cache folder; `audit_size` 0: no audit log."""
 
     level: Literal["debug", "info", "warning", "error"]
     format: Literal["auto", "text", "json"]
     access: bool
+    audit: Path | None
+    audit_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,5 +206,6 @@ class Settings:
     credentials: Mapping[str, tuple[CredentialSettings, ...]]
     entitlements: EntitlementSettings
     clients: tuple[ClientSettings, ...]
+    oidc: tuple[IssuerSettings, ...]
     log: LogSettings
     file: Path | None = None

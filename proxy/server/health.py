@@ -9,7 +9,7 @@ Reading: Kubernetes probes. Non-goals: diagnosis (`cgr-proxy doctor`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import final
 
@@ -21,15 +21,9 @@ Probe = Callable[[CIMultiDict[str]], web.Response]
 
 @final
 class Health:
-    """Both are asked at each readiness probe. `silent`: the upstream origins that do not answer;
-    `troubles`: what else does not work as it should, a line each that holds no secret."""
+    """`troubles`: asked at each readiness probe; why less than everything works, in words."""
 
-    def __init__(
-        self,
-        silent: Callable[[], Sequence[str]],
-        troubles: Callable[[], Sequence[str]] = tuple,
-    ) -> None:
-        self._silent = silent
+    def __init__(self, troubles: Callable[[], list[str]]) -> None:
         self._troubles = troubles
         self.started = False
         self.draining = False
@@ -62,9 +56,7 @@ class Health:
     def _readyz(self, headers: CIMultiDict[str]) -> web.Response:
         if not self.started or self.draining:
             return _json(503, {"status": "draining" if self.draining else "starting"}, headers)
-        reasons = [f"upstream does not answer: {origin}" for origin in self._silent()]
-        reasons += self._troubles()
-        if reasons:
+        if reasons := self._troubles():
             return _json(200, {"status": "degraded", "reasons": reasons}, headers)
         return _json(200, {"status": "ok"}, headers)
 

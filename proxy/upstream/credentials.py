@@ -86,7 +86,7 @@ class _Slot:
 
 
 @final
-class Credentials:  # implements proxy.model.TokenSource, SubjectSource
+class Credentials:  # implements proxy.model.TokenSource
     """All configured ones. `authorization` is what the data path calls; the rest runs beside it.
 
     `sources`: by ecosystem, the one to be preferred first. `exchange`: needed for KeylessSource.
@@ -120,7 +120,7 @@ class Credentials:  # implements proxy.model.TokenSource, SubjectSource
         return best.live.header if best is not None else None
 
     def subject(self, ecosystem: str) -> Subject | None:
-        """See `SubjectSource.subject`: of an identity that is assumed; None for a pull token."""
+        """The identity that an ecosystem assumes; None for a pull token. See `proxy.model`."""
         best = self._best(ecosystem)
         return best.live.subject if best and isinstance(best.live, LiveToken) else None
 

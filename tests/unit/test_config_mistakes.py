@@ -23,6 +23,10 @@ HASH = "sha256:" + "ab" * 32
 EMPTY_HASH = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 CLIENT = f'[[clients]]\nname = "farm"\ntoken_hashes = ["{HASH}"]\necosystems = ["python"]\n'
 UIDP = "9f" * 20 + "/" + "1c" * 8
+OIDC = (
+    '[[oidc]]\nname = "ci"\nissuer = "https://i.example"\naudience = "a"\n'
+    'claims = { repository = "me/*" }\necosystems = ["python"]\n'
+)
 
 BROKEN = [
     # unknown things, with the nearest known one
@@ -34,8 +38,32 @@ BROKEN = [
     ('listen = "127.0.0.1:1"', "listen", "unknown section"),
     ('[credentials.pyton]\nusername = "x"', "credentials.pyton", 'did you mean "python"'),
     ('[credentials.python]\nidentify = "x"', "credentials.python.identify", "unknown key"),
-    (CLIENT + "packages = []", "clients[farm].packages", "unknown key"),
+    (CLIENT + "quota = 3", "clients[farm].quota", "unknown key"),
     (CLIENT + "network = []", "clients[farm].network", 'did you mean "networks"'),
+    # arrays of tables
+    (CLIENT + 'packages = ["flask"]', "clients[farm].packages", "pkg:pypi/flask"),
+    (CLIENT + 'packages = ["pkg:*"]', "clients[farm].packages", "no prefix"),
+    (CLIENT + 'packages = ["pkg:pypi/a*b"]', "clients[farm].packages", "no prefix"),
+    (CLIENT + 'packages = ["pkg:pypi/a", "pkg:pypi/A"]', "clients[farm].packages", "twice"),
+    (CLIENT + 'subjects = ["build-7"]', "clients[farm].subjects", "distinguished name"),
+    (CLIENT + 'subjects = ["DNS:"]', "clients[farm].subjects", "one name"),
+    (CLIENT + 'subjects = ["CN=b"]', "clients", "client_ca is not set"),
+    ("[oidc]\n", "oidc", "[[oidc]]"),
+    (OIDC.replace("issuer =", "isuer ="), "oidc[ci].isuer", 'did you mean "issuer"'),
+    (OIDC.replace("https:", "http:"), "oidc", "use an https issuer"),
+    (OIDC.replace("https://i.example", "x"), "oidc[ci].issuer", "must be a URL"),
+    (OIDC.replace("issuer =", "#"), "oidc[ci].issuer", "is missing"),
+    (OIDC.replace("audience =", "#"), "oidc[ci].audience", "is missing"),
+    (OIDC.replace("ecosystems =", "#"), "oidc[ci].ecosystems", "could use nothing"),
+    (OIDC.replace("claims =", "#"), "oidc[ci].claims", "everybody who gets a token"),
+    (OIDC.replace("me/*", "*"), "oidc[ci].claims", "everybody who gets a token"),
+    (OIDC.replace("me/*", "*/app"), "oidc[ci].claims", "a star in its middle"),
+    (OIDC.replace("repository", "aud"), "oidc[ci].claims", "always checked"),
+    (OIDC.replace('"me/*"', "3"), "oidc[ci].claims", "a table of texts"),
+    (OIDC.replace('{ repository = "me/*" }', '["me"]'), "oidc[ci].claims", "a table of texts"),
+    ('[server]\ntls_key = "k"', "server.tls_certificate", "give both, or none"),
+    ('[server]\nclient_ca = "c"', "server.client_ca", "set tls_certificate"),
+    ('[log]\naudit_size = "2TiB"', "log.audit_size", "at most 1TiB"),
     # wrong types
     ("server = 3", "server", "write [server]"),
     ("[[server]]\n", "server", "write [server]"),
@@ -106,7 +134,7 @@ BROKEN = [
     (CLIENT.replace(HASH, EMPTY_HASH), "clients[farm].token_hashes", "empty token"),
     (CLIENT.replace('["python"]', '["pip"]'), "clients[farm].ecosystems", "is no ecosystem"),
     (CLIENT.replace('["python"]', "[]"), "clients[farm].ecosystems", "could use nothing"),
-    ('[[clients]]\nname = "x"\necosystems = ["go"]', "clients[x]", "token_hashes or networks"),
+    ('[[clients]]\nname = "x"\necosystems = ["go"]', "clients[x]", "nobody could be this"),
     (CLIENT + 'networks = ["10.0.0.1/8"]', "clients[farm].networks", '"10.0.0.0/8"'),
     (CLIENT + CLIENT.replace("ab", "cd"), "clients[farm].name", "earlier client"),
     (CLIENT + CLIENT.replace("farm", "b"), "clients[b].token_hashes", "belongs to the client farm"),
@@ -168,8 +196,10 @@ BROKEN = [
         "needs no pull token",
     ),
     (
-        f'[upstream]\nlibraries = "https://mirror.example"\n[credentials.go]\n'
-        f'identity = "{UIDP}"\nidentity_token_file = "t"',
+        (
+            f'[upstream]\nlibraries = "https://mirror.example"\n[credentials.go]\n'
+            f'identity = "{UIDP}"\nidentity_token_file = "t"'
+        ),
         "upstream.issuer",
         "set upstream.issuer and upstream.api",
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,10 @@ SILENT: dict[str, tuple[dict[str, Any], str]] = {
         f"cgr-proxy; fwd=stale; fwd-status=403; {STALE}",
     ),
     "no HTTP": (garbage(), "cgr-proxy; fwd=stale; ttl=-100; detail=upstream-malformed"),
-    "too many headers": (header_bomb(), "cgr-proxy; fwd=stale; ttl=-100; detail=upstream-malformed"),
+    "too many headers": (
+        header_bomb(),
+        "cgr-proxy; fwd=stale; ttl=-100; detail=upstream-malformed",
+    ),
     "rubbish": (
         {"status": 200, "body": b"{", "headers": (("Content-Type", "application/json"),)},
         "cgr-proxy; fwd=stale; ttl=-100; detail=upstream-malformed",
@@ -250,7 +252,6 @@ async def test_a_refusal_that_was_remembered_before_the_clock_went_back_is_forgo
         assert pages(origin, "missing") == 2
 
 
-Break = Callable[[Origin], dict[str, Any]]
 CUT: dict[str, dict[str, Any]] = {
     "with a length": {"cut_at": 100},
     "without a length": {"framing": "close", "cut_at": 100, "cut": "fin"},

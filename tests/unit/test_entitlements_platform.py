@@ -152,15 +152,26 @@ async def test_a_folder_below_the_organisation_is_asked_for_as_such(world: World
         basic("password", "a" * 40),
         basic("", "a" * 40 + "/" + "b" * 16),
         basic("password", "a" * 40 + "/" + "b" * 15),
+        basic("a.short-lived.token", "anybody"),
     ],
 )
 async def test_what_is_no_pull_token_is_never_shown_to_the_issuer(
     world: World, header: str
 ) -> None:
     world.headers.values = {"python": header}
+    assert await world.platform.ask() == Answer("", may_ask=False)
+    assert world.exchanges() == 0
+
+
+async def test_without_any_credential_nobody_can_ask(world: World) -> None:
+    world.headers.values = {}
     with pytest.raises(PlatformRefused, match="no pull token"):
         await world.platform.ask()
-    assert world.exchanges() == 0
+
+
+async def test_a_pull_token_beside_a_stranger_asks(world: World) -> None:
+    world.headers.values = {"python": "Bearer x", "java": world.headers.values["python"]}
+    assert await world.names() == set(ALL)
 
 
 async def test_one_pull_token_for_two_ecosystems_asks_once(world: World) -> None:

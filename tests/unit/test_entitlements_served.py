@@ -292,7 +292,23 @@ async def test_where_we_may_not_ask_the_source_platform_stays_shut(tmp_path: Pat
         async with entitled(tmp_path, origin, "platform") as proxy:
             assert (await proxy.get(PAGE)).status == 503
             warnings = [line["message"] for line in proxy.messages() if line["level"] == "warning"]
-            assert any("may not ask for entitlements" in message for message in warnings)
+            assert any("our credentials may not ask" in message for message in warnings)
+
+
+@pytest.mark.parametrize(("source", "code"), [("auto", 200), ("platform", 503)])
+async def test_a_short_lived_token_with_any_user_name_is_no_reason_to_shut_everything(
+    tmp_path: Path, source: str, code: int
+) -> None:
+    async with Origin() as origin:
+        origin.credentials.admit("a-short-lived-token", origin.settings.clock() + 600)
+        pair = ("anybody", "a-short-lived-token")
+        for _ in range(2):  # the second start knows it from the first
+            async with running(
+                tmp_path, origin, platform(origin, source), credentials={"python": pair}
+            ) as proxy:
+                proxy.keep_secret(pair[1])
+                assert (await proxy.get(PAGE)).status == code
+        assert origin.platform.journal.log == []
 
 
 async def test_the_static_list_asks_nobody(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import StorageFailed
-from proxy.storage.base import Foreign, Progress, Writer
+from proxy.storage.base import Foreign, Progress
 from proxy.storage.disk import DiskStorage
-from tests.unit.stored import Elsewhere, get, read, sha256, until
+from tests.unit.stored import Elsewhere, get, read, sha256
 
 # Owns the claim; does what it is told, a line at a time, and answers each.
 OWNER = """
@@ -244,6 +244,30 @@ def test_of_many_processes_that_race_exactly_one_owns_the_claim(tmp_path: Path) 
     assert not flights(tmp_path)
 
 
+def test_a_claim_that_ends_between_opening_and_locking_it_is_not_taken_for_a_new_one(
+    tmp_path: Path,
+) -> None:
+    storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+    first = storage.claim("key", "name")
+    opened = other.folder.open_or_create
+
+    def late(name: str) -> int:
+        fd = opened(name)
+        first.close()
+        return fd
+
+    other.folder.open_or_create = late  # type: ignore[method-assign]
+    second = other.claim("key", "name")
+    assert not isinstance(second, Foreign)
+    third = storage.claim("key", "name")
+    assert isinstance(third, Foreign)
+    third.close()
+    second.close()
+    assert not flights(tmp_path)
+    storage.close()
+    other.close()
+
+
 def test_a_damaged_claim_reads_as_the_last_good_note(tmp_path: Path) -> None:
     storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
     writer = storage.claim("key", "name")
@@ -279,13 +303,13 @@ def test_a_pipe_in_place_of_a_dead_body_is_not_adopted(tmp_path: Path) -> None:
 
 
 def test_a_kill_is_noticed_at_once(tmp_path: Path) -> None:
-    adopted: list[Writer] = []
     with Owner(tmp_path) as owner:
         storage = DiskStorage(tmp_path)
         foreign = follow(storage)
         owner.do("write x")
         owner.kill()
-        until(lambda: adopted.append(w) or True if (w := foreign.adopt()) else False)
-    adopted[0].close()
+        writer = foreign.adopt()
+    assert writer is not None
+    writer.close()
     foreign.close()
     storage.close()
