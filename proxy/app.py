@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import fields
+from urllib.parse import urlsplit
 
 import proxy
 from proxy.access.asking import PlatformHttp
@@ -18,7 +18,7 @@ from proxy.access.door import Door
 from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
 from proxy.access.learning import PlatformEntitlements
 from proxy.access.memory import Clocks, read_boot_id, steady_seconds
-from proxy.access.wiring import PlatformOptions, ask_platform
+from proxy.access.wiring import PlatformOptions, ask_platform, token_exchange
 from proxy.cache.artifacts import Artifacts
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
@@ -30,6 +30,7 @@ from proxy.live import Live
 from proxy.observe.audit import AuditFile
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
+from proxy.observe.tokens import TokenNumbers
 from proxy.server import process
 from proxy.server.admin import Admin
 from proxy.server.entitlements import PATH, EntitlementView
@@ -42,11 +43,14 @@ from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
-from proxy.upstream.credentials import Credentials, PairSource
+from proxy.upstream.credentials import Clocks as TokenClocks
+from proxy.upstream.credentials import Credentials, KeylessSource, PairSource, Source
+from proxy.upstream.keyless import AUDIENCES
 from proxy.upstream.tls import client_context
 
 LOG = logging.getLogger("proxy")
 POLL_CREDENTIALS = 2.0
+RENEW_TOKENS = 1.0
 
 
 class App:
@@ -68,14 +72,16 @@ class App:
         self._clocks = Clocks(steady, clock, read_boot_id())
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
-        sources = {
-            name: PairSource(**{f.name: getattr(given, f.name) for f in fields(PairSource)})
-            for name, given in settings.credentials.items()
-        }
-        self.credentials = Credentials(sources, logs.redactor.register)
-        self.health = Health(self._degraded)
         with process.using("upstream.ca_bundle"):
             self._tls = client_context(settings.upstream.ca_bundle)
+        self.credentials = Credentials(
+            credential_sources(settings),
+            logs.redactor.register,
+            token_exchange(settings.upstream.issuer, self._tls, self._clocks),
+            TokenClocks(clock, steady),
+        )
+        self.metrics.watch(TokenNumbers(self.credentials.ends, clock))
+        self.health = Health(self._degraded)
         self.live = Live(settings, PlatformHttp(self._tls), load=load, wall=clock, clock=steady)
         self.entitlements = self._make_entitlements()
         # First what may be wrong: nothing that would have to be closed is open by then.
@@ -136,7 +142,11 @@ class App:
             await self.admin.start()
         self.upkeep.start()
         loop = asyncio.get_running_loop()
-        self._pollers = [loop.create_task(self._poll()), loop.create_task(self.live.run())]
+        self._pollers = [
+            loop.create_task(_repeat(POLL_CREDENTIALS, self.credentials.poll)),
+            loop.create_task(_repeat(RENEW_TOKENS, self.credentials.exchange)),
+            loop.create_task(self.live.run()),
+        ]
         self.health.started = True
         if self.settings.upstream.allow_insecure:
             LOG.warning("[upstream] allow_insecure is on: plain http upstreams; for tests only")
@@ -245,17 +255,47 @@ class App:
             refresh=given.refresh,
             grace=given.grace,
         )
-        return ask_platform(options, self.credentials, self._tls, self._clocks)
+        pairs, assumed = self.credentials, self.credentials.subject
+        return ask_platform(options, pairs, self._tls, self._clocks, assumed)
 
     def _degraded(self) -> list[str]:
         found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
-        found += [f"no usable pull token: {name}" for name in self.credentials.unusable]
+        found += self.credentials.troubles([ecosystem.name for ecosystem in ECOSYSTEMS])
         return found + ([self.upkeep.trouble] if self.upkeep.trouble else [])
 
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_CREDENTIALS)
-            await self.credentials.poll()
+
+async def _repeat(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await do()
+
+
+def credential_sources(settings: Settings) -> dict[str, list[Source]]:
+    """The sources of each ecosystem's credentials, in the terms of the upstream room."""
+    keys = dict.fromkeys(LIBRARIES, "libraries") | {item.name: item.upstream for item in ECOSYSTEMS}
+    found: dict[str, list[Source]] = {}
+    for name, held in settings.credentials.items():
+        key = keys.get(name, "")  # an ecosystem that is not built yet may have no upstream
+        for given in held:
+            if given.identity and given.identity_token_file and key:
+                source: Source = KeylessSource(
+                    given.identity, given.identity_token_file, AUDIENCES[key]
+                )
+            elif given.identity:
+                continue
+            else:
+                source = PairSource(
+                    username=given.username,
+                    username_file=given.username_file,
+                    password=given.password,
+                    password_file=given.password_file,
+                    pair_file=given.pair_file,
+                    docker_config=given.docker_config,
+                    netrc=given.netrc,
+                    host=urlsplit(getattr(settings.upstream, key)).netloc if key else "",
+                )
+            found.setdefault(name, []).append(source)
+    return found
 
 
 def run(settings: Settings, load: Callable[[], Settings] | None = None) -> int:

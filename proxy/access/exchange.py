@@ -40,15 +40,20 @@ _FRACTION = re.compile(r"\.[0-9]+")
 class PullTokens:  # implements proxy.model.SubjectSource
     """Reads the identity and its proof off the Basic credential of an ecosystem.
 
-    A user name that is no UIDP belongs to no pull token (a mirror's password, say): the issuer
-    never sees it.
+    `assumed`: gives the identity that needs no pull token; it is asked first. A user name that is
+    no UIDP belongs to no pull token (a mirror's password, say): the issuer never sees it.
     """
 
-    def __init__(self, tokens: TokenSource) -> None:
+    def __init__(
+        self, tokens: TokenSource, assumed: Callable[[str], Subject | None] | None = None
+    ) -> None:
         self._tokens = tokens
+        self._assumed = assumed
 
     def subject(self, ecosystem: str) -> Subject | None:
         """See `SubjectSource.subject`."""
+        if self._assumed is not None and (subject := self._assumed(ecosystem)) is not None:
+            return subject
         scheme, _, encoded = (self._tokens.authorization(ecosystem) or "").partition(" ")
         if scheme.lower() != "basic":
             return None

@@ -7,7 +7,7 @@ root only hands over values. Non-goals: reading settings.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from proxy.access.exchange import Issuer, PullTokens, Tokens
 from proxy.access.learning import PlatformEntitlements, Terms
 from proxy.access.memory import Clocks, Memory
 from proxy.access.platform import Platform
-from proxy.model import TokenSource
+from proxy.model import Subject, TokenExchange, TokenSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,25 @@ class PlatformOptions:
     grace: float
 
 
+def token_exchange(issuer: str, tls: ssl.SSLContext, clocks: Clocks) -> TokenExchange:
+    """Make what gets tokens of any audience from the issuer, given its base URL."""
+    return Issuer(PlatformHttp(tls), issuer, wall=clocks.wall)
+
+
 def ask_platform(
-    options: PlatformOptions, tokens: TokenSource, tls: ssl.SSLContext, clocks: Clocks
+    options: PlatformOptions,
+    tokens: TokenSource,
+    tls: ssl.SSLContext,
+    clocks: Clocks,
+    assumed: Callable[[str], Subject | None] | None = None,
 ) -> PlatformEntitlements:
-    """Make the entitlements that the platform knows; `start` them."""
+    """Make the entitlements that the platform knows; `start` them. `assumed`: see `PullTokens`."""
     asking = PlatformHttp(tls)
     issuer = Issuer(asking, options.issuer, wall=clocks.wall)
     platform = Platform(
         asking,
         Tokens(issuer, options.api, clocks.steady),
-        PullTokens(tokens),
+        PullTokens(tokens, assumed),
         options.ecosystems,
         url=options.api,
         organisation=options.organisation,

@@ -1,4 +1,4 @@
-"""Which pull token belongs to which ecosystem: exactly one source each, or none.
+"""Which credential belongs to which ecosystem: one source each, or none; two live ones in the file.
 
 Purpose: judge the credential keys, then seek in this order: the ecosystem's own keys, files named
 `<ecosystem>-username` and `<ecosystem>-password` in `$CREDENTIALS_DIRECTORY` (systemd), the
@@ -20,9 +20,11 @@ from typing import Any
 
 from proxy.config import values
 from proxy.config.mistakes import Mistakes
-from proxy.config.schema import CREDENTIAL, DEFAULT_CREDENTIAL
-from proxy.config.settings import ECOSYSTEMS, CredentialSettings
+from proxy.config.schema import CREDENTIAL, DEFAULT_CREDENTIAL, credential_section
+from proxy.config.settings import ECOSYSTEMS, MAX_LIVE, CredentialSettings
 from proxy.secret import Secret
+
+_KEYLESS = frozenset({"identity", "identity_token_file"})
 
 
 def resolve(
@@ -30,37 +32,46 @@ def resolve(
     places: Mapping[str, str],
     environ: Mapping[str, str],
     mistakes: Mistakes,
-) -> Mapping[str, CredentialSettings]:
+) -> Mapping[str, tuple[CredentialSettings, ...]]:
     """Choose the source of each ecosystem; ecosystems without one are left out.
 
     `read`: parsed values by dotted name; `places`: where each was given. Mistakes are noted, not
     raised.
     """
-    default = _configured(DEFAULT_CREDENTIAL, read, places, mistakes)
-    chosen: dict[str, CredentialSettings] = {}
+    default = _all_configured(DEFAULT_CREDENTIAL, read, places, mistakes)
+    chosen: dict[str, tuple[CredentialSettings, ...]] = {}
     for ecosystem in ECOSYSTEMS:
-        found = (
-            _configured(ecosystem, read, places, mistakes)
-            or _from_directory(ecosystem, environ, mistakes)
+        if configured := _all_configured(ecosystem, read, places, mistakes):
+            chosen[ecosystem] = configured
+        elif found := (
+            _from_directory(ecosystem, environ, mistakes)
             or _from_variables(ecosystem, environ, mistakes)
-            or default
-        )
-        if found:
-            chosen[ecosystem] = found
+        ):
+            chosen[ecosystem] = (found,)
+        elif default:
+            chosen[ecosystem] = default
     return MappingProxyType(chosen)
 
 
-def _configured(
+def _all_configured(
     owner: str, read: Mapping[str, Any], places: Mapping[str, str], mistakes: Mistakes
+) -> tuple[CredentialSettings, ...]:
+    sections = (credential_section(owner, number) for number in range(MAX_LIVE))
+    found = (_configured(section, read, places, mistakes) for section in sections)
+    return tuple(one for one in found if one is not None)
+
+
+def _configured(
+    section: str, read: Mapping[str, Any], places: Mapping[str, str], mistakes: Mistakes
 ) -> CredentialSettings | None:
     """Take the keys of one section; None where none of them is set."""
-    names = {key.name: f"credentials.{owner}.{key.name}" for key in CREDENTIAL}
+    names = {key.name: f"{section}.{key.name}" for key in CREDENTIAL}
     found = {key: read[name] for key, name in names.items() if read[name]}
     broken = mistakes.broken.intersection(names.values())
     if not found and not broken:
         return None
     first = next(names[key] for key in names if key in found or names[key] in broken)
-    place = places.get(first, f"credentials.{owner}")
+    place = places.get(first, section)
     if not broken and (wrong := _mismatch(frozenset(found))):
         mistakes.add(place, wrong)
     # In the file the section is the source; the mistake above names the key.
@@ -69,10 +80,12 @@ def _configured(
 
 def _mismatch(keys: frozenset[str]) -> str:
     """Say what is wrong with a choice of keys; empty when they make one pair."""
-    if keys == {"pair_file"}:
-        return ""
-    if "pair_file" in keys:
-        return "pair_file holds both halves: remove the other keys of this section"
+    for whole in ("pair_file", "docker_config", "netrc"):
+        if whole in keys:
+            both = f"{whole} holds both halves: remove the other keys of this section"
+            return both if len(keys) > 1 else ""
+    if keys & _KEYLESS:
+        return _keyless_mismatch(keys)
     if {"username", "username_file"} <= keys:
         return "username and username_file are both given: remove one"
     if "password_file" not in keys:
@@ -80,6 +93,13 @@ def _mismatch(keys: frozenset[str]) -> str:
     if keys == {"password_file"}:
         return "the other half is missing: add username or username_file"
     return ""
+
+
+def _keyless_mismatch(keys: frozenset[str]) -> str:
+    if keys - _KEYLESS:
+        return "an assumed identity needs no pull token: remove the other keys of this section"
+    missing = next(iter(_KEYLESS - keys), "")
+    return f"the other half is missing: add {missing}" if missing else ""
 
 
 def _from_directory(

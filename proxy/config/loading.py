@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping
+from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from proxy.config.mistakes import Mistakes
 from proxy.config.oidc import read_issuers
 from proxy.config.reading import read
 from proxy.config.rules import check_rules
-from proxy.config.schema import scalar_keys
+from proxy.config.schema import file_keys
 from proxy.config.settings import (
     CacheSettings,
     ClientSettings,
@@ -61,7 +63,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     given |= from_options(overrides, mistakes)
     places = {name: value.place for name, value in given.items()}
     found = {
-        name: read(key, given.get(name), mistakes, name=name) for name, key in scalar_keys().items()
+        name: read(key, given.get(name), mistakes, name=name) for name, key in file_keys().items()
     }
     found["cache.directory"] = found["cache.directory"] or _cache_folder(environ, mistakes)
     credentials = resolve(found, places, environ, mistakes)
@@ -75,7 +77,7 @@ def _settings(
     found: Mapping[str, Any],
     clients: tuple[ClientSettings, ...],
     issuers: tuple[IssuerSettings, ...],
-    credentials: Mapping[str, CredentialSettings],
+    credentials: Mapping[str, tuple[CredentialSettings, ...]],
     file: Path | None,
 ) -> Settings:
     def section(name: str) -> dict[str, Any]:
@@ -116,9 +118,10 @@ def missing_files(settings: Settings) -> tuple[str, ...]:
         ("server.client_ca", settings.server.client_ca),
         ("upstream.ca_bundle", settings.upstream.ca_bundle),
     ]
-    for credential in settings.credentials.values():
-        files = (credential.username_file, credential.password_file, credential.pair_file)
-        named.extend((credential.source, path) for path in files)
+    for credential in chain.from_iterable(settings.credentials.values()):
+        kinds = (field.name for field in fields(credential))
+        found = (getattr(credential, kind) for kind in kinds)
+        named.extend((credential.source, path) for path in found if isinstance(path, Path))
     lines = (
         f"{place}: {path} is not there or cannot be seen"
         for place, path in named

@@ -133,6 +133,16 @@ def _platform(settings: Settings) -> str:
     return ""
 
 
+def _keyless(settings: Settings) -> str:
+    found = (item for held in settings.credentials.values() for item in held)
+    if settings.upstream.has_platform or not any(item.identity for item in found):
+        return ""
+    return (
+        "an identity is exchanged at the vendor's issuer and upstream.libraries is not the"
+        " vendor's: set upstream.issuer and upstream.api too"
+    )
+
+
 RULES = (
     Rule(("server.listen", "clients", "oidc"), _clients_off_loopback),
     Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
@@ -145,6 +155,7 @@ RULES = (
     _plain_http("libraries"),
     _plain_http("issuer"),
     _plain_http("api"),
+    Rule(("upstream.issuer", "upstream.libraries", "upstream.api"), _keyless),
     Rule(("entitlements.ecosystems", "entitlements.source"), _static_list),
     Rule(
         ("entitlements.source", "upstream.libraries", "upstream.issuer", "upstream.api"), _platform

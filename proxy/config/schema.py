@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 from proxy.config import values
-from proxy.config.settings import ECOSYSTEMS
+from proxy.config.settings import ECOSYSTEMS, MAX_LIVE
 from proxy.model import HostRules
 
 SECTIONS = (
@@ -204,6 +204,14 @@ CREDENTIAL = (
         "File with the password; a literal password is refused."),
     Key("pair_file", Shape.PATH, "", _same,
         "File with the user name on the first line and the password on the second."),
+    Key("docker_config", Shape.PATH, "", _same,
+        "A Docker config.json with the pull token, for the upstream's host or cgr.dev in auths."),
+    Key("netrc", Shape.PATH, "", _same,
+        "A netrc file with the pull token; its machine is the upstream's host."),
+    Key("identity", Shape.TEXT, "", values.identity,
+        "UIDP of an identity to assume without any pull token, with identity_token_file."),
+    Key("identity_token_file", Shape.PATH, "", _same,
+        "File with the workload's own OIDC token; it is exchanged for short-lived tokens."),
 )  # fmt: skip
 
 
@@ -216,6 +224,22 @@ def scalar_keys() -> Mapping[str, Key]:
         for key in CREDENTIAL
     }
     return {key.name: key for key in fixed} | spread
+
+
+def file_keys() -> Mapping[str, Key]:
+    """The scalar keys, and those of a second [[credentials.ECOSYSTEM]], which only a file has."""
+    further = {
+        f"{credential_section(owner, number)}.{key.name}": key
+        for owner in (*ECOSYSTEMS, DEFAULT_CREDENTIAL)
+        for number in range(1, MAX_LIVE)
+        for key in CREDENTIAL
+    }
+    return {**scalar_keys(), **further}
+
+
+def credential_section(owner: str, number: int) -> str:
+    """The dotted name of one stanza of credentials; the first one is called as if it were alone."""
+    return f"credentials.{owner}[{number}]" if number else f"credentials.{owner}"
 
 
 def reference() -> list[Reference]:

@@ -26,6 +26,8 @@ Network = IPv4Network | IPv6Network
 ECOSYSTEMS = ("python", "java", "javascript", "oci", "apk", "go", "dotnet")
 # Those of `upstream.libraries`: their pull tokens may ask the platform what is entitled.
 LIBRARIES = ("python", "java", "javascript", "go", "dotnet")
+# How many credentials of one ecosystem may be live at a time.
+MAX_LIVE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,11 @@ class UpstreamSettings:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSettings:
-    """Where one ecosystem's pull token comes from: exactly one complete source.
+    """Where one ecosystem's credential comes from: exactly one complete source.
 
-    Either `pair_file` (user name and password on two lines), or a user name (`username` or
-    `username_file`) with a password (`password_file`, or `password` from the environment).
+    Either `pair_file` (user name and password on two lines), `docker_config`, `netrc`, or a user
+    name (`username` or `username_file`) with a password (`password_file`, or `password` from the
+    environment); or no pull token at all: `identity` with `identity_token_file`.
     The files are read later, again and again, by who uses them. `source` names the place for a
     person; it holds no secret.
     """
@@ -131,6 +134,10 @@ class CredentialSettings:
     password: Secret | None = None
     password_file: Path | None = None
     pair_file: Path | None = None
+    docker_config: Path | None = None
+    netrc: Path | None = None
+    identity: str = ""
+    identity_token_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +194,7 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything. `credentials` holds only ecosystems that have one, `default` spread out.
+    """Everything. `credentials`: only ecosystems that have some, `default` spread out; one or two.
 
     `file` is where the settings were read from, None for the built-in defaults.
     """
@@ -196,7 +203,7 @@ class Settings:
     cache: CacheSettings
     limits: LimitSettings
     upstream: UpstreamSettings
-    credentials: Mapping[str, CredentialSettings]
+    credentials: Mapping[str, tuple[CredentialSettings, ...]]
     entitlements: EntitlementSettings
     clients: tuple[ClientSettings, ...]
     oidc: tuple[IssuerSettings, ...]

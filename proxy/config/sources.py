@@ -20,8 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.config.mistakes import ConfigError, Mistakes, looks_secret, masked, shown
-from proxy.config.schema import ARRAYS, DEFAULT_CREDENTIAL, SECTIONS, scalar_keys
-from proxy.config.settings import ECOSYSTEMS
+from proxy.config.schema import (
+    ARRAYS,
+    DEFAULT_CREDENTIAL,
+    SECTIONS,
+    credential_section,
+    file_keys,
+    scalar_keys,
+)
+from proxy.config.settings import ECOSYSTEMS, MAX_LIVE
 
 ENVIRONMENT_PREFIX = "CGR_PROXY_"
 _LARGEST_FILE = 4 * 1024 * 1024  # bytes; a configuration of thousands of clients is far below
@@ -105,9 +112,10 @@ def from_table(
 ) -> tuple[dict[str, Given], dict[str, list[object]]]:
     """Flatten a file: scalar keys by dotted name, and stanzas by their section, as they are."""
     for name in _secret_places(table, ""):
-        mistakes.add(f"{path}:{name}", _LITERAL, key=name)
+        # The first of several credentials is called as if it were alone.
+        mistakes.add(f"{path}:{name}", _LITERAL, key=name.replace("[0].", "."))
     given: dict[str, Given] = {}
-    known = scalar_keys()
+    known = file_keys()
     for name, value in _leaves(table, path, mistakes):
         if name in known:
             given[name] = Given(value, f"{path}:{name}", path.parent)
@@ -151,11 +159,25 @@ def _credential_leaves(
         elif owner not in owners:
             mistakes.add(place, _unknown("ecosystem", owner, owners))
         elif isinstance(keys, list):
-            mistakes.add(place, "two live credentials are not available in this version")
+            yield from _live_leaves(owner, keys, place, mistakes)
         elif not isinstance(keys, dict):
             mistakes.add(place, f"is a section: write [credentials.{owner}]")
         else:
             yield from ((f"credentials.{owner}.{key}", value) for key, value in keys.items())
+
+
+def _live_leaves(
+    owner: str, stanzas: list[object], place: str, mistakes: Mistakes
+) -> Iterator[tuple[str, object]]:
+    if not 1 <= len(stanzas) <= MAX_LIVE or not all(isinstance(item, dict) for item in stanzas):
+        mistakes.add(place, f"is written as [[credentials.{owner}]], twice at most")
+        return
+    for number, stanza in enumerate(stanzas):
+        if not isinstance(stanza, dict) or not stanza:
+            mistakes.add(f"{place}[{number}]", "is empty: name where the pull token is")
+            continue
+        section = credential_section(owner, number)
+        yield from ((f"{section}.{key}", value) for key, value in stanza.items())
 
 
 def from_environment(environ: Mapping[str, str], mistakes: Mistakes) -> dict[str, Given]:
@@ -220,7 +242,7 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 def _plain(name: str) -> str:
     """Show a name bare where it is one, quoted where somebody wrote something odd."""
-    return name if re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", name) else shown(name)
+    return name if re.fullmatch(r"[]A-Za-z0-9_.[-]{1,80}", name) else shown(name)
 
 
 def _secret_places(value: object, name: str) -> Iterator[str]:

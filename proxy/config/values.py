@@ -33,6 +33,7 @@ _ALL_DIGITS = re.compile(r"[0-9.]+")  # a host of digits that is no IPv4 address
 _PORT = re.compile(r"[0-9]{1,5}")
 _URL_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
 _ORGANIZATION = re.compile(r"[0-9a-f]{40}(?:/[0-9a-f]{16})*")
+_IDENTITY = re.compile(r"[0-9a-f]{40}(?:[/_][0-9a-f]{16})+")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _RDN = re.compile(r"(\A|(?<!\\)[,+])\s*([A-Za-z0-9.]+)\s*=\s*")
@@ -237,6 +238,13 @@ def username(text: str) -> str:
     if text and (not text.isascii() or not text.isprintable() or " " in text or ":" in text):
         raise ValueError("a user name is one word of visible ASCII without a colon")
     return text
+
+
+def identity(text: str) -> str:
+    """The UIDP of an identity, its slashes perhaps written as underscores; empty: none."""
+    if text and not _IDENTITY.fullmatch(text):
+        raise ValueError("an identity is a UIDP: 40 hex digits, then /16 hex once or more")
+    return text.replace("_", "/")
 
 
 def organization(text: str) -> str:

@@ -138,13 +138,15 @@ class HttpUpstream:
         """Try again what another try may mend: no new one once the first answer is overdue."""
         started = self._clock()
         attempt = 1
+        renewed = False
         while True:
             token = self._credentials.authorization(request.ecosystem)
             try:
                 return await self._follow(request, url, origin, started)
             except CredentialRefused as error:
-                if attempt > 1 or not error.asked:
+                if renewed or not error.asked:
                     raise
+                renewed = True
                 if not await self._credentials.renew(request.ecosystem, token, self._clock()):
                     raise
             except UpstreamSilent as error:
@@ -153,7 +155,7 @@ class HttpUpstream:
                     raise
                 LOG.debug("try %d failed: %s", attempt, error.detail)
                 await asyncio.sleep(self._pause(attempt))
-            attempt += 1
+                attempt += 1
 
     async def _follow(
         self, request: UpstreamRequest, url: URL, origin: URL, started: float

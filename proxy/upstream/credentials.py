@@ -1,71 +1,128 @@
-"""The pull tokens: read from where the operator put them, re-read when they change.
+"""The credentials of all ecosystems: which one a request goes out with, and what became of it.
 
-Purpose: a pair (user name and password) per ecosystem, taken only when both halves are complete and
-unchanged for one poll, the last good one kept while a file is half-written, empty or odd. A pair
-that the upstream refused is tried once in ten seconds, by one request, unless it changed.
+Purpose: one or two live credentials for each ecosystem. The first that is not refused is used; one
+that the upstream answered 401 to gives way to the other; with none left, one request in ten seconds
+tries, unless a file changed. How they are had is the work of `live` and `keyless`.
 
-Reading: systemd `LoadCredential=`, Kubernetes secret volumes (detect change by reading, not by
-inotify). Non-goals: knowing when a token ends; what a pair looks like (see `pairs`).
+Reading: RFC 9110 section 15.5.2 (401). Non-goals: reading files, asking the issuer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
-from proxy.upstream.pairs import Pair, PairSource, Unusable, read_pair
+from proxy.model import Subject, TokenExchange
+from proxy.upstream.expiry import Watch
+from proxy.upstream.keyless import Clocks, KeylessSource, LiveToken
+from proxy.upstream.lifetime import Lifetime
+from proxy.upstream.live import Live, LivePair
+from proxy.upstream.pairs import PairSource
 
-__all__ = ["Credentials", "PairSource"]
+__all__ = ["Clocks", "Credentials", "KeylessSource", "PairSource"]
 
 LOG = logging.getLogger(__name__)
 REFUSED_PAUSE = 10.0
-SETTLE = 0.2  # seconds that a pair must stay the same when there is no time to wait for a poll
+Source = PairSource | KeylessSource
+
+
+@final
+class _Held:
+    """One live credential as one ecosystem sees it. `name`: for logs."""
+
+    def __init__(self, name: str, live: Live) -> None:
+        self.name = name
+        self.live = live
+        self.next_try = 0.0
+        self._refused: str | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the upstream answered 401 to it; another one in its place is not meant."""
+        return self._refused is not None and self._refused == self.live.header
+
+    def refuse(self, now: float) -> None:
+        self._refused = self.live.header
+        self.next_try = now + REFUSED_PAUSE
+
+    def accept(self) -> None:
+        self._refused = None
 
 
 @final
 class _Slot:
-    """The state of one ecosystem's pair."""
+    """What one ecosystem has. `next_try`: when a refused one may be tried, while all are."""
 
-    def __init__(self, source: PairSource) -> None:
-        self.source = source
-        self.current: Pair | None = None
-        self.candidate: Pair | None = None
-        self.seen: Pair | None = None  # the last one that was read, told to `redact`
-        self.header: str | None = None
-        self.refused = False
+    def __init__(self, held: Sequence[_Held]) -> None:
+        self.held = tuple(held)
         self.next_try = 0.0
-        self.renewed_at: float | None = None
-        self.complained = False
-        self.reading = asyncio.Lock()
+        self.renewed: tuple[str | None, float] | None = None  # what was to be renewed, and when
+        self.renewing = asyncio.Lock()
 
-    def take(self, pair: Pair) -> None:
-        self.current = pair
-        self.header = pair.authorization
-        self.candidate = None
-        self.refused = False
-        self.renewed_at = None
+    def best(self, wall: float) -> _Held | None:
+        """The one to use: not refused before refused, good before ended, first before second."""
+
+        def rank(held: _Held) -> tuple[bool, bool, float]:
+            ended = held.live.lifetime is not None and held.live.lifetime.end <= wall
+            return held.refused, ended, held.next_try if held.refused else 0.0
+
+        return min((held for held in self.held if held.live.header), key=rank, default=None)
+
+    def of(self, header: str) -> _Held | None:
+        """The one that has this header."""
+        return next((held for held in self.held if held.live.header == header), None)
+
+    def lifetime(self) -> Lifetime | None:
+        """The longest of those that the upstream takes, or of all; None: not known of each."""
+        held = [held for held in self.held if held.live.header]
+        held = [one for one in held if not one.refused] or held
+        known = [one.live.lifetime for one in held if one.live.lifetime is not None]
+        if not known or len(known) < len(held):
+            return None
+        return max(known, key=lambda lifetime: lifetime.end)
 
 
 @final
 class Credentials:  # implements proxy.model.TokenSource
-    """All configured pairs. `authorization` is what the data path calls; the rest runs beside it.
+    """All configured ones. `authorization` is what the data path calls; the rest runs beside it.
 
+    `sources`: by ecosystem, the one to be preferred first. `exchange`: needed for KeylessSource.
     `redact` is told every secret value that becomes known, before it is used, so that logs can
     mask it. Times (`now`) are monotonic seconds.
     """
 
     def __init__(
-        self, sources: Mapping[str, PairSource], redact: Callable[[str], None] | None = None
+        self,
+        sources: Mapping[str, Sequence[Source]],
+        redact: Callable[..., None] | None = None,
+        exchange: TokenExchange | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
-        self._slots = {name: _Slot(source) for name, source in sources.items()}
         self._redact = redact or _nobody
+        self._exchange = exchange
+        self._clocks = clocks or Clocks(time.time, time.monotonic)
+        # Ecosystems that share a source share what comes of it: it is read once and told of once.
+        lives = {source: self._live(name, source) for source, name in _users(sources).items()}
+        self._lives = tuple(lives.values())
+        self._watches = {lives[source]: Watch(name) for source, name in _users(sources).items()}
+        self._slots = {
+            name: _Slot([_Held(_called(name, given, at), lives[s]) for at, s in enumerate(given)])
+            for name, given in sources.items()
+            if given
+        }
 
     def authorization(self, ecosystem: str) -> str | None:
         """The Authorization value for an ecosystem, or None where nothing usable is configured."""
-        slot = self._slots.get(ecosystem)
-        return slot.header if slot is not None else None
+        best = self._best(ecosystem)
+        return best.live.header if best is not None else None
+
+    def subject(self, ecosystem: str) -> Subject | None:
+        """The identity that an ecosystem assumes; None for a pull token. See `proxy.model`."""
+        best = self._best(ecosystem)
+        return best.live.subject if best and isinstance(best.live, LiveToken) else None
 
     def configured(self, ecosystem: str) -> bool:
         """Tell whether a source is configured, readable or not."""
@@ -73,115 +130,156 @@ class Credentials:  # implements proxy.model.TokenSource
 
     @property
     def unusable(self) -> tuple[str, ...]:
-        """Ecosystems that have a source and no good pair: none was ever read, or it is refused."""
-        return tuple(
-            name for name, slot in self._slots.items() if slot.header is None or slot.refused
-        )
+        """Ecosystems that have a source and nothing good: none was ever had, or it is refused."""
+        best = {name: self._best(name) for name in self._slots}
+        return tuple(name for name, held in best.items() if held is None or held.refused)
 
-    # --- what the upstream thinks of a pair ---------------------------------------------------
+    def troubles(self, ecosystems: Collection[str]) -> Sequence[str]:
+        """What an operator has to mend for these ecosystems, a line each; no secret in it."""
+        wall = self._clocks.wall()
+        found = {name: self._trouble(name, wall) for name in self._slots if name in ecosystems}
+        return [f"{trouble}: {name}" for name, trouble in found.items() if trouble]
+
+    def _trouble(self, ecosystem: str, wall: float) -> str:
+        best, lifetime = self._best(ecosystem), self._slots[ecosystem].lifetime()
+        if best is None:
+            return "no usable token"
+        if lifetime is not None and lifetime.end <= wall:
+            return "the token has ended"
+        if best.refused:
+            return "the upstream refuses the token"
+        if lifetime is not None and lifetime.end - lifetime.soon <= wall:
+            return "the token ends soon"
+        return ""
+
+    def lifetimes(self) -> Mapping[str, Lifetime]:
+        """How long each ecosystem can go on with what it has; those where it is known."""
+        found = {name: slot.lifetime() for name, slot in self._slots.items()}
+        return {name: lifetime for name, lifetime in found.items() if lifetime is not None}
+
+    def ends(self) -> Mapping[str, float]:
+        """Of `lifetimes` the ends only: seconds since the epoch."""
+        return {name: lifetime.end for name, lifetime in self.lifetimes().items()}
+
+    # --- what the upstream thinks of them -----------------------------------------------------
 
     def pause(self, ecosystem: str, now: float) -> float:
-        """Seconds for which the current pair is not to be tried: the upstream refused it."""
-        slot = self._slots.get(ecosystem)
-        return max(0.0, slot.next_try - now) if slot is not None and slot.refused else 0.0
+        """Seconds for which nothing is to be tried: the upstream refused all there is."""
+        best = self._best(ecosystem)
+        if best is None or not best.refused:
+            return 0.0
+        return max(0.0, self._slots[ecosystem].next_try - now)
 
     def use(self, ecosystem: str, now: float) -> str | None:
-        """`authorization`, for a request that goes out now: of a refused pair it is the one try."""
-        slot = self._slots.get(ecosystem)
-        if slot is None:
+        """`authorization`, for a request that goes out now: of a refused one it is the one try."""
+        best = self._best(ecosystem)
+        if best is None:
             return None
-        if slot.refused:
-            slot.next_try = now + REFUSED_PAUSE
-        return slot.header
+        if best.refused:
+            best.refuse(now)
+            self._slots[ecosystem].next_try = now + REFUSED_PAUSE
+        return best.live.header
 
     def accepted(self, ecosystem: str, header: str) -> None:
         """Note that the upstream took `header`."""
-        slot = self._slots.get(ecosystem)
-        if slot is not None and slot.header == header:
-            slot.refused = False
+        if (held := self._holder(ecosystem, header)) is not None:
+            held.accept()
 
     def refused(self, ecosystem: str, header: str, now: float) -> None:
-        """Note that the upstream answered 401 to `header`; a pair read since is not meant."""
-        slot = self._slots.get(ecosystem)
-        if slot is None or slot.header != header:
+        """Note that the upstream answered 401 to `header`; what was read since is not meant."""
+        held = self._holder(ecosystem, header)
+        if held is None:
             return
-        if not slot.refused:
-            LOG.warning("the upstream refuses the pull token for %s; it must be renewed", ecosystem)
-        slot.refused = True
-        slot.next_try = now + REFUSED_PAUSE
+        slot, before = self._slots[ecosystem], held.refused
+        others = [other for other in slot.held if other is not held and other.live.header]
+        held.refuse(now)
+        # The other one may have become good since it was refused: it is tried once, now.
+        due = not before and any(not other.refused or other.next_try <= now for other in others)
+        slot.next_try = now if due else now + REFUSED_PAUSE
+        if not before:
+            hope = "the other one is used" if due else "it must be renewed"
+            LOG.warning("the upstream refuses the pull token for %s; %s", held.name, hope)
 
     async def renew(self, ecosystem: str, header: str | None, now: float) -> bool:
-        """Tell whether there is another pair than `header`, which the upstream just refused.
+        """Tell whether there is another one than `header`, which the upstream just refused.
 
-        The files are read at most once per pause, whoever asks. A pair found here must stay the
-        same for a moment only: nothing is lost with the old one.
+        Where it comes from is asked at most once per pause, whoever calls.
         """
         slot = self._slots.get(ecosystem)
         if slot is None:
             return False
-        async with slot.reading:
-            due = slot.renewed_at is None or now >= slot.renewed_at + REFUSED_PAUSE
-            if slot.header == header and due:
-                slot.renewed_at = now
-                await self._renew(ecosystem, slot)
-        return slot.header is not None and slot.header != header
+        async with slot.renewing:
+            last = slot.renewed
+            due = last is None or last[0] != header or now >= last[1] + REFUSED_PAUSE
+            if due and header is not None and not self._has_other(ecosystem, header, now):
+                slot.renewed = (header, now)
+                await asyncio.gather(
+                    *(held.live.renew(held.live.header or "") for held in slot.held)
+                )
+        return self._has_other(ecosystem, header, now)
 
-    # --- reading ------------------------------------------------------------------------------
+    # --- where they come from -----------------------------------------------------------------
 
     async def load(self) -> None:
-        """First reading, at start: complete pairs are taken at once."""
-        for name, slot in self._slots.items():
-            async with slot.reading:
-                pair = await self._read(name, slot)
-                if pair is not None:
-                    slot.take(pair)
+        """First reading, at start: what is complete is taken at once."""
+        await asyncio.gather(*(live.load() for live in self._lives))
+        self._look()
 
     async def poll(self) -> None:
-        """Read again: a changed pair is taken when it was the same at two polls in a row."""
-        for name, slot in self._slots.items():
-            async with slot.reading:
-                pair = await self._read(name, slot)
-                if pair is None or pair == slot.current:
-                    slot.candidate = None
-                elif pair == slot.candidate:
-                    self._replace(name, slot, pair)
-                else:
-                    slot.candidate = pair
+        """Read again; see `Live.poll`."""
+        await asyncio.gather(*(live.poll() for live in self._lives))
+        self._look()
 
-    async def _renew(self, name: str, slot: _Slot) -> None:
-        pair = await self._read(name, slot)
-        if pair is None or pair == slot.current:
-            return
-        if pair != slot.candidate:
-            await asyncio.sleep(SETTLE)
-            if pair != await self._read(name, slot):
-                return
-        self._replace(name, slot, pair)
+    async def exchange(self) -> None:
+        """Renew short-lived tokens that are due. Waits for the issuer: `poll` runs beside it."""
+        tokens = (live for live in self._lives if isinstance(live, LiveToken))
+        await asyncio.gather(*(token.exchange() for token in tokens))
 
-    def _replace(self, name: str, slot: _Slot, pair: Pair) -> None:
-        slot.take(pair)
-        LOG.info("the pull token for %s was replaced", name)
+    def _look(self) -> None:
+        wall = self._clocks.wall()
+        for live, watch in self._watches.items():
+            users = [slot.held for slot in self._slots.values()]
+            users = [held for held in users if any(one.live is live for one in held)]
+            replaced = all(
+                any(one.live.header and not one.refused for one in held if one.live is not live)
+                for held in users
+            )
+            watch.look(live.lifetime, wall, others=replaced)
 
-    async def _read(self, name: str, slot: _Slot) -> Pair | None:
-        try:
-            pair = await asyncio.to_thread(read_pair, slot.source)
-        except Unusable as error:
-            if not slot.complained:
-                slot.complained = True
-                LOG.warning(
-                    "the pull token for %s cannot be used (%s); %s",
-                    name,
-                    error,
-                    "the last good one stays" if slot.current else "there is none yet",
-                )
-            return None
-        slot.complained = False
-        if pair != slot.seen:
-            slot.seen = pair
-            for spelling in pair.spellings:
-                self._redact(spelling)
-        return pair
+    def _live(self, name: str, source: Source) -> Live:
+        if isinstance(source, PairSource):
+            return LivePair(name, source, self._redact)
+        if self._exchange is None:
+            raise ValueError("an identity is assumed by means of an exchange")
+        return LiveToken(source, self._exchange, self._clocks, self._redact)
+
+    def _best(self, ecosystem: str) -> _Held | None:
+        slot = self._slots.get(ecosystem)
+        return slot.best(self._clocks.wall()) if slot is not None else None
+
+    def _holder(self, ecosystem: str, header: str) -> _Held | None:
+        slot = self._slots.get(ecosystem)
+        return slot.of(header) if slot is not None else None
+
+    def _has_other(self, ecosystem: str, header: str | None, now: float) -> bool:
+        best = self._best(ecosystem)
+        if best is None or best.live.header == header:
+            return False
+        return not best.refused or self.pause(ecosystem, now) == 0
 
 
-def _nobody(_: str) -> None:
+def _called(ecosystem: str, sources: Sequence[Source], at: int) -> str:
+    return ecosystem if len(sources) == 1 else f"{ecosystem} (no. {at + 1})"
+
+
+def _users(sources: Mapping[str, Sequence[Source]]) -> Mapping[Source, str]:
+    """Each source once, with the names of those that use it."""
+    found: dict[Source, list[str]] = {}
+    for ecosystem, given in sources.items():
+        for at, source in enumerate(given):
+            found.setdefault(source, []).append(_called(ecosystem, given, at))
+    return {source: ", ".join(names) for source, names in found.items()}
+
+
+def _nobody(*_: str) -> None:
     """Nobody wants to know."""

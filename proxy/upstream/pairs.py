@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import final
 
 from proxy.secret import Secret
+from proxy.upstream.credential_files import NoEntry, from_docker_config, from_netrc
+from proxy.upstream.lifetime import Lifetime, lifetime_of
 
 MAX_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -25,13 +27,19 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class PairSource:
-    """Where one pair comes from. Exactly one of each half, or `pair_file` with both lines."""
+    """Where one pair comes from. Exactly one of each half, or one file with both.
+
+    `host`: the upstream's as in its URL, which `docker_config` and `netrc` are searched for.
+    """
 
     username: str = ""
     username_file: Path | None = None
     password: Secret | None = None
     password_file: Path | None = None
     pair_file: Path | None = None
+    docker_config: Path | None = None
+    netrc: Path | None = None
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,11 @@ class Pair:
     def authorization(self) -> str:
         """The value of an Authorization header (RFC 7617)."""
         return "Basic " + self._basic
+
+    @property
+    def lifetime(self) -> Lifetime | None:
+        """What the password states of it; None where it is no JWT."""
+        return lifetime_of(self.password.reveal())
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -69,24 +82,34 @@ class Unusable(Exception):
 
 def read_pair(source: PairSource) -> Pair:
     """Read a pair. Raises Unusable."""
+    for path, find in ((source.docker_config, from_docker_config), (source.netrc, from_netrc)):
+        if path is not None:
+            try:
+                username, password = find(read_text(path), source.host)
+            except NoEntry as error:
+                raise Unusable(str(error)) from None
+            return Pair(_username(username), Secret(checked(password)))
     if source.pair_file is not None:
-        lines = _read_text(source.pair_file).splitlines()
+        lines = read_text(source.pair_file).splitlines()
         if len(lines) != 2:
             raise Unusable("a pair file holds two lines: user name, password")
-        return Pair(_username(lines[0]), Secret(_checked(lines[1])))
+        return Pair(_username(lines[0]), Secret(checked(lines[1])))
     username = source.username
     if source.username_file is not None:
-        username = _read_text(source.username_file)
+        username = read_text(source.username_file)
     if source.password is not None:
-        _checked(source.password.reveal())
+        checked(source.password.reveal())
         return Pair(_username(username), source.password)
     if source.password_file is None:
         raise Unusable("no password is configured")
-    return Pair(_username(username), Secret(_checked(_read_text(source.password_file))))
+    return Pair(_username(username), Secret(checked(read_text(source.password_file))))
 
 
-def _read_text(path: Path) -> str:
-    """The text of a file without its last line end. A byte order mark at its begin is dropped."""
+def read_text(path: Path) -> str:
+    """The text of a file without its last line end. A byte order mark at its begin is dropped.
+
+    Raises Unusable.
+    """
     try:
         raw = _read_bytes(path)
     except OSError as error:
@@ -111,10 +134,11 @@ def _read_bytes(path: Path) -> bytes:
 def _username(half: str) -> str:
     if ":" in half:
         raise Unusable("a user name holds no colon")
-    return _checked(half)
+    return checked(half)
 
 
-def _checked(half: str) -> str:
+def checked(half: str) -> str:
+    """One half of a pair, or a token, as it is. Raises Unusable unless it is one visible word."""
     if not half:
         raise Unusable("a half of it is empty")
     if not half.isascii() or not half.isprintable() or " " in half:

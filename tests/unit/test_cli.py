@@ -115,7 +115,7 @@ def test_serve_leaves_no_pull_token_in_the_environment(
     main(["serve"])
     ((settings, names),) = served
     assert names == ["CHAINGUARD_PYTHON_IDENTITY_ID"]
-    password = settings.credentials["python"].password
+    password = settings.credentials["python"][0].password
     assert password is not None
     assert password.reveal() == "eyJhbGciOi.x.y"
 

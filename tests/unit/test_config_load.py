@@ -222,7 +222,7 @@ PYTHON_ENV = {"CHAINGUARD_PYTHON_IDENTITY_ID": "org/id", "CHAINGUARD_PYTHON_TOKE
 
 def test_the_pair_that_chainctl_prints_is_taken_and_masked(environ: dict[str, str]) -> None:
     settings = load(None, environ | PYTHON_ENV, {})
-    credential = settings.credentials["python"]
+    credential = settings.credentials["python"][0]
     assert credential.username == "org/id"
     assert credential.password == Secret("eyJtoken.x.y")
     assert credential.source == "environment:CHAINGUARD_PYTHON_IDENTITY_ID"
@@ -241,19 +241,19 @@ def test_the_sources_of_a_credential_are_sought_in_order(
     default = write('[credentials.default]\npair_file = "pair"\n', "default.toml")
     systemd = environ | PYTHON_ENV | {"CREDENTIALS_DIRECTORY": str(folder)}
 
-    configured = load(file, systemd, {}).credentials["python"]
+    configured = load(file, systemd, {}).credentials["python"][0]
     assert (configured.username, configured.password_file) == ("u", tmp_path / "p")
     assert configured.source == f"{file}:credentials.python"
 
-    directory = load(default, systemd, {}).credentials["python"]
+    directory = load(default, systemd, {}).credentials["python"][0]
     assert directory.username_file == folder / "python-username"
     assert directory.password_file == folder / "python-password"
     assert directory.password is None
 
-    assert load(default, environ | PYTHON_ENV, {}).credentials["python"].username == "org/id"
+    assert load(default, environ | PYTHON_ENV, {}).credentials["python"][0].username == "org/id"
 
     spread = load(default, environ | PYTHON_ENV, {}).credentials
-    assert spread["java"].pair_file == tmp_path / "pair"
+    assert spread["java"][0].pair_file == tmp_path / "pair"
     assert set(spread) == {"python", "java", "javascript", "oci", "apk", "go", "dotnet"}
 
 
@@ -290,7 +290,7 @@ def test_a_newline_at_the_end_of_a_variable_is_no_part_of_the_token(
     environ: dict[str, str],
 ) -> None:
     settings = load(None, environ | {key: f"{text}\n" for key, text in PYTHON_ENV.items()}, {})
-    assert settings.credentials["python"].password == Secret("eyJtoken.x.y")
+    assert settings.credentials["python"][0].password == Secret("eyJtoken.x.y")
 
 
 def test_credential_files_can_be_named_by_the_environment(
@@ -298,7 +298,7 @@ def test_credential_files_can_be_named_by_the_environment(
 ) -> None:
     name = "CGR_PROXY_CREDENTIALS__PYTHON__PAIR_FILE"
     settings = load(None, environ | {name: str(tmp_path / "pair")}, {})
-    assert settings.credentials["python"].pair_file == tmp_path / "pair"
+    assert settings.credentials["python"][0].pair_file == tmp_path / "pair"
 
 
 def test_files_that_are_not_there_are_listed_but_are_no_mistake(

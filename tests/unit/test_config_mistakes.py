@@ -22,6 +22,7 @@ HOME = {"HOME": "/nonexistent"}
 HASH = "sha256:" + "ab" * 32
 EMPTY_HASH = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 CLIENT = f'[[clients]]\nname = "farm"\ntoken_hashes = ["{HASH}"]\necosystems = ["python"]\n'
+UIDP = "9f" * 20 + "/" + "1c" * 8
 OIDC = (
     '[[oidc]]\nname = "ci"\nissuer = "https://i.example"\naudience = "a"\n'
     'claims = { repository = "me/*" }\necosystems = ["python"]\n'
@@ -36,7 +37,7 @@ BROKEN = [
     ("[tls]\n", "tls", "unknown section"),
     ('listen = "127.0.0.1:1"', "listen", "unknown section"),
     ('[credentials.pyton]\nusername = "x"', "credentials.pyton", 'did you mean "python"'),
-    ('[credentials.python]\nidentity = "x"', "credentials.python.identity", "unknown key"),
+    ('[credentials.python]\nidentify = "x"', "credentials.python.identify", "unknown key"),
     (CLIENT + "quota = 3", "clients[farm].quota", "unknown key"),
     (CLIENT + "network = []", "clients[farm].network", 'did you mean "networks"'),
     # arrays of tables
@@ -78,7 +79,19 @@ BROKEN = [
     ("clients = [3]", "clients[0]", "[[clients]]"),
     ("credentials = 1", "credentials", "write [credentials]"),
     ("[credentials]\npython = 1", "credentials.python", "write [credentials.python]"),
-    ("[[credentials.python]]\n", "credentials.python", "not available in this version"),
+    ("[[credentials.python]]\n", "credentials.python[0]", "is empty"),
+    ("[credentials]\npython = []", "credentials.python", "twice at most"),
+    ("[[credentials.go]]\npair_file = 'a'\n" * 3, "credentials.go", "twice at most"),
+    (
+        "[[credentials.go]]\npair_file = 'a'\n[[credentials.go]]\nusername = 'u'",
+        "credentials.go[1].username",
+        "add password_file",
+    ),
+    (
+        "[[credentials.go]]\npair_file = 'a'\n[[credentials.go]]\npair_fil = 'u'",
+        "credentials.go[1].pair_fil",
+        'did you mean "pair_file"',
+    ),
     # wrong values
     ('[server]\nlisten = "8080"', "server.listen", "HOST:PORT"),
     ('[server]\nlisten = "::1:8080"', "server.listen", "brackets"),
@@ -159,6 +172,36 @@ BROKEN = [
         '[credentials.go]\nusername = "a:b"\npassword_file = "p"',
         "credentials.go.username",
         "without a colon",
+    ),
+    (
+        '[credentials.go]\ndocker_config = "c"\nusername = "u"',
+        "credentials.go.username",
+        "docker_config holds both halves",
+    ),
+    ('[credentials.go]\nnetrc = "n"\npair_file = "p"', "credentials.go.pair_file", "holds both"),
+    ('[credentials.go]\nidentity = "x"', "credentials.go.identity", "an identity is a UIDP"),
+    (
+        f'[credentials.go]\nidentity = "{UIDP}"',
+        "credentials.go.identity",
+        "add identity_token_file",
+    ),
+    (
+        '[credentials.go]\nidentity_token_file = "t"',
+        "credentials.go.identity_token_file",
+        "add identity",
+    ),
+    (
+        f'[credentials.go]\nidentity = "{UIDP}"\nidentity_token_file = "t"\nusername = "n"',
+        "credentials.go.username",
+        "needs no pull token",
+    ),
+    (
+        (
+            f'[upstream]\nlibraries = "https://mirror.example"\n[credentials.go]\n'
+            f'identity = "{UIDP}"\nidentity_token_file = "t"'
+        ),
+        "upstream.issuer",
+        "set upstream.issuer and upstream.api",
     ),
     ('[credentials.go]\npassword = "canary"', "credentials.go.password", "name a file with"),
     ('[credentials]\npassword = "canary"', "credentials.password", "name a file with"),

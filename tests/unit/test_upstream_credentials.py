@@ -49,7 +49,7 @@ def files(tmp_path: Path) -> Files:
 
 
 async def loaded(source: PairSource) -> Credentials:
-    credentials = Credentials({"python": source})
+    credentials = Credentials({"python": [source]})
     await credentials.load()
     return credentials
 
@@ -72,7 +72,7 @@ async def test_every_form_of_a_source_gives_the_same_header(files: Files, tmp_pa
 
 async def test_each_ecosystem_has_its_own_pair(files: Files) -> None:
     java = PairSource(username="java-user", password=Secret("java-password"))
-    credentials = Credentials({"python": files.source, "java": java})
+    credentials = Credentials({"python": [files.source], "java": [java]})
     await credentials.load()
     assert credentials.authorization("java") == basic("java-user", "java-password")
     assert credentials.authorization("python") == basic()
@@ -237,7 +237,6 @@ async def test_halves_that_change_one_after_the_other_are_never_mixed(files: Fil
     files.write("ab" * 20 + "/" + "cd" * 8, TOKEN)
     await credentials.poll()
     files.write("ab" * 20 + "/" + "cd" * 8, OTHER)
-    await credentials.poll()
     assert credentials.authorization("python") == basic()
     await credentials.poll()
     assert credentials.authorization("python") == basic("ab" * 20 + "/" + "cd" * 8, OTHER)
@@ -361,7 +360,7 @@ async def test_every_spelling_is_told_to_the_redactor_before_the_pair_is_used(
     files: Files,
 ) -> None:
     told: list[str] = []
-    credentials = Credentials({"python": files.source}, told.append)
+    credentials = Credentials({"python": [files.source]}, lambda *all_: told.extend(all_))
     await credentials.load()
     assert set(told) == {
         TOKEN,
@@ -378,7 +377,7 @@ async def test_every_spelling_is_told_to_the_redactor_before_the_pair_is_used(
 
 async def test_a_pair_that_does_not_change_is_told_once(files: Files) -> None:
     told: list[str] = []
-    credentials = Credentials({"python": files.source}, told.append)
+    credentials = Credentials({"python": [files.source]}, lambda *all_: told.extend(all_))
     await credentials.load()
     count = len(told)
     for _ in range(5):
@@ -396,7 +395,7 @@ async def test_no_line_and_no_representation_shows_a_secret(
     canary = "".join(dice.choices(string.ascii_letters + string.digits, k=40))
     files.write(IDENTITY, canary)
     redactor = Redactor()
-    credentials = Credentials({"python": files.source}, redactor.register)
+    credentials = Credentials({"python": [files.source]}, redactor.register)
     await credentials.load()
     files.write(IDENTITY, canary + "2")
     await credentials.poll()

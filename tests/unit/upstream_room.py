@@ -84,7 +84,7 @@ def ask(location: str, **what: Any) -> UpstreamRequest:
 
 async def loaded(source: PairSource | None) -> Credentials:
     """Credentials with a first reading behind them."""
-    credentials = Credentials({"python": source} if source is not None else {})
+    credentials = Credentials({"python": [source]} if source is not None else {})
     await credentials.load()
     return credentials
 
