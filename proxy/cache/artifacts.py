@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import final
 
-from proxy.cache.decisions import Decisions
+from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download
 from proxy.cache.entry import ArtifactFacts
@@ -26,7 +26,7 @@ from proxy.cache.rights import Permit, Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import DigestMismatch, Outcome, ProxyError
+from proxy.errors import DigestMismatch, Outcome
 from proxy.model import ArtifactTarget, Grant, Links
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Record, Storage
@@ -62,7 +62,7 @@ class Artifacts:
         self._policy = policy
         self._origins = origins
         self._clock = clock
-        self._decisions: Decisions[ProxyError] = Decisions()
+        self._decisions = Refusals()
         self._doubts: Decisions[bool] = Decisions()  # by key
         self._wrong: Decisions[bool] = Decisions()  # by name of the flight
         self._rights = Rights(storage, documents, upstream, policy, self._decisions, clock=clock)
@@ -98,9 +98,9 @@ class Artifacts:
         stored = await self._stored(ecosystem, key, permit, deadline)
         if stored is not None:
             return stored
-        name = flight_name(key, permit.source.digest)
+        name = flight_name(key, permit.source)
         if head_only and permit.source.size is not None:
-            await self._rights.confirm_unseen(ecosystem, name, permit)
+            self._rights.refuse_known(name)
             return Described(permit.source.size, CacheStatus(fwd="miss"))
         return await self._fly(ecosystem, key, permit, head_only=head_only)
 
@@ -117,7 +117,7 @@ class Artifacts:
             return None
         if not facts.fulfils(permit.source.digest, record.sha256):
             return None
-        name = flight_name(key, permit.source.digest)
+        name = flight_name(key, permit.source)
         status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
         if record.suspect and not await self._recheck(record):
             return None
@@ -148,12 +148,12 @@ class Artifacts:
     async def _fly(
         self, ecosystem: Ecosystem, key: str, permit: Permit, *, head_only: bool
     ) -> Stored | Flying:
-        name = flight_name(key, permit.source.digest)
+        name = flight_name(key, permit.source)
         flight = self._flights.get(name)
         joined = flight is not None and not flight.done and flight.joinable
         if flight is None or not joined:
             if (known := self._decisions.find(name, self._clock())) is not None:
-                raise known.with_traceback(None)
+                raise known
             flight = self._start(ecosystem, key, name, permit)
         if joined:
             self._metrics.follower(ecosystem.name)
@@ -199,10 +199,18 @@ class Artifacts:
         flight.stoppable(task.cancel)
         self._flights[name] = flight
         self._leaders.add(task)
-        task.add_done_callback(lambda done: self._ended(key, name, flight, done))
+        task.add_done_callback(lambda done: self._ended(ecosystem, order, permit, flight, done))
         return flight
 
-    def _ended(self, key: str, name: str, flight: Flight, task: asyncio.Task[None]) -> None:
+    def _ended(
+        self,
+        ecosystem: Ecosystem,
+        order: Order,
+        permit: Permit,
+        flight: Flight,
+        task: asyncio.Task[None],
+    ) -> None:
+        key, name = order.key, order.name
         if self._flights.get(name) is flight:
             del self._flights[name]
         self._leaders.discard(task)
@@ -218,6 +226,8 @@ class Artifacts:
         if stopped:
             return
         if isinstance(error, DigestMismatch):
+            # Perhaps it is the listing that is wrong by now: it is asked again before its time.
+            self._rights.doubt(ecosystem, permit)
             self._wrong.remember(name, value=True, now=now, seconds=DOUBT)
         news = error.outcome is Outcome.NEWS
         pause = self._policy.negative_ttl if news else FAILURE_PAUSE

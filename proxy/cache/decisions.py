@@ -13,7 +13,11 @@ Reading: RFC 9111 section 4.4 (negative responses are cacheable). Non-goals: per
 from __future__ import annotations
 
 from collections import OrderedDict
+from copy import copy
+from itertools import islice
 from typing import Generic, TypeVar, final
+
+from proxy.errors import ProxyError
 
 MAX_DECISIONS = 50_000
 V = TypeVar("V")
@@ -42,9 +46,34 @@ class Decisions(Generic[V]):
         """Keep a value so long; the oldest goes when there are too many."""
         self._known[key] = (value, now, now + seconds)
         self._known.move_to_end(key)
+        for old in list(islice(self._known, 2)):  # two out for one in: the ended ones leave
+            if not self._known[old][1] <= now < self._known[old][2]:
+                del self._known[old]
         if len(self._known) > self._limit:
             self._known.popitem(last=False)
 
     def forget(self, key: str) -> None:
         """A new answer came: it is over."""
         self._known.pop(key, None)
+
+
+@final
+class Refusals:
+    """Key to failure, for a while. What is kept, and what is given, is a copy: an exception that
+    was raised holds the whole request that it was raised in."""
+
+    def __init__(self, limit: int = MAX_DECISIONS) -> None:
+        self._known: Decisions[ProxyError] = Decisions(limit)
+
+    def find(self, key: str, now: float) -> ProxyError | None:
+        """A failure that may be raised, still in force for a key."""
+        known = self._known.find(key, now)
+        return copy(known) if known is not None else None
+
+    def remember(self, key: str, error: ProxyError, now: float, seconds: float) -> None:
+        """Keep a failure so long."""
+        self._known.remember(key, copy(error), now, seconds)
+
+    def forget(self, key: str) -> None:
+        """A new answer came: it is over."""
+        self._known.forget(key)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import final
 
-from proxy.cache.decisions import Decisions
+from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.entry import DocumentFacts
 from proxy.cache.freshness import Policy, Settlement, Verdict, judge, settle, too_old
 from proxy.cache.keys import document_key
@@ -36,6 +36,7 @@ READY_BUDGET = 64 << 20
 # A failure is remembered just long enough that the waiters of one herd do not each try again.
 FAILURE_PAUSE = 1.0
 REFRESH_PAUSE = 5.0
+DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
 LOOSE_BUDGET = 16 << 20
 
@@ -82,7 +83,8 @@ class Documents:
         self._max_document = max_document
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
-        self._decisions: Decisions[ProxyError] = Decisions()
+        self._decisions = Refusals()
+        self._doubted: Decisions[str] = Decisions()
         self._loose: Ready[Held] = Ready(LOOSE_BUDGET)  # what the disk did not take
         self._bodies: Ready[Document] = Ready(READY_BUDGET)
         self._variants: Ready[Variant] = Ready(READY_BUDGET)
@@ -128,7 +130,9 @@ class Documents:
         held = self._load(key)
         verdict = self._judge(target, held, now)
         if held is not None and verdict is not None and verdict.fresh:
-            return replace(held, age=verdict.age)
+            if held.sha256 != self._doubted.find(key, now):
+                return replace(held, age=verdict.age)
+            self._doubted.forget(key)
         if (known := self._decisions.find(key, now)) is not None:
             return self._settle(key, held, verdict, known, remembered=True)
         task, joined = self._flights.join(
@@ -149,6 +153,14 @@ class Documents:
         except ProxyError as error:
             return self._settle(key, held, verdict, error)
         return replace(found, status=replace(found.status, collapsed=True)) if joined else found
+
+    def doubt(self, ecosystem: Ecosystem, target: DocumentTarget) -> None:
+        """Ask the upstream at the next use of a document, even if it is fresh; once in a while."""
+        key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
+        now = self._clock()
+        held = self._load(key)
+        if held is not None and now - held.facts.checked_at >= DOUBT_AFTER:
+            self._doubted.remember(key, held.sha256, now, self._policy.ttl)
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -248,11 +260,17 @@ class Documents:
         response = await self._upstream.open(request)
         try:
             head = response.head
-            if head.status == 304:
+            if head.status != 304:
+                body = await self._read_whole(response)
+            elif held is not None and head.etag not in ("", held.facts.etag):
+                # It confirms something else than was asked (RFC 9111 section 4.3.4): no answer.
+                body = None
+            else:
                 return self._confirm(key, held, head)
-            body = await self._read_whole(response)
         finally:
             await response.close()
+        if body is None:
+            return await self._fetch(ecosystem, target, links, key, None)
         facts = DocumentFacts.of_head(head, self._clock())
         document = Document(body, facts.media_type, facts.url, facts.headers)
         status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)

@@ -147,7 +147,11 @@ class Download:
         """Make ready to go on after a break, or raise it."""
         transfer = leader.transfer
         refused = isinstance(error, Malformed) or error.upstream_status == RANGE_REFUSED
-        hopeless = leader.dripping or (isinstance(error, Unavailable) and not error.asked)
+        hopeless = (
+            leader.dripping
+            or leader.flight.deserted
+            or (isinstance(error, Unavailable) and not error.asked)
+        )
         if hopeless or (not transfer.received and (refused or not leader.answered)):
             raise error
         LOG.info("a transfer broke off at %d bytes: %s", transfer.received, error.detail)

@@ -141,6 +141,11 @@ class Flight:
         """Go on in another file, in memory, that begins with the next byte."""
         self._parts.append(_Part(self.received, body))
 
+    @property
+    def deserted(self) -> bool:
+        """Tell whether it could only go on for followers, and there are none."""
+        return not self.joinable and not self._followers
+
     async def room(self) -> int:
         """Wait until the window has room; how many bytes of the last part all have passed.
 

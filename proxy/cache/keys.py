@@ -10,7 +10,7 @@ Non-goals: representations. A document is stored as the upstream sent it.
 
 from __future__ import annotations
 
-from proxy.model import ArtifactTarget, Digest, DocumentTarget
+from proxy.model import ArtifactTarget, DocumentTarget, Source
 
 SEPARATOR = "\0"
 
@@ -29,6 +29,7 @@ def artifact_key(ecosystem: str, origin: str, target: ArtifactTarget) -> str:
     )
 
 
-def flight_name(key: str, digest: Digest | None) -> str:
-    """Name what one flight brings: an entry's body with the digest that its listing promises."""
-    return f"{key}{SEPARATOR}{digest}"
+def flight_name(key: str, source: Source) -> str:
+    """Name what one flight brings: an entry's body with the digest that its listing promises, from
+    the address that it names. (What an address refuses says nothing about another one.)"""
+    return SEPARATOR.join((key, str(source.digest), source.location))

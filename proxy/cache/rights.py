@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import final
 
-from proxy.cache.decisions import Decisions
+from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents, Held
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.freshness import Policy
@@ -47,6 +47,7 @@ class Permit:
     listing: str = ""
     listing_sha256: str = ""
     status: CacheStatus = HIT
+    document: DocumentTarget | None = None
 
 
 @final
@@ -62,7 +63,7 @@ class Rights:
         documents: Documents,
         upstream: Upstream,
         policy: Policy,
-        decisions: Decisions[ProxyError],
+        decisions: Refusals,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -98,7 +99,6 @@ class Rights:
         """
         if not target.listed_in:
             return Permit(Source(target.path, target.package, target.version, target.digest))
-        failure: ProxyError | None = None
         for listing in _in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
             limit = _left(deadline) if own else None
@@ -111,8 +111,10 @@ class Rights:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
                     # What is stored was allowed, and nobody has said otherwise since.
                     return _permit_of(facts, stale(error, self._ttl(facts)))
-                failure = failure or error
-        raise failure or NotFound("No current index page of the upstream lists this file.")
+                # Whether it is listed there cannot be told now: asking the others would only
+                # make the client wait longer for the same answer.
+                raise
+        raise NotFound("No current index page of the upstream lists this file.")
 
     def _locate(
         self,
@@ -124,13 +126,18 @@ class Rights:
     ) -> Permit:
         """Read the decision off a listing; not parsed again while its bytes are the same."""
         if facts and facts.listing == listing.path and facts.listing_sha256 == held.sha256:
-            return _permit_of(facts, held.status)
+            return _permit_of(facts, held.status, listing)
         key = (ecosystem.name, held.sha256, target.path)
         source = self._located.get(key)
         if source is None:
             source = ecosystem.locate(target, held.document)
             self._located.put(key, source, 512 + len(source.location))
-        return Permit(source, listing.path, held.sha256, held.status)
+        return Permit(source, listing.path, held.sha256, held.status, listing)
+
+    def doubt(self, ecosystem: Ecosystem, permit: Permit) -> None:
+        """Have the listing of a permit asked again before its time: its promise was not kept."""
+        if permit.document is not None:
+            self._documents.doubt(ecosystem, permit.document)
 
     # --- would the upstream still give it? ---------------------------------------------------
 
@@ -147,7 +154,9 @@ class Rights:
         None: yes, or not answered in time. A status: it could not answer. Raises its refusal.
         """
         now, (_, facts) = self._clock(), stored
-        if not facts.withheld and self._is_recent(name, facts.checked_at, now):
+        # A refusal at an address that is no longer listed is no news.
+        withheld = facts.withheld if facts.location == permit.source.location else ""
+        if not withheld and self._is_recent(name, facts.checked_at, now):
             return None
         known = error = self._decisions.find(name, now)
         if known is None:
@@ -163,24 +172,20 @@ class Rights:
                 return None
         if error is not None and error.outcome is Outcome.NEWS:
             raise error.with_traceback(None)
-        if facts.withheld:
-            raise from_text(facts.withheld)
+        if withheld:
+            raise from_text(withheld)
         if error is None:
             return None
         return stale(error, self._ttl(facts), remembered=known is not None)
 
-    async def confirm_unseen(self, ecosystem: Ecosystem, name: str, permit: Permit) -> None:
-        """Ask the same about an artifact that is not stored, before it is described.
+    def refuse_known(self, name: str) -> None:
+        """Raise what is remembered against an artifact that is not stored.
 
-        Raises whatever says that it cannot be had now.
+        Nobody is asked: a HEAD is answered from the listing, and the GET that mostly follows it
+        is the one request that the upstream gets.
         """
-        now = self._clock()
-        if (known := self._decisions.find(name, now)) is not None:
-            raise known.with_traceback(None)
-        if self._confirmed.find(name, now):
-            return
-        task, _ = self._probes.join(name, lambda: self._probe(ecosystem, name, permit, None))
-        await asyncio.shield(task)
+        if (known := self._decisions.find(name, self._clock())) is not None:
+            raise known
 
     def _is_recent(self, name: str, checked_at: float, now: float) -> bool:
         if abs(now - checked_at) < self._policy.ttl:
@@ -193,7 +198,7 @@ class Rights:
         ecosystem: Ecosystem,
         name: str,
         permit: Permit,
-        stored: tuple[Record, ArtifactFacts] | None,
+        stored: tuple[Record, ArtifactFacts],
     ) -> None:
         request = UpstreamRequest(ecosystem.name, permit.source.location, probe=True)
         try:
@@ -202,24 +207,25 @@ class Rights:
             news = error.outcome is Outcome.NEWS
             pause = self._policy.negative_ttl if news else SILENCE_PAUSE
             self._decisions.remember(name, error, self._clock(), pause)
-            if stored is not None and news:
+            if news:
                 LOG.warning("the upstream has taken back a stored artifact: %s", error.detail)
-                self._note(stored[0], replace(stored[1], withheld=to_text(error)))
+                location = permit.source.location
+                withheld = replace(stored[1], withheld=to_text(error), location=location)
+                self._note(stored[0], withheld)
             raise
         await response.close()
         now = self._clock()
         self._confirmed.remember(name, value=True, now=now, seconds=self._policy.ttl)
-        if stored is not None:
-            record, facts = stored
-            facts = replace(
-                facts,
-                location=permit.source.location,
-                checked_at=now,
-                listing=permit.listing,
-                listing_sha256=permit.listing_sha256,
-                withheld="",
-            )
-            self._note(record, facts)
+        record, facts = stored
+        facts = replace(
+            facts,
+            location=permit.source.location,
+            checked_at=now,
+            listing=permit.listing,
+            listing_sha256=permit.listing_sha256,
+            withheld="",
+        )
+        self._note(record, facts)
 
     def _note(self, record: Record, facts: ArtifactFacts) -> None:
         current = self._storage.lookup(record.key)
@@ -249,6 +255,8 @@ def _in_order(
     return allowed
 
 
-def _permit_of(facts: ArtifactFacts, status: CacheStatus) -> Permit:
+def _permit_of(
+    facts: ArtifactFacts, status: CacheStatus, document: DocumentTarget | None = None
+) -> Permit:
     source = Source(facts.location, facts.package, facts.version, facts.digest)
-    return Permit(source, facts.listing, facts.listing_sha256, status)
+    return Permit(source, facts.listing, facts.listing_sha256, status, document)

@@ -147,7 +147,13 @@ def test_what_was_installed_runs(journey: Journey) -> None:
 
 
 def test_a_cold_installation_asks_once_for_each_artifact_and_each_page(journey: Journey) -> None:
-    asked = Counter(one.target.partition("?")[0] for one in journey.cold.upstream)
+    asked = Counter(
+        one.target.partition("?")[0]
+        for one in journey.cold.upstream
+        # On a slow machine a page may be stale before the last file is here: asked again, that is
+        # a revalidation.
+        if "if-none-match" not in {name.lower() for name, _ in one.headers}
+    )
     artifacts = journey.cold.asked("origin", *ARTIFACTS)
 
     assert set(asked.values()) == {1}

@@ -1,7 +1,7 @@
 """Several processes over one store, herds, and sudden deaths.
 
-CGR_PROXY_TEST_LONG=1 runs 200 deaths in place of 8, and larger herds. The seed is printed; CGR_PROXY_TEST_SEED
-repeats it.
+CGR_PROXY_TEST_LONG=1 runs 200 deaths in place of 8, and larger herds. The seed is printed;
+CGR_PROXY_TEST_SEED repeats it.
 """
 
 from __future__ import annotations

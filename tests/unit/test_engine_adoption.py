@@ -12,7 +12,7 @@ import pytest
 from proxy.cache.keys import artifact_key, flight_name
 from proxy.cache.leader import in_thread
 from proxy.ecosystems import ECOSYSTEMS
-from proxy.model import ArtifactTarget, Digest, RequestLine
+from proxy.model import ArtifactTarget, Digest, RequestLine, Source
 from proxy.storage.base import Progress
 from proxy.storage.disk import DiskStorage
 from proxy.storage.writer import DiskWriter
@@ -30,7 +30,8 @@ def claimed(folder: Path, origin: Origin, artifact: Artifact, *, hashes: bool = 
     assert isinstance(target, ArtifactTarget)
     key = artifact_key("python", origin.url, target)
     digest = Digest("sha256", artifact.blob.sha256) if hashes else None
-    writer = DiskStorage(folder / "cache").claim(key, flight_name(key, digest))
+    source = Source(f"{origin.url}{artifact.path}", artifact.project, digest=digest)
+    writer = DiskStorage(folder / "cache").claim(key, flight_name(key, source))
     assert isinstance(writer, DiskWriter)
     return writer
 

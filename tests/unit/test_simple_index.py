@@ -117,7 +117,6 @@ NOT_PAGES = {
     "unclosed script": f"<html><body><script>{ANCHOR}</body></html>",
     "another major version": html(ANCHOR, '<meta name="pypi:repository-version" content="2.0">'),
     "no version": html(ANCHOR, '<meta name="pypi:repository-version" content="new">'),
-    "unknown marked section": html("<![oops["),
     "latin-1": html("é").encode("latin-1"),
     "huge character reference": html("<a href='x' title='&#" + "9" * 5000 + ";'>x</a>"),
     "no file usable": html("<a href='javascript:alert(1)'>flask-1.0.tar.gz</a>"),
