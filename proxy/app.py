@@ -87,7 +87,7 @@ class App:
         # First what may be wrong: nothing that would have to be closed is open by then.
         self._endpoint = self._make_endpoint()
         changes, room = Changes(), settings.cache.max_size
-        with process.using("cache.directory"):
+        with process.using("cache.directory", settings.cache.directory):
             self.storage = storage = DiskStorage(
                 settings.cache.directory, watcher=changes, max_body=room
             )
@@ -125,6 +125,7 @@ class App:
         )
         self.metrics.watch_in_flight(lambda: self.health.running)
         self.metrics.watch_dropped_lines(lambda: logs.dropped)
+        self._watch_cache_and_upstreams()
         if settings.log.audit_size:
             where = settings.log.audit or settings.cache.directory / "audit.jsonl"
             with process.using("log.audit"):
@@ -178,11 +179,19 @@ class App:
 
     async def reload(self) -> None:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
-        await self.live.reload()
+        taken = await self.live.reload()
         self._endpoint.reload()
-        await self.credentials.poll()
+        await self.credentials.reload()
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
+        LOG.info("reloaded%s", "" if taken else ", but for the configuration: it has mistakes")
+
+    def _watch_cache_and_upstreams(self) -> None:
+        self.metrics.watch_cache_bytes(lambda: self.upkeep.books.total)
+        self.metrics.watch_cache_entries(lambda: self.upkeep.books.entries)
+        self.metrics.cache_limit(self.settings.cache.max_size)
+        asked_by = {ecosystem.upstream: ecosystem.name for ecosystem in ECOSYSTEMS}
+        self.metrics.watch_breakers(asked_by, lambda key: self.upstream.is_down(asked_by[key]))
 
     def _make_upstream(self, origins: dict[str, str]) -> HttpUpstream:
         given, limits = self.settings.upstream, self.settings.limits

@@ -83,29 +83,34 @@ class Live:
         if self._load is not None and await asyncio.to_thread(self._watch.changed):
             await self._take(self._load)
 
-    async def reload(self) -> None:
-        """Take everything anew, changed or not. Never raises."""
+    async def reload(self) -> bool:
+        """Take everything anew, changed or not; False: the configuration has mistakes, and stays.
+
+        Never raises.
+        """
         if self.tls is not None:
             await self.tls.reload()
         if self._load is not None:
-            await self._take(self._load)
+            return await self._take(self._load)
+        return True
 
     async def close(self) -> None:
         """Stop asking issuers."""
         await self.oidc.close()
 
-    async def _take(self, load: Callable[[], Settings]) -> None:
+    async def _take(self, load: Callable[[], Settings]) -> bool:
         async with self._turn:
             try:
                 found = await asyncio.to_thread(load)
             except ConfigError as error:
                 for mistake in error.mistakes:
                     LOG.error("the configuration stays as it was: %s", mistake)  # noqa: TRY400
-                return
+                return False
             for key in _waiting(self.settings, found):
                 LOG.warning("%s has changed in the configuration: that takes a restart", key)
             if any(getattr(found, name) != getattr(self.settings, name) for name in _LIVE):
                 self._apply(found)
+            return True
 
     def _apply(self, found: Settings) -> None:
         self._open = self._open and not (found.clients or found.oidc)

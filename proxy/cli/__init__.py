@@ -1,7 +1,7 @@
 """The command line: one file a command, joined here.
 
 Purpose: parse the arguments, choose the command, return its exit code. Exit codes: 0 done, 2 wrong
-usage (argparse), 78 wrong configuration (EX_CONFIG of sysexits.h), others as the command says.
+usage (argparse), 78 wrong configuration (EX_CONFIG of sysexits.h), others as `_CODES` has them.
 
 This package is the only place that reads the process's environment. Non-goals: doing any work; a
 command loads what it needs when it runs, so that `--version` answers at once.
@@ -15,6 +15,12 @@ from collections.abc import Callable, Sequence
 from proxy import __version__
 from proxy.cli import audit, cache, check_config, client, serve
 
+_CODES = (
+    "Exit codes: 0 done; 1 something was found (cache verify) or a log cannot be read (audit);"
+    " 2 wrong usage; 66 there is no store; 69 an address is taken or the installation is"
+    " incomplete; 75 the store cannot be had just now; 77 the store belongs to another user;"
+    " 78 wrong configuration."
+)
 _COMMANDS = (serve, check_config, client, audit, cache)
 
 
@@ -29,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cgr-proxy",
         description="A caching proxy in front of libraries.cgr.dev.",
-        epilog="Exit codes: 0 done, 2 wrong usage, 78 wrong configuration.",
+        epilog=_CODES,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"cgr-proxy {__version__}")

@@ -226,7 +226,8 @@ def token_hash(text: str) -> str:
     """`sha256:<64 hex>` of a client token, folded to lower case."""
     if not _TOKEN_HASH.fullmatch(text):
         raise ValueError(
-            'a token hash is "sha256:" and 64 hex digits, the SHA-256 of the token (not the token)'
+            'put "sha256:" and the SHA-256 of the token here (64 hex digits), not the token;'
+            " `cgr-proxy client new` makes both"
         )
     if text.lower() == f"sha256:{hashlib.sha256(b'').hexdigest()}":
         raise ValueError("this is the hash of an empty token")

@@ -24,6 +24,7 @@ MAX_EXCEPTION = 16384
 """Characters of a traceback that are written: its end, which says what happened."""
 MAX_PATH = 1024
 MAX_USER_AGENT = 200
+MAX_ERROR = 600
 MAX_READ = 65536
 """Characters of a message or traceback that are looked at: redaction comes before cutting, so that
 no half of a secret escapes it, and this bounds its work."""
@@ -32,7 +33,10 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
 
 
 class AccessRecord(NamedTuple):
-    """One answered request. `time` in seconds since the epoch, `duration` in seconds."""
+    """One answered request. `time` in seconds since the epoch, `duration` in seconds.
+
+    `error`: why it was refused or failed, for a person; empty where it was not.
+    """
 
     time: float
     request_id: str
@@ -46,6 +50,7 @@ class AccessRecord(NamedTuple):
     duration: float
     cache: str
     user_agent: str
+    error: str = ""
 
 
 class LineFormat(Protocol):
@@ -67,9 +72,13 @@ class JsonFormat:
         self._redactor = redactor
 
     def access(self, record: AccessRecord) -> str:
-        """Fields of `AccessRecord`; `duration_ms` in milliseconds, `bytes` of body."""
+        """Fields of `AccessRecord`; `duration_ms` in milliseconds, `bytes` of body.
+
+        `error` only where there is one.
+        """
         # Written out: a quarter of what `json.dumps` of a dictionary costs, once a request.
         clean = self._redactor.redact_cached
+        error = f',"error":{json_string(clean(record.error)[:MAX_ERROR])}' if record.error else ""
         return (
             f'{{"time":"{timestamp(record.time)}","level":"info","logger":"access"'
             f',"request_id":{json_string(record.request_id)}'
@@ -81,7 +90,7 @@ class JsonFormat:
             f',"status":{record.status:d},"bytes":{record.sent:d}'
             f',"duration_ms":{record.duration * 1000:.2f}'
             f',"cache":{json_string(record.cache)}'
-            f',"user_agent":{json_string(clean(record.user_agent)[:MAX_USER_AGENT])}}}\n'
+            f',"user_agent":{json_string(clean(record.user_agent)[:MAX_USER_AGENT])}{error}}}\n'
         )
 
     def message(self, record: logging.LogRecord) -> str:
@@ -108,15 +117,16 @@ class TextFormat:
         self._redactor = redactor
 
     def access(self, record: AccessRecord) -> str:
-        """`time access id who peer "METHOD path" status bytes ms cache "user agent"`."""
+        """`time access id who peer "METHOD path" status bytes ms ecosystem cache "agent" error`."""
         clean = self._redactor.redact_cached
         request = _quoted(f"{record.method} {clean(record.path)[:MAX_PATH]}")
         user_agent = _quoted(clean(record.user_agent)[:MAX_USER_AGENT])
+        error = f" {_quoted(clean(record.error)[:MAX_ERROR])}" if record.error else ""
         return text_line(
             f"{timestamp(record.time)} access {record.request_id} {record.principal or '-'} "
             f"{record.peer} {request} {record.status} {record.sent} "
             f"{record.duration * 1000:.2f}ms {record.ecosystem or '-'} {record.cache or '-'} "
-            f"{user_agent}"
+            f"{user_agent}{error}"
         )
 
     def message(self, record: logging.LogRecord) -> str:

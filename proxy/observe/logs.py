@@ -26,6 +26,7 @@ Format = Literal["auto", "text", "json"]
 STANDARD_ERROR = 2
 _KEPT_USER_AGENT = 1024  # more than is written: redaction comes before the last cut
 _KEPT_PATH = 2048
+_KEPT_ERROR = 2048
 
 
 class AccessLog:
@@ -49,11 +50,13 @@ class AccessLog:
         duration: float,
         cache: str,
         user_agent: str,
+        error: str = "",
     ) -> None:
         """Note an answered request.
 
         `path`: canonical, or as sent where it has no canonical form. `sent`: bytes of body.
         `duration`: seconds. `cache`: hit, miss, ...; empty where the cache was not asked.
+        `error`: why it was refused or failed; empty where it was not.
         """
         if self._writer is None:
             return
@@ -71,6 +74,7 @@ class AccessLog:
                 duration,
                 cache,
                 user_agent[:_KEPT_USER_AGENT],
+                error[:_KEPT_ERROR],
             )
         )
 

@@ -129,6 +129,14 @@ class Metrics:
         """Take the bytes that the store holds from `read`."""
         self._gauge("cache_bytes", "Bytes in the store.").set_function(read)
 
+    def watch_cache_entries(self, read: Callable[[], float]) -> None:
+        """Take the number of entries that the store holds from `read`."""
+        self._gauge("cache_entries", "Entries in the store.").set_function(read)
+
+    def cache_limit(self, count: int) -> None:
+        """The bytes that the store may hold."""
+        self._gauge("cache_limit_bytes", "Bytes that the store may hold.").set(count)
+
     def watch_breakers(self, upstreams: Iterable[str], is_open: Callable[[str], float]) -> None:
         """Ask `is_open` (0 or 1) for each of the configured upstreams, named by their key."""
         gauge = self._gauge(

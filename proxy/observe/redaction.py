@@ -67,7 +67,7 @@ class Redactor:
         """
         known = set(self._values)
         self._values.extend(value for value in dict.fromkeys(values) if value not in known)
-        forms = {form for value in self._values for form in _forms(value)}
+        forms = {form for value in self._values for form in forms_of(value)}
         # Longest first: a whole token goes as one mask, not as a row of segments.
         self._forms = tuple(sorted(forms, key=len, reverse=True))
         self._cached = self._new_cache()
@@ -92,7 +92,8 @@ class Redactor:
         return lru_cache(maxsize=_CACHED)(self.redact)
 
 
-def _forms(value: str) -> Iterator[str]:
+def forms_of(value: str) -> Iterator[str]:
+    """Every form in which a value travels, of 8 characters and more."""
     candidates = [value, *_base64_forms(value)]
     parts = value.split(".")
     if len(parts) > 1:

@@ -120,7 +120,9 @@ class Handler:
         failure: ProxyError
         try:
             return await self._answer(walk)
-        except ConnectionError:
+        except ConnectionError as broken:
+            # A head was out already: only the log can still say why.
+            walk.error = broken.__cause__ if isinstance(broken.__cause__, ProxyError) else None
             raise
         except ProxyError as error:
             failure = error
@@ -129,6 +131,7 @@ class Handler:
             failure = InternalError("The proxy failed on this request; its log says why.")
             failure.__cause__ = defect
         if walk.request.writer.output_size > 0:
+            walk.error = failure
             raise abort(walk.request) from failure
         return self._render(walk, failure)
 
@@ -140,6 +143,7 @@ class Handler:
         walk.ecosystem = rooms.mounts.guess(target)
         check_framing(request)
         if (probe := rooms.health.probe(target, request.method)) is not None:
+            walk.probed = True
             return probe(responses.base_headers(walk.id))
         if request.method == "OPTIONS":
             check_no_body(request)
@@ -258,6 +262,8 @@ class Handler:
         name = walk.ecosystem.name if walk.ecosystem is not None else NONE
         sent = body_size(request, response)
         self._rooms.metrics.request(name, status, walk.cache, seconds, sent)
+        if walk.probed:
+            return
         self._rooms.access_log.append(
             walk.id,
             walk.principal.name if walk.principal is not None else "",
@@ -270,6 +276,7 @@ class Handler:
             seconds,
             walk.cache if walk.cache != NONE else "",
             request.headers.get("User-Agent", ""),
+            walk.failure,
         )
         if self._rooms.audit.on and (record := walk.audited(time.time(), status, sent)) is not None:
             self._rooms.audit.append(record)

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Protocol, final
 
 from aiohttp import http_parser
@@ -55,18 +56,20 @@ class Service(Protocol):
 
 
 @contextmanager
-def using(key: str) -> Iterator[None]:
+def using(key: str, path: Path | None = None) -> Iterator[None]:
     """Blame a configuration key for a file or folder that it names and that cannot be used.
 
+    `path`: which one, where that may be told: a folder is no secret's place, and has a default.
     Raises CannotStart in place of OSError (TLS errors are some) and ValueError (no text).
     """
+    which = f" ({path})" if path is not None else ""
     try:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise CannotStart(f"{key} names what cannot be used: {reason}", EX_CONFIG) from error
+        raise CannotStart(f"{key}{which} names what cannot be used: {reason}", EX_CONFIG) from error
     except ValueError as error:
-        raise CannotStart(f"{key} names what holds nothing usable", EX_CONFIG) from error
+        raise CannotStart(f"{key}{which} names what holds nothing usable", EX_CONFIG) from error
 
 
 def run(make: Callable[[], Service]) -> int:
@@ -104,6 +107,7 @@ async def _serve(make: Callable[[], Service]) -> None:
     await signals.stopping.wait()
     LOG.info("draining")
     await service.stop(signals.hurry)
+    LOG.info("stopped")
 
 
 @final

@@ -30,7 +30,8 @@ LEFT = 499
 class Walk:
     """One request on its way. `started`: seconds of the performance counter.
 
-    `digest`: of the artifact's bytes, `sha256:...`, once it is known.
+    `digest`: of the artifact's bytes, `sha256:...`, once it is known. `probed`: it is the question
+    of a machine that asks every few seconds, and no line in the log is worth it.
     """
 
     request: web.BaseRequest
@@ -44,6 +45,12 @@ class Walk:
     digest: str = ""
     error: ProxyError | None = None
     cache: str = NONE
+    probed: bool = False
+
+    @property
+    def failure(self) -> str:
+        """Why it was refused or failed, in words for the log; "" where it was not."""
+        return f"{self.error.reason}: {self.error.detail}" if self.error is not None else ""
 
     @property
     def purl(self) -> str:

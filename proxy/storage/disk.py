@@ -36,7 +36,7 @@ from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Record
 from proxy.storage.bodies import DiskBody, OpenBodies
 from proxy.storage.claim import ClaimFile
-from proxy.storage.folder import Folder, cause, is_ours
+from proxy.storage.folder import Folder, Linked, cause, is_ours
 from proxy.storage.layout import (
     MAX_ENTRY,
     PARTS,
@@ -129,7 +129,8 @@ class DiskStorage:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            LOG.warning("entry %s is unreadable (%s); treated as a miss", name, cause(error))
+            if not isinstance(error, Linked):  # that is said once, by the folder
+                LOG.warning("entry %s is unreadable (%s); treated as a miss", name, cause(error))
             if not (isinstance(error, OSError) and is_ours(error)):
                 self.remove(key)
             return None
@@ -145,7 +146,8 @@ class DiskStorage:
         try:
             fd, status = self.folder.open(name)
         except OSError as error:
-            LOG.warning("body %s cannot be opened (%s); treated as a miss", name, cause(error))
+            if not isinstance(error, Linked):
+                LOG.warning("body %s cannot be opened (%s); treated as a miss", name, cause(error))
             if not is_ours(error):
                 self._drop_both(record)
             return None

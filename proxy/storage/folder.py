@@ -1,8 +1,11 @@
 """One folder that belongs to us alone: the few file operations the disk storage is made of.
 
-Purpose: every path is relative to the root and made of names we chose; files are opened without
-following a symbolic link and must be plain; new files are 0600 and exclusive; a folder that was
+Purpose: every path is relative to the root and made of names we chose; no folder on the way to a
+file may be a symbolic link, from the root on: each is opened from the one before it. Files are
+opened in the same way and must be plain; new files are 0600 and exclusive; a folder that was
 removed under the running process is made again; a root that others may write to is refused.
+
+No descriptor is kept: it would stay with a folder that was moved away, and threads would share it.
 
 Reading: `openat(2)`, `rename(2)`. Non-goals: knowing what the files mean.
 """
@@ -11,14 +14,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import final
 
+LOG = logging.getLogger(__name__)
+_DOWN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHARED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,20 +36,71 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @final
+class Linked(NotADirectoryError):
+    """A symbolic link stands in place of a folder of ours: it is neither followed nor removed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(errno.ELOOP, f"{name} in it is a symbolic link")
+
+
+@final
 class Folder:
-    """File operations below `root`. All raise OSError."""
+    """File operations below `root`. All raise OSError, Linked among them."""
 
     def __init__(self, root: Path, parts: tuple[str, ...]) -> None:
         self.root = root
+        self._path = str(root)
         self._parts = parts
+        self._told: set[str] = set()
         self.make()
         self._own()
 
     def make(self) -> None:
         """Make the root and its parts, 0700, where they are missing."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self.root.mkdir(mode=0o700, parents=True)
         for part in self._parts:
-            (self.root / part).mkdir(mode=0o700, exist_ok=True)
+            with self._in(part) as (fd, name):
+                _make(fd, name)
+            os.close(self._parent(f"{part}/")[0])  # it is a folder
+
+    def _parent(self, name: str) -> tuple[int, str]:
+        """Open the folder that a name stands in; its descriptor, to be closed, and the rest."""
+        folders = name.split("/")
+        last = folders.pop()
+        try:
+            fd = os.open(self._path, _DOWN)
+            for folder in folders:
+                above = fd
+                try:
+                    fd = os.open(folder, _DOWN, 0, dir_fd=above)
+                finally:
+                    os.close(above)
+        except NotADirectoryError:
+            self._look_for_link(folders)
+            raise
+        return fd, last
+
+    @contextmanager
+    def _in(self, name: str) -> Iterator[tuple[int, str]]:
+        """The same for what is not called all the time."""
+        fd, last = self._parent(name)
+        try:
+            yield fd, last
+        finally:
+            os.close(fd)
+
+    def _look_for_link(self, folders: list[str]) -> None:
+        """Raise Linked if one of these, each in the one before, is a link; say so once."""
+        for count in range(len(folders) + 1):
+            path = self.root.joinpath(*folders[:count])
+            if not stat.S_ISLNK(os.lstat(path).st_mode):
+                continue
+            name = str(path.relative_to(self.root.parent))
+            if name not in self._told:
+                self._told.add(name)
+                LOG.error("%s of the store is a symbolic link; it is not followed", name)
+            raise Linked(name)
 
     def _own(self) -> None:
         """Refuse a root that somebody else may have filled; close one that the group may enter.
@@ -57,12 +115,16 @@ class Folder:
         if status.st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "anybody may write to the store")
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            with suppress(OSError):  # a read-only disk
-                os.chmod(self.root, stat.S_IRWXU)
+            with suppress(OSError), self._listing("") as fd:  # a read-only disk
+                os.fchmod(fd, stat.S_IRWXU)
 
     def open(self, name: str) -> tuple[int, os.stat_result]:
         """Open a plain file for reading: descriptor and status. Anything else raises OSError."""
-        fd = os.open(self.root / name, _READ)
+        folder, last = self._parent(name)
+        try:
+            fd = os.open(last, _READ, dir_fd=folder)
+        finally:
+            os.close(folder)
         return fd, _plain(fd)
 
     def read(self, name: str, limit: int) -> tuple[bytes, float]:
@@ -90,63 +152,80 @@ class Folder:
 
     def written(self, name: str, when: float) -> None:
         """Say when a file was written (epoch seconds)."""
-        with suppress(OSError):
-            os.utime(self.root / name, (when, when))
+        with suppress(OSError), self._in(name) as (fd, last):
+            os.utime(last, (when, when), dir_fd=fd, follow_symlinks=False)
 
     def changed(self, name: str) -> float | None:
         """When a file got its name or content last, by the system's clock; None: it is missing."""
         with suppress(OSError):
-            return os.lstat(self.root / name).st_ctime
+            return self._status(name).st_ctime
         return None
 
     def size(self, name: str) -> int | None:
         """The size of a plain file in bytes; None: there is none."""
         with suppress(OSError):
-            status = os.lstat(self.root / name)
+            status = self._status(name)
             return status.st_size if stat.S_ISREG(status.st_mode) else None
         return None
 
     def create(self, name: str) -> int:
         """Create a file that must not exist and open it for reading and writing."""
-        try:
-            return os.open(self.root / name, _NEW, 0o600)
-        except FileNotFoundError:
-            self.make()
-            return os.open(self.root / name, _NEW, 0o600)
+        return self._open(name, _NEW)
 
     def open_or_create(self, name: str) -> int:
         """Open a plain file for reading and writing; create it when it is missing."""
-        try:
-            fd = os.open(self.root / name, _SHARED, 0o600)
-        except FileNotFoundError:
-            self.make()
-            fd = os.open(self.root / name, _SHARED, 0o600)
+        fd = self._open(name, _SHARED)
         _plain(fd)
         return fd
+
+    def _open(self, name: str, flags: int) -> int:
+        try:
+            with self._in(name) as (folder, last):
+                return os.open(last, flags, 0o600, dir_fd=folder)
+        except FileNotFoundError:
+            self.make()
+        with self._in(name) as (folder, last):
+            return os.open(last, flags, 0o600, dir_fd=folder)
 
     def is_still(self, name: str, fd: int) -> bool:
         """Tell whether a name still means the open file."""
         with suppress(OSError):
-            return os.path.samestat(os.lstat(self.root / name), os.fstat(fd))
+            return os.path.samestat(self._status(name), os.fstat(fd))
         return False
+
+    def _status(self, name: str) -> os.stat_result:
+        with self._in(name) as (fd, last):
+            return os.stat(last, dir_fd=fd, follow_symlinks=False)
 
     def append_to(self, name: str) -> tuple[int, int]:
         """Open an existing file for reading and writing at its end: descriptor and size."""
-        fd = os.open(self.root / name, _APPEND)
+        with self._in(name) as (folder, last):
+            fd = os.open(last, _APPEND, dir_fd=folder)
         _plain(fd)
         return fd, os.lseek(fd, 0, os.SEEK_END)
 
     def replace(self, temporary: str, name: str) -> None:
         """Rename into place, making the (two-letter) folder when it is missing."""
         try:
-            os.replace(self.root / temporary, self.root / name)
+            self._rename(temporary, name)
+        except Linked:
+            raise
         except (FileNotFoundError, NotADirectoryError):
-            parent = (self.root / name).parent
-            if not parent.is_dir():
+            self._make_way(name.rpartition("/")[0])
+            self._rename(temporary, name)
+
+    def _rename(self, temporary: str, name: str) -> None:
+        with self._in(temporary) as (source, old), self._in(name) as (target, new):
+            os.replace(old, new, src_dir_fd=source, dst_dir_fd=target)
+
+    def _make_way(self, folder: str) -> None:
+        """Make a folder below a part, in place of a file perhaps."""
+        self.make()
+        with self._in(folder) as (fd, last):
+            if not stat.S_ISDIR(_mode(last, fd)):
                 with suppress(FileNotFoundError, IsADirectoryError):  # another process was faster
-                    parent.unlink()
-            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.replace(self.root / temporary, self.root / name)
+                    os.unlink(last, dir_fd=fd)
+            _make(fd, last)
 
     def free(self) -> int:
         """Bytes that may still be written to the disk; 0 also when no file can be made."""
@@ -158,42 +237,58 @@ class Folder:
 
     def sync(self) -> None:
         """Make everything durable that was written to this file system (syncfs(2))."""
-        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with self._listing("") as fd:
             if ctypes.CDLL(None, use_errno=True).syncfs(fd):
                 raise OSError(ctypes.get_errno(), "cannot sync")
-        finally:
-            os.close(fd)
 
     def sync_parent(self, name: str) -> None:
         """Make a rename durable."""
-        fd = os.open((self.root / name).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with self._listing(name.rpartition("/")[0]) as fd:
             os.fsync(fd)
+
+    @contextmanager
+    def _listing(self, folder: str) -> Iterator[int]:
+        """A descriptor of a folder that can be read and synced, not only gone through."""
+        with self._in(f"{folder}/" if folder else "") as (through, _):
+            fd = os.open(".", _LIST, dir_fd=through)
+        try:
+            yield fd
         finally:
             os.close(fd)
 
     def unlink(self, name: str) -> None:
         """Remove a file; one that is missing or cannot be removed is left to the next prune."""
-        path = self.root / name
-        try:
-            os.unlink(path)
-        except IsADirectoryError:
-            # Nobody of us makes a folder there, and while it stands no file can take its place.
-            shutil.rmtree(path, ignore_errors=True)
-        except OSError:
-            return
+        with suppress(OSError), self._in(name) as (fd, last):
+            try:
+                os.unlink(last, dir_fd=fd)
+            except IsADirectoryError:
+                # Nobody of us makes a folder there, and while it stands no file can take its place.
+                shutil.rmtree(last, ignore_errors=True, dir_fd=fd)
 
     def names(self, part: str) -> Iterator[str]:
         """The names directly below one part, as `part/name`; none when it is missing."""
-        with suppress(OSError), os.scandir(self.root / part) as found:
-            for item in found:
-                yield f"{part}/{item.name}"
+        found: list[str] = []
+        with suppress(OSError), self._listing(part) as fd:
+            found = os.listdir(fd)
+        for name in found:
+            yield f"{part}/{name}"
 
     def walk(self, part: str) -> Iterator[str]:
         """The names two below one part, as `part/aa/name`, a folder at a time."""
         for inner in sorted(self.names(part)):
             yield from list(self.names(inner))
+
+
+def _make(folder: int, name: str) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=folder)
+
+
+def _mode(name: str, folder: int) -> int:
+    """The mode of what has a name in a folder; 0: there is nothing."""
+    with suppress(FileNotFoundError):
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    return 0
 
 
 def _plain(fd: int) -> os.stat_result:
@@ -206,8 +301,8 @@ def _plain(fd: int) -> os.stat_result:
 
 
 def is_ours(error: OSError) -> bool:
-    """Tell whether a call failed for want of descriptors or memory: the file may be right."""
-    return error.errno in _OURS
+    """Tell whether a call failed on the way, or for want of something: the file may be right."""
+    return isinstance(error, Linked) or error.errno in _OURS
 
 
 def is_full(error: OSError) -> bool:

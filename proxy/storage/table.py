@@ -137,6 +137,8 @@ def open_table(directory: Path, patience: float) -> Table:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
             raise IndexBroken("something else stands in its place") from None
+        if directory.is_symlink():
+            raise IndexBroken("a link stands in its place")
         _probe(directory / _FILE, patience)
         return Table(str(directory), timeout=patience, disk=PlainDisk, **_SETTINGS)
 

@@ -1,7 +1,8 @@
 """The upstream's answers, translated once: a usable head, or an error of `proxy.errors`.
 
 Purpose: the status table of the contract (section 4) from the upstream's side. Header values are
-copied by allow-list and only when they are printable ASCII.
+copied by allow-list and only when they are printable ASCII. No text that holds a secret of ours,
+as the room's scrubber tells, comes out: an upstream may echo what it was sent.
 
 Reading: RFC 9110 sections 8 and 15, RFC 9111 section 5.2.2. Non-goals: bodies of documents.
 """
@@ -25,6 +26,7 @@ from proxy.errors import (
 )
 from proxy.upstream.base import Head, UpstreamRequest
 from proxy.upstream.breaker import clamp_retry_after
+from proxy.upstream.scrubber import Scrubber
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]{0,2000}")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
@@ -33,20 +35,25 @@ _NO_STORE = re.compile(r"(?:^|,)\s*(?:no-cache|no-store)\b", re.IGNORECASE)
 _KEPT_FIELDS = ("docker-content-digest", "link", "x-pypi-last-serial")
 # What no reason needs to hold: it might be a token, an identity, a pre-signed URL.
 _NO_REASON = re.compile(r"https?://\S+|\S*eyJ\S*|\S{57,}")
+_TOKEN_LIKE = re.compile(r"eyJ[\w-]{9,}|cgrp_[\w-]{8,}")
+HIDDEN_REASON = "the upstream's reason held a secret and is not shown"
 DEFAULT_RETRY_AFTER = 30
+REFUSED_RETRY_AFTER = 10  # of our token: clients wait so long, several times over
 MAX_REASON = 300
 
 
-def read_head(
+def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
     request: UpstreamRequest,
     url: str,
     status: int,
     headers: Mapping[str, str],
+    scrubber: Scrubber,
     *,
     conditional: bool = True,
 ) -> Head:
     """Make a Head of a 200, 206 or 304. Raises Malformed when it contradicts the request.
 
+    A value that holds a secret is dropped as if it had not come.
     `conditional`: the validators of the request were sent (a learnt host does not get them).
     """
     chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
@@ -58,21 +65,28 @@ def read_head(
         raise Malformed("The upstream answered 304 to an unconditional request.")
     if headers.get("Content-Encoding", "identity").lower() not in ("identity", "aws-chunked", ""):
         raise Malformed("The upstream encoded a body although identity was asked for.")
+
+    def text(name: str) -> str:
+        value = _text(headers, name)
+        return "" if _TOKEN_LIKE.search(value) or scrubber.holds(value) else value
+
     return Head(
         status=status,
         url=url,
-        media_type=_text(headers, "Content-Type"),
+        media_type=text("Content-Type"),
         size=size,
         framed=chunked or length is not None,
-        etag=_text(headers, "ETag"),
-        last_modified=_text(headers, "Last-Modified"),
+        etag=text("ETag"),
+        last_modified=text("Last-Modified"),
         max_age=_max_age(_text(headers, "Cache-Control"), _text(headers, "Age")),
         start=start,
-        fields=tuple((name, text) for name in _KEPT_FIELDS if (text := _text(headers, name))),
+        fields=tuple((name, value) for name in _KEPT_FIELDS if (value := text(name))),
     )
 
 
-def read_error(status: int, headers: Mapping[str, str], body: bytes, *, learnt: bool) -> ProxyError:
+def read_error(
+    status: int, headers: Mapping[str, str], body: bytes, scrubber: Scrubber, *, learnt: bool
+) -> ProxyError:
     """Make the error that an answer other than 200, 206, 304 and a redirect stands for.
 
     `body`: at most 64 KiB of it. `learnt`: it came from a redirect's host, whose 403 and 404 say
@@ -96,11 +110,11 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, *, learnt: 
     if status == 401:
         return CredentialRefused(
             "The upstream refuses the proxy's pull token; the operator must renew it.",
-            retry_after=DEFAULT_RETRY_AFTER,
+            retry_after=REFUSED_RETRY_AFTER,
             upstream_status=401,
         )
     if status in (403, 409) and not _is_page(headers, body):
-        reason = reason_of(headers, body) or "The upstream refuses it."
+        reason = reason_of(headers, body, scrubber) or "The upstream refuses it."
         return Blocked(f"The upstream blocks it: {reason}", conflict=status == 409)
     return Unavailable(
         f"The upstream answered {status}; try again later.",
@@ -125,14 +139,19 @@ def retry_after(value: str, date: str) -> int:
     return clamp_retry_after(int((until - since).total_seconds()))
 
 
-def reason_of(headers: Mapping[str, str], body: bytes) -> str:
-    """The human reason in a refusal's body: a JSON member, or one line of plain text."""
+def reason_of(headers: Mapping[str, str], body: bytes, scrubber: Scrubber) -> str:
+    """The human reason in a refusal's body: a JSON member, or one line of plain text.
+
+    One that holds a secret is not shown at all: what is cut out of it might tell where it was.
+    """
     text = ""
     media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type == "application/json" or media_type.endswith("+json") or body[:1] == b"{":
         text = _json_reason(body)
     elif media_type in ("text/plain", ""):
         text = body[:4000].decode("ascii", "replace").strip().partition("\n")[0]
+    if scrubber.holds(text):
+        return HIDDEN_REASON
     text = "".join(char if " " <= char <= "~" else "?" for char in text)
     return _NO_REASON.sub("[...]", text)[:MAX_REASON].strip()
 

@@ -11,6 +11,8 @@ Reading: M. Nygard, Release It!, "Circuit Breaker". Non-goals: rate limiting of 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
+from math import inf
 from typing import final
 
 from proxy.errors import (
@@ -28,6 +30,15 @@ LONGEST_PAUSE = 30.0
 LONGEST_RETRY_AFTER = 300
 PROBE_WAIT = 1.0  # others come back after that while one probes
 MAX_LEARNT = 64
+TOLD_EVERY = 10.0  # seconds between two lines about single failures
+
+
+class Turn(Enum):
+    """What the end of an exchange changed, where that is worth a line in the log."""
+
+    FAILS = "fails"  # the first failure after it was well; not one of each hiccup
+    DOWN = "down"
+    BACK = "back"  # after either
 
 
 @final
@@ -43,6 +54,8 @@ class Breaker:
         self._open_until = 0.0
         self._probing = False
         self._quiet_until = 0.0
+        self._told = False
+        self._tell_from = -inf
 
     def wait(self, now: float) -> float:
         """Seconds for which nothing may be asked because the origin is down; 0: go ahead."""
@@ -60,16 +73,18 @@ class Breaker:
         """Go ahead: when the pause of an open breaker is over this caller is its probe."""
         self._probing = self.is_open
 
-    def settle(self, error: ProxyError | None, now: float) -> None:
+    def settle(self, error: ProxyError | None, now: float) -> Turn | None:
         """The exchange is over: `error` is what it came to, None a usable answer."""
+        turn: Turn | None = None
         if isinstance(error, ForbiddenAddress):
             self.abandoned()  # its name was looked up, nobody was asked
         elif _could_not_answer(error):
-            self._failed(now)
+            turn = self._failed(now)
         else:
-            self._succeeded()
+            turn = self._succeeded()
         if isinstance(error, RateLimited):
             self._quiet_until = now + clamp_retry_after(error.retry_after or 1)
+        return turn
 
     def abandoned(self) -> None:
         """The caller left before the origin could show anything: the probe's place is free."""
@@ -80,20 +95,30 @@ class Breaker:
         """Tell whether the origin is held to be down."""
         return self._failures >= FAILURES_TO_OPEN
 
-    def _succeeded(self) -> None:
+    def _succeeded(self) -> Turn | None:
+        turn = Turn.BACK if self._told else None
+        self._told = False
         self._failures = 0
         self._pause = FIRST_PAUSE
         self._open_until = 0.0
         self._probing = False
+        return turn
 
-    def _failed(self, now: float) -> None:
+    def _failed(self, now: float) -> Turn | None:
         self._probing = False
         if now < self._open_until:
-            return  # asked before it opened: one outage, not another reason to wait longer
+            return None  # asked before it opened: one outage, not another reason to wait longer
         self._failures += 1
         if self.is_open:
             self._open_until = now + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        if self._failures == FAILURES_TO_OPEN:
+            self._told = True
+            return Turn.DOWN
+        if self._failures == 1 and now >= self._tell_from:
+            self._told, self._tell_from = True, now + TOLD_EVERY
+            return Turn.FAILS
+        return None
 
 
 @final

@@ -16,6 +16,7 @@ import random
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import final
 
 import aiohttp
@@ -74,6 +75,7 @@ class HttpUpstream:
         self._limits = limits
         self._clock = clock
         self._frozen = frozen
+        self._observer = observer
         self._slots = asyncio.Semaphore(limits.connections)
         self._exchange = Exchange(
             self._origins.values(),
@@ -94,6 +96,10 @@ class HttpUpstream:
         """Origins that are held to be down."""
         return self._exchange.open_breakers
 
+    def is_down(self, ecosystem: str) -> bool:
+        """Tell whether the configured origin of an ecosystem is held to be down."""
+        return str(self._origins[ecosystem].origin()) in self.open_breakers
+
     async def open(self, request: UpstreamRequest) -> HttpResponse:
         """See `Upstream.open`."""
         if request.ecosystem in self._frozen:
@@ -110,7 +116,14 @@ class HttpUpstream:
             head, response = await self._insist(request, url, origin)
             stack.callback(response.close)
             pace = Pace(self._limits.min_rate, self._limits.rate_window)
-            return HttpResponse(head, response, stack.pop_all(), pace=pace, clock=self._clock)
+            return HttpResponse(
+                head,
+                response,
+                stack.pop_all(),
+                pace=pace,
+                clock=self._clock,
+                received=partial(self._observer.upstream_bytes, request.ecosystem),
+            )
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
         if request.location.startswith("/"):
@@ -171,7 +184,12 @@ class HttpUpstream:
             try:
                 if response.status not in REDIRECTS:
                     head = read_head(
-                        request, first, response.status, response.headers, conditional=own
+                        request,
+                        first,
+                        response.status,
+                        response.headers,
+                        self._exchange.scrubber,
+                        conditional=own,
                     )
                     return head, response
                 # Its HTML body is read (bounded) only so that the connection can be used again.

@@ -230,6 +230,12 @@ class Credentials:  # implements proxy.model.TokenSource
         await asyncio.gather(*(live.poll() for live in self._lives))
         self._look()
 
+    async def reload(self) -> None:
+        """Read again, now: what changed and is complete is taken within half a second."""
+        pairs = (live for live in self._lives if isinstance(live, LivePair))
+        await asyncio.gather(*(pair.reload() for pair in pairs))
+        self._look()
+
     async def exchange(self) -> None:
         """Renew short-lived tokens that are due. Waits for the issuer: `poll` runs beside it."""
         tokens = (live for live in self._lives if isinstance(live, LiveToken))

@@ -22,10 +22,11 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from proxy.errors import CredentialRefused, ProxyError, RateLimited, Unavailable
-from proxy.upstream.answers import read_error
+from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
-from proxy.upstream.breaker import Breakers
+from proxy.upstream.breaker import Breaker, Breakers, Turn
 from proxy.upstream.credentials import Credentials
+from proxy.upstream.scrubber import Scrubber
 from proxy.upstream.session import FAILURES, make_session, read_side_body, translate
 
 LOG = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ class UpstreamObserver(Protocol):
         """One exchange with an upstream host ended."""
         ...
 
+    def upstream_bytes(self, ecosystem: str, count: int) -> None:
+        """A piece of a body came, of `count` bytes."""
+        ...
+
 
 @final
 class Exchange:
@@ -77,6 +82,7 @@ class Exchange:
         clock: Callable[[], float],
         observer: UpstreamObserver,
     ) -> None:
+        self.scrubber = Scrubber()
         self._credentials = credentials
         self._limits = limits
         self._clock = clock
@@ -127,16 +133,31 @@ class Exchange:
         breaker.enter()
         try:
             token = self._credentials.use(request.ecosystem, self._clock()) if own else None
+            if token is not None:
+                self.scrubber.sent(token)
             response = await self._get(request, url, token, own=own, seconds=seconds)
             await self._judge(request, response, token, own=own)
         except ProxyError as error:
-            breaker.settle(error, self._clock())
+            self._settle(breaker, url, error)
             raise
         except BaseException:
             breaker.abandoned()
             raise
-        breaker.settle(None, self._clock())
+        self._settle(breaker, url, None)
         return response
+
+    def _settle(self, breaker: Breaker, url: URL, error: ProxyError | None) -> None:
+        """Tell the breaker how it ended, and the log what that changed, a few lines an outage."""
+        detail = error.detail if error is not None else ""
+        match breaker.settle(error, self._clock()):
+            case Turn.FAILS:
+                LOG.warning("the upstream %s fails: %s", url.host, detail)
+            case Turn.DOWN:
+                LOG.warning("the upstream %s is held to be down: %s", url.host, detail)
+            case Turn.BACK:
+                LOG.warning("the upstream %s answers again", url.host)
+            case None:
+                pass
 
     async def _get(
         self, request: UpstreamRequest, url: URL, token: str | None, *, own: bool, seconds: float
@@ -178,7 +199,7 @@ class Exchange:
             response.close()
         if own and token is not None and response.status == 401:
             self._credentials.refused(request.ecosystem, token, self._clock())
-        raise read_error(response.status, response.headers, body, learnt=not own)
+        raise read_error(response.status, response.headers, body, self.scrubber, learnt=not own)
 
     def _look_at_credential(self, ecosystem: str, now: float) -> None:
         if not self._credentials.configured(ecosystem):
@@ -186,7 +207,7 @@ class Exchange:
         if self._credentials.authorization(ecosystem) is None:
             raise CredentialRefused(
                 "The proxy's pull token cannot be read; the operator must look at its log.",
-                retry_after=30,
+                retry_after=REFUSED_RETRY_AFTER,
                 asked=False,
             )
         if (seconds := self._credentials.pause(ecosystem, now)) > 0:

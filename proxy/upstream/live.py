@@ -89,11 +89,18 @@ class LivePair:  # implements Live
     async def renew(self, header: str) -> None:
         """See `Live.renew`. A pair found here must stay for a moment only: nothing is lost."""
         async with self._reading:
-            if self.header != header:
-                return
-            pair = await self._read()
-            if pair is not None and pair != self._current:
-                await self._settle(pair)
+            if self.header == header:
+                await self._read_now()
+
+    async def reload(self) -> None:
+        """Read again now; a changed pair must stay for a moment only, for somebody waits for it."""
+        async with self._reading:
+            await self._read_now()
+
+    async def _read_now(self) -> None:
+        pair = await self._read()
+        if pair is not None and pair != self._current:
+            await self._settle(pair)
 
     async def _settle(self, pair: Pair | None) -> None:
         for _ in range(LOOKS):

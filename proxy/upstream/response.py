@@ -46,9 +46,12 @@ class Pace:
 
 @final
 class HttpResponse:
-    """Implements `UpstreamResponse` over an aiohttp response. `stack` holds what `close` ends."""
+    """Implements `UpstreamResponse` over an aiohttp response. `stack` holds what `close` ends.
 
-    def __init__(
+    `received` is told the size of each piece, in bytes.
+    """
+
+    def __init__(  # noqa: PLR0913  # made once, by `client`
         self,
         head: Head,
         response: aiohttp.ClientResponse,
@@ -56,12 +59,14 @@ class HttpResponse:
         *,
         pace: Pace,
         clock: Callable[[], float],
+        received: Callable[[int], None],
     ) -> None:
         self.head = head
         self._response = response
         self._stack = stack
         self._pace = pace
         self._clock = clock
+        self._received = received
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """See `UpstreamResponse.pieces`."""
@@ -83,6 +88,8 @@ class HttpResponse:
         if kind:
             LOG.debug("a body of %s broke off: %s", self._response.url.host, kind)
             raise Unavailable("The upstream's answer broke off; try again.", retry_after=1)
+        if piece:
+            self._received(len(piece))
         if piece and not self._pace.allows(self._clock() - started, len(piece)):
             raise Unavailable("The upstream sends too slowly; try again later.", retry_after=5)
         return piece

@@ -53,8 +53,54 @@ def write(text: str) -> str:
 
 
 def test_check_config_names_the_file_that_is_right(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check-config", "--config", write('[log]\nlevel = "debug"\n')]) == 0
+    Path("pair").write_text("org/id\neyJhbGciOi.x.y\n", encoding="utf-8")
+    file = write('[credentials.python]\npair_file = "pair"\n')
+    assert main(["check-config", "--config", file]) == 0
     assert capsys.readouterr() == ("configuration ok: my.toml\n", "")
+
+
+def test_check_config_warns_when_there_is_no_pull_token(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check-config"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: no pull token is configured: nothing can be fetched")
+
+
+@pytest.mark.parametrize("held", ["", "org/id\n", "org/id:canary\n", "org/id\ntwo canary\n"])
+def test_check_config_warns_of_a_pull_token_without_its_shape_and_shows_none_of_it(
+    held: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("pair").write_text(held, encoding="utf-8")
+    file = write('[credentials.default]\npair_file = "pair"\n')
+    assert main(["check-config", "--config", file]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: the pull token for python, ")
+    assert " cannot be used: " in line
+    assert "org" not in line
+    assert "canary" not in line
+
+
+def test_check_config_warns_of_a_client_that_can_use_nothing_yet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINGUARD_PYTHON_IDENTITY_ID", "org/id")
+    monkeypatch.setenv("CHAINGUARD_PYTHON_TOKEN", "eyJhbGciOi.x.y")
+    stanza = '[[clients]]\nname = "{}"\nnetworks = ["10.{}.0.0/16"]\necosystems = {}\n'
+    some, none = stanza.format("some", 1, '["python", "go"]'), stanza.format("none", 2, '["go"]')
+    assert main(["check-config", "--config", write(some + none)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "warning: clients[none] can use nothing: this version does not serve go"
+
+
+def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    told = " ".join(capsys.readouterr().out.split()).partition("Exit codes: ")[2]
+    assert [part.split()[0] for part in told.split("; ")] == [
+        *("0", "1", "2", "66", "69", "75", "77", "78")
+    ]
 
 
 def test_check_config_without_a_file_says_so(capsys: pytest.CaptureFixture[str]) -> None:

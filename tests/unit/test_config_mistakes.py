@@ -130,7 +130,11 @@ BROKEN = [
     # clients
     ('[[clients]]\necosystems = ["go"]\nnetworks = ["10.0.0.0/8"]', "clients[0].name", "missing"),
     (CLIENT.replace("farm", "a farm"), "clients[0].name", "1 to 64 letters"),
-    (CLIENT.replace(HASH, "sha256:abc"), "clients[farm].token_hashes", "64 hex digits"),
+    (
+        CLIENT.replace(HASH, "sha256:abc"),
+        "clients[farm].token_hashes",
+        "`cgr-proxy client new` makes both",
+    ),
     (CLIENT.replace(HASH, EMPTY_HASH), "clients[farm].token_hashes", "empty token"),
     (CLIENT.replace('["python"]', '["pip"]'), "clients[farm].ecosystems", "is no ecosystem"),
     (CLIENT.replace('["python"]', "[]"), "clients[farm].ecosystems", "could use nothing"),

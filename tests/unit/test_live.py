@@ -276,3 +276,15 @@ def test_a_running_process_takes_its_file_anew_by_itself_and_by_a_signal(tmp_pat
         while proxy.get(PAGE, authorization=NEW).status != 401:
             assert time.monotonic() < ends
         assert proxy.get(PAGE, authorization=OLD).status == 200
+
+
+async def test_a_reload_says_when_it_is_done(tmp_path: Path) -> None:
+    async with proxied(tmp_path, "old") as (proxy, _):
+        await proxy.app.reload()
+        (tmp_path / "cgr-proxy.toml").write_text("[server]\nlistn = 1\n", encoding="utf-8")
+        await proxy.app.reload()
+        lines = [record["message"] for record in proxy.messages()]
+        assert [line for line in lines if line.startswith("reloaded")] == [
+            "reloaded",
+            "reloaded, but for the configuration: it has mistakes",
+        ]

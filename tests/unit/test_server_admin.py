@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from multidict import CIMultiDict
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from proxy.observe.metrics import Metrics
 from proxy.server.admin import Admin
 from proxy.server.health import Health
-from tests.origin import Origin
+from tests.origin import Content, Origin
 from tests.running import Running, answers, basic, bearer, running
 
 TOKEN = "operators-token-0123456789"
@@ -118,14 +121,15 @@ async def test_a_bad_request_is_refused_and_nothing_behind_it_is_answered(
 async def test_metrics_are_rendered_off_the_loop_because_they_read_files(tmp_path: Path) -> None:
     seen: list[threading.Thread] = []
 
-    def is_open(_: str) -> float:
-        seen.append(threading.current_thread())
-        return 0.0
+    class Watch(Collector):
+        def collect(self) -> Iterable[Metric]:
+            seen.append(threading.current_thread())
+            return ()
 
     async with Origin() as origin, running(tmp_path, origin) as proxy:
-        proxy.app.metrics.watch_breakers(["probe"], is_open)
+        proxy.app.metrics.watch(Watch())
         await proxy.metrics()
-    # Gauges are read once when they are made, too.
+    # A collector is read once when it is registered, too.
     assert seen[-1] is not threading.main_thread()
 
 
@@ -204,3 +208,56 @@ async def _odd_requests(proxy: Running, count: int) -> None:
 def test_an_admin_without_a_readable_token_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Admin(Metrics(["python"]), Health(list), tmp_path / "none")
+
+
+async def test_probes_leave_no_access_line(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        assert (await proxy.get("/healthz")).status == 200
+        assert (await proxy.get("/readyz")).status == 200
+        await proxy.get("/nowhere/")
+        assert [line["path"] for line in proxy.access()] == ["/nowhere/"]
+
+
+async def test_what_the_store_holds_and_whether_the_upstream_is_up_are_numbers(
+    tmp_path: Path,
+) -> None:
+    tables = {"cache": {"max_size": "64MiB"}}
+    async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
+        page = await proxy.get("/python/simple/alpha/")
+        assert page.status == 200
+        before = await proxy.metrics()
+        assert before["cgr_proxy_cache_limit_bytes"] == 64 << 20
+        assert before['cgr_proxy_breaker_open{upstream="libraries"}'] == 0
+        assert before['cgr_proxy_upstream_bytes_total{ecosystem="python"}'] > 0
+        assert {"cgr_proxy_cache_bytes", "cgr_proxy_cache_entries"} <= before.keys()
+        await origin.close_listener()
+        for number in range(20):
+            await proxy.get(f"/python/simple/missing-{number}/")
+        after = await proxy.metrics()
+        assert after['cgr_proxy_breaker_open{upstream="libraries"}'] == 1
+        said = [line["message"] for line in proxy.messages() if line["level"] == "warning"]
+        assert sum("is held to be down" in line for line in said) == 1
+
+
+async def test_the_access_line_of_a_refusal_says_why(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        assert (await proxy.get("/python/simple/alpha/")).status == 200
+        assert (await proxy.get("/python/simple/alpha/", authorization=basic("x"))).status == 401
+        origin.fault(path="missing", times=None, status=503)
+        assert (await proxy.get("/python/simple/missing/")).status == 503
+        fine, refused, failed = proxy.access()
+        assert "error" not in fine
+        assert refused["error"].startswith("Client token required: ")
+        assert failed["error"].startswith("Upstream unavailable: ")
+
+
+async def test_a_transfer_that_breaks_off_says_why_in_its_access_line(tmp_path: Path) -> None:
+    content = Content.tiny()
+    content.synthetic(size=3 << 20)
+    async with Origin(content=content) as origin, running(tmp_path, origin) as proxy:
+        wheel = origin.content.find("bigblob-1.0-py3-none-any.whl")
+        origin.fault("store", "bigblob", times=None, cut_at=1 << 20, ignore_range=True)
+        answer = await proxy.get(wheel.link)
+        assert not answer.complete
+        (line,) = proxy.access()
+        assert line["error"].startswith("Upstream unavailable: ")

@@ -273,15 +273,20 @@ def test_r8_unknown_paths_cost_no_memory_and_no_series(
 # --- what stops it from starting ---------------------------------------------------------------
 
 
-def fails(tmp_path: Path, origin: OriginThread, table: str, key: str, value: str) -> list[str]:
-    """Start with one wrong key: exit 78, one line, nothing on standard output; the line."""
+def fails(
+    tmp_path: Path, origin: OriginThread, table: str, key: str, value: str, *, told: bool = False
+) -> list[str]:
+    """Start with one wrong key: exit 78, one line, nothing on standard output; the line.
+
+    `told`: the line names the path as well.
+    """
     with process(tmp_path, origin, {table: {key: value}}, ready=False) as proxy:
         assert proxy.wait() == 78
         lines = [json.loads(line) for line in proxy.log_bytes().splitlines()]
     said = [str(line["message"]) for line in lines if line["level"] != "debug"]
     assert len(said) == 1
     assert f"{table}.{key}" in said[0]
-    assert str(tmp_path) not in said[0]
+    assert (str(tmp_path) in said[0]) is told
     return said
 
 
@@ -311,7 +316,7 @@ def test_a_cache_folder_that_is_a_file_is_one_line_and_exit_78(
     origin: OriginThread, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
-    (line,) = fails(tmp_path, origin, "cache", "directory", str(tmp_path / "file"))
+    (line,) = fails(tmp_path, origin, "cache", "directory", str(tmp_path / "file"), told=True)
     assert "Not a directory" in line or "File exists" in line
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy.errors import StorageFailed
 from proxy.storage.disk import DiskStorage
+from proxy.storage.index import Index
+from proxy.storage.table import IndexBroken
+from proxy.storage.verify import verify
 from tests.unit.stored import get, put, sha256
 
 BODY = b"the right bytes"
@@ -188,3 +193,72 @@ def test_bodies_that_are_open_are_counted_until_they_are_closed(storage: DiskSto
     assert record.sha256 in storage.bodies
     second.close()
     assert record.sha256 not in storage.bodies
+
+
+# --- links in place of folders -----------------------------------------------------------------
+
+LETTERS = sha256(BODY)[:2]
+
+
+def moved_away(folder: Path, outside: Path) -> None:
+    folder.rename(outside)
+    folder.symlink_to(outside)
+
+
+def files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if not path.is_dir()}
+
+
+@pytest.mark.parametrize("part", ["", "bodies", "entries", "flights", f"bodies/{LETTERS}"])
+def test_a_folder_that_became_a_link_is_neither_read_nor_written_nor_emptied(
+    storage: DiskStorage, tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = put(storage, "a", BODY)
+    outside = tmp_path / "outside"
+    moved_away(storage.folder.root / part, outside)
+    before = files(outside)
+    with caplog.at_level(logging.INFO):
+        if part != "flights":
+            assert get(storage, "a") is None
+            assert get(storage, "a") is None
+        storage.remove("a")
+        storage.evict("a", record.sha256, with_body=True)
+        list(verify(storage, remove=True))
+        with pytest.raises(StorageFailed):
+            put(storage, "b", BODY)
+    assert files(outside) == before
+    assert len([line for line in caplog.messages if "symbolic link" in line]) == 1
+    assert not [line for line in caplog.messages if "treated as a miss" in line]
+
+
+@pytest.mark.parametrize("part", ["bodies", "entries", "flights"])
+def test_a_store_with_a_linked_folder_is_refused_at_start(tmp_path: Path, part: str) -> None:
+    DiskStorage(tmp_path / "cache").close()
+    moved_away(tmp_path / "cache/v1" / part, tmp_path / "outside")
+    with pytest.raises(NotADirectoryError, match=f"v1/{part} in it is a symbolic link"):
+        DiskStorage(tmp_path / "cache")
+
+
+def test_a_linked_store_is_refused_before_anything_is_made_in_it(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "v1").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError, match="v1 in it is a symbolic link"):
+        DiskStorage(tmp_path)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_the_store_goes_on_when_the_link_is_gone(storage: DiskStorage, tmp_path: Path) -> None:
+    put(storage, "a", BODY)
+    bodies = storage.folder.root / "bodies"
+    moved_away(bodies, tmp_path / "outside")
+    assert get(storage, "a") is None
+    bodies.unlink()
+    (tmp_path / "outside").rename(bodies)
+    assert get(storage, "a") == BODY
+
+
+def test_a_linked_index_is_told_as_broken(tmp_path: Path) -> None:
+    Index(tmp_path / "index").close()
+    moved_away(tmp_path / "index", tmp_path / "outside")
+    with pytest.raises(IndexBroken):
+        Index(tmp_path / "index")

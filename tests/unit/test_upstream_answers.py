@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -19,19 +21,52 @@ from proxy.errors import (
     RateLimited,
     Unavailable,
 )
-from proxy.upstream.answers import read_error, read_head, reason_of, retry_after
+from proxy.upstream.answers import (
+    HIDDEN_REASON,
+    read_error,
+    read_head,
+    reason_of,
+    retry_after,
+)
 from proxy.upstream.base import Head, UpstreamRequest
+from proxy.upstream.scrubber import Scrubber
 
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 URL = "https://libraries.example/x"
+USER = "0a1b2c3d4e/f5a6b7c8"
+PASSWORD = "s3cr3t/pull-token+0123456789"
+PAIR = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+BEARER = "c29tZS1oZWFkZXI.c29tZS1jbGFpbXM.c2lnbmF0dXJlLXNpZw"
+ECHOES = {
+    "password": PASSWORD,
+    "cut short": PASSWORD[:20],
+    "user": USER,
+    "user in a URL": USER.replace("/", "_"),
+    "header": f"Basic {PAIR}",
+    "URL-encoded": quote(PASSWORD, safe=""),
+    "base64 of it alone": base64.b64encode(PASSWORD.encode()).decode(),
+    "in two lines": f"{PASSWORD[:14]} {PASSWORD[14:]}",
+    "bearer token": BEARER,
+    "segment of it": BEARER.split(".")[2],
+}
+
+
+def told() -> Scrubber:
+    scrubber = Scrubber()
+    scrubber.sent(f"Basic {PAIR}")
+    scrubber.sent(f"Bearer {BEARER}")
+    return scrubber
+
+
+SCRUBBER = told()
 
 
 def refused(
     status: int, headers: dict[str, str] | None = None, body: bytes = b"", *, learnt: bool = False
 ) -> ProxyError:
-    return read_error(status, CIMultiDict(headers or {}), body, learnt=learnt)
+    return read_error(status, CIMultiDict(headers or {}), body, SCRUBBER, learnt=learnt)
 
 
 def head(
@@ -42,7 +77,9 @@ def head(
     **asked: Any,
 ) -> Head:
     request = UpstreamRequest("python", "/x", **asked)
-    return read_head(request, URL, status, CIMultiDict(headers or {}), conditional=conditional)
+    return read_head(
+        request, URL, status, CIMultiDict(headers or {}), SCRUBBER, conditional=conditional
+    )
 
 
 # --- the table of statuses ---------------------------------------------------------------------
@@ -173,17 +210,17 @@ def test_no_pause_is_too_odd_to_read(value: str, date: str) -> None:
 def test_the_reason_is_one_printable_line(
     headers: dict[str, str], body: bytes, reason: str
 ) -> None:
-    assert reason_of(headers, body) == reason
+    assert reason_of(headers, body, SCRUBBER) == reason
 
 
 def test_a_reason_is_short_and_holds_no_address_and_no_token() -> None:
     identity = "f" * 40 + "/" + "a" * 16
     token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"
     said = f"for {identity} with {token} see https://store.example/x?X-Amz-Signature=abc now"
-    assert reason_of(JSON, json.dumps({"reason": said}).encode()) == (
+    assert reason_of(JSON, json.dumps({"reason": said}).encode(), SCRUBBER) == (
         "for [...] with [...] see [...] now"
     )
-    assert len(reason_of(JSON, json.dumps({"reason": "no " * 5000}).encode())) <= 300
+    assert len(reason_of(JSON, json.dumps({"reason": "no " * 5000}).encode(), SCRUBBER)) <= 300
 
 
 @given(
@@ -336,3 +373,40 @@ def test_a_coding_that_was_not_asked_for_is_not_used(coding: str) -> None:
 @pytest.mark.parametrize("coding", ["identity", "", "aws-chunked"])
 def test_what_object_stores_call_a_coding_and_is_none_is_let_through(coding: str) -> None:
     assert head(headers={"Content-Encoding": coding}).status == 200
+
+
+# --- what the upstream echoes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+@pytest.mark.parametrize("status", [403, 409])
+def test_a_reason_that_holds_a_secret_is_not_shown(status: int, echo: str) -> None:
+    for headers, body in (
+        (JSON, json.dumps({"message": f"token {echo} is not good"}).encode()),
+        ({"Content-Type": "text/plain"}, f"token {echo} is not good".encode()),
+    ):
+        error = refused(status, headers, body)
+        assert isinstance(error, Blocked)
+        assert error.detail == f"The upstream blocks it: {HIDDEN_REASON}"
+
+
+@pytest.mark.parametrize("echo", [*ECHOES.values(), "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"])
+def test_a_header_that_holds_a_secret_is_dropped_and_the_others_stay(echo: str) -> None:
+    fields = ("Docker-Content-Digest", "Link", "X-PyPI-Last-Serial")
+    for name in ("ETag", "Last-Modified", "Content-Type", *fields):
+        got = head(200, {"ETag": '"a"', "Link": "<x>", name: f'"{echo}"'})
+        assert echo not in repr(got)
+        assert got.etag == ("" if name == "ETag" else '"a"')
+        assert got.fields == (() if name == "Link" else (("link", "<x>"),))
+
+
+def test_a_text_without_a_secret_is_kept_whole() -> None:
+    assert not SCRUBBER.holds("MALWARE_DETECTED: the package holds s3cr3t things of a pull token")
+    assert not Scrubber().holds(PASSWORD)
+
+
+def test_a_credential_stays_known_after_a_rotation() -> None:
+    scrubber = told()
+    for number in range(4):
+        scrubber.sent(f"Bearer token-number-{number}-of-some-length")
+    assert scrubber.holds(PASSWORD)

@@ -21,8 +21,10 @@ from proxy.upstream.breaker import (
     LONGEST_PAUSE,
     MAX_LEARNT,
     PROBE_WAIT,
+    TOLD_EVERY,
     Breaker,
     Breakers,
+    Turn,
 )
 
 SILENT = Unavailable("refused")
@@ -178,3 +180,19 @@ def test_many_learnt_origins_push_out_each_other_and_never_a_configured_one() ->
         breakers.of(f"https://{number}.store.example")
     assert breakers.of("https://0.store.example") is not first
     assert breakers.of("https://libraries.example").wait(1.0) == FIRST_PAUSE - 1.0
+
+
+def test_an_outage_is_told_when_it_begins_when_it_lasts_and_when_it_is_over() -> None:
+    breaker = Breaker()
+    turns = [breaker.settle(SILENT, 0.0) for _ in range(FAILURES_TO_OPEN + 1)]
+    told = [turn for turn in turns if turn is not None]
+    assert told == [Turn.FAILS, Turn.DOWN]
+    assert breaker.settle(None, 20.0) is Turn.BACK
+    assert breaker.settle(None, 20.0) is None
+
+
+def test_hiccups_are_told_once_in_ten_seconds() -> None:
+    breaker = Breaker()
+    turns = [breaker.settle(error, 0.0) for _ in range(3) for error in (SILENT, None)]
+    assert turns == [Turn.FAILS, Turn.BACK, None, None, None, None]
+    assert breaker.settle(SILENT, TOLD_EVERY) is Turn.FAILS

@@ -411,3 +411,26 @@ async def test_no_line_and_no_representation_shows_a_secret(
     masked = redactor.redact(spoken)
     assert canary not in masked
     assert "1c1c1c" not in masked
+
+
+async def test_a_reload_takes_a_complete_pair_at_once(files: Files) -> None:
+    credentials = await loaded(files.source)
+    files.write(IDENTITY, OTHER)
+    await credentials.reload()
+    assert credentials.authorization("python") == basic(password=OTHER)
+
+
+async def test_a_reload_takes_no_half_of_a_pair(files: Files) -> None:
+    credentials = await loaded(files.source)
+    files.write(IDENTITY, "")
+    await credentials.reload()
+    assert credentials.authorization("python") == basic()
+
+
+async def test_a_reload_takes_a_pair_where_there_was_none(files: Files) -> None:
+    files.write("", "")
+    credentials = await loaded(files.source)
+    assert credentials.authorization("python") is None
+    files.write(IDENTITY, TOKEN)
+    await credentials.reload()
+    assert credentials.authorization("python") == basic()

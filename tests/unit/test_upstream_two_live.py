@@ -29,6 +29,9 @@ class Observer:
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         pass
 
+    def upstream_bytes(self, ecosystem: str, count: int) -> None:
+        pass
+
 
 class Room:
     """An upstream room of two ecosystems. `get`: the status that it comes to."""

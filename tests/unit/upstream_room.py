@@ -49,14 +49,19 @@ class Clock:
 
 @dataclass
 class Seen:
-    """Implements `UpstreamObserver`: the outcomes, in order."""
+    """Implements `UpstreamObserver`: the outcomes, in order; bytes of bodies."""
 
     outcomes: list[str] = field(default_factory=list)
+    received: int = 0
 
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         assert ecosystem == "python"
         assert seconds >= 0
         self.outcomes.append(outcome)
+
+    def upstream_bytes(self, ecosystem: str, count: int) -> None:
+        assert ecosystem == "python"
+        self.received += count
 
 
 @dataclass
