@@ -14,7 +14,7 @@ from typing import assert_never
 
 from proxy.access.entitlements import Entitlements, Verdict
 from proxy.errors import ClientForbidden, EntitlementUnknown, InternalError, NotEntitled
-from proxy.model import ArtifactTarget, Grant, Principal, Target
+from proxy.model import PUBLIC, ArtifactTarget, Grant, Principal, Target
 
 _RETRY_AFTER = 60
 """Seconds; the platform is asked again about once a minute."""
@@ -33,11 +33,14 @@ class Door:
 
         `all_scopes`: the scopes of all mounts of the ecosystem; `target.scope` is one of them. An
         artifact that several documents may list needs one of their scopes here, and in the cache
-        the scope of the very document that lists it.
+        the scope of the very document that lists it. What the upstream shows to everybody (the
+        scope PUBLIC) needs no right but that of coming in: the principal is the proof of it.
         Raises ClientForbidden, NotEntitled, EntitlementUnknown.
         """
-        self._require_client(principal, ecosystem)
         scopes = _scopes_of(target)
+        if scopes == {PUBLIC} <= all_scopes:
+            return Grant(principal.name, ecosystem, scopes)
+        self._require_client(principal, ecosystem)
         if not scopes <= all_scopes:
             raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
         match self._any(ecosystem, scopes):
