@@ -24,8 +24,8 @@ debian() {
     apt-get update -qq >&2 || fail "apt-get update failed"
     debian_updated=yes
   fi
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 </dev/null ||
-    fail "apt-get install $* failed"
+  debian_said=$(DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" 2>&1 </dev/null) ||
+    fail "apt-get install $* failed: $debian_said"
 }
 
 suitable() {

@@ -170,6 +170,7 @@ clean_env() {
 }
 
 cd "$top"
+export CGR_PROXY_TEST_CACHE="${CGR_PROXY_TEST_CACHE:-$top/.cache/content}"
 find_python
 environment try requirements.lock
 mkdir -p "$top/.cache/runs"

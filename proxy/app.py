@@ -15,7 +15,7 @@ from dataclasses import fields
 import proxy
 from proxy.access.clients import Client, Clients
 from proxy.access.door import Door
-from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
+from proxy.access.entitlements import AssumedEntitlements, StaticEntitlements
 from proxy.cache.artifacts import Artifacts
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
@@ -54,15 +54,17 @@ class App:
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
         sources = {
-            name: PairSource(
-                **{item.name: getattr(given, item.name) for item in fields(PairSource)}
-            )
+            name: PairSource(**{f.name: getattr(given, f.name) for f in fields(PairSource)})
             for name, given in settings.credentials.items()
         }
         self.credentials = Credentials(sources, logs.redactor.register)
-        self.upstream = self._make_upstream(origins)
+        self.health = Health(lambda: self.upstream.open_breakers)
+        # First what may be wrong: nothing that would have to be closed is open by then.
+        with process.using("server.admin_token_file"):
+            self._operators = Admin(self.metrics, self.health, settings.server.admin_token_file)
         with process.using("cache.directory"):
             storage = DiskStorage(settings.cache.directory)
+        self.upstream = self._make_upstream(origins)
         policy = Policy(
             ttl=settings.cache.document_ttl,
             tag_ttl=settings.cache.document_ttl,
@@ -93,7 +95,6 @@ class App:
             clock=clock,
             metrics=self.metrics,
         )
-        self.health = Health(lambda: self.upstream.open_breakers)
         self.metrics.watch_in_flight(lambda: self.health.running)
         self.metrics.watch_dropped_lines(lambda: logs.dropped)
         self.listener, self.admin = self._make_listeners(logs)
@@ -132,7 +133,7 @@ class App:
 
     async def reload(self) -> None:
         """Read again what may have been replaced: pull tokens, the admin token."""
-        self._endpoint.reload()
+        self._operators.reload()
         await self.credentials.poll()
 
     def _make_upstream(self, origins: dict[str, str]) -> HttpUpstream:
@@ -157,16 +158,16 @@ class App:
 
     def _make_listeners(self, logs: Logs) -> tuple[Listener, Listener | None]:
         settings, listen = self.settings, self.settings.server.listen
+        clients = [
+            Client(item.name, item.token_hashes, item.networks, item.ecosystems)
+            for item in settings.clients
+        ]
+        given = settings.entitlements
+        static = StaticEntitlements(given.ecosystems) if given.source == "static" else None
         rooms = Rooms(
             mounts=Mounts(ECOSYSTEMS),
-            clients=Clients(
-                [
-                    Client(item.name, item.token_hashes, item.networks, item.ecosystems)
-                    for item in settings.clients
-                ],
-                loopback_default=listen.is_loopback,
-            ),
-            door=Door(self._make_entitlements()),
+            clients=Clients(clients, loopback_default=listen.is_loopback),
+            door=Door(static or AssumedEntitlements()),
             documents=self.documents,
             artifacts=self.artifacts,
             health=self.health,
@@ -178,19 +179,12 @@ class App:
             min_rate=settings.limits.min_rate,
         )
         handler = Handler(rooms)
-        main = Listener(Server(handler, handler.refuse), listen.host, listen.port)
-        with process.using("server.admin_token_file"):
-            self._endpoint = Admin(self.metrics, self.health, settings.server.admin_token_file)
+        server = Server(handler, handler.refuse, settings.limits.max_connections)
+        main = Listener(server, listen.host, listen.port)
         if (where := settings.server.admin_listen) is None:
             return main, None
-        server = Server(self._endpoint, self._endpoint.refuse)
+        server = Server(self._operators, self._operators.refuse)
         return main, Listener(server, where.host, where.port)
-
-    def _make_entitlements(self) -> Entitlements:
-        given = self.settings.entitlements
-        if given.source == "static":
-            return StaticEntitlements(given.ecosystems)
-        return AssumedEntitlements()
 
     async def _poll(self) -> None:
         while True:

@@ -14,6 +14,7 @@ import pytest
 from blockbuster import BlockBuster
 
 import proxy
+from tests.clients.machine import clean_environment
 
 # Short calls on local files are made on the loop on purpose (measured: handing them to a thread
 # costs several times as much as they take); waiting for somebody else never is.
@@ -32,7 +33,7 @@ def _nothing_of_ours_blocks_the_loop() -> Iterator[None]:
         call.deactivate()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client_tools() -> Path:
     """The folder of installed client programs: `pip-23/bin/pip`, `pip/bin/pip`, `uv/bin/uv`.
 
@@ -49,17 +50,4 @@ def client_environment(tmp_path: Path) -> dict[str, str]:
     """Environment variables for a client program: an empty home and no settings of this machine."""
     home = tmp_path / "home"
     home.mkdir()
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "XDG_DATA_HOME": str(home / "data"),
-        "TMPDIR": str(tmp_path),
-        "LANG": "C.UTF-8",
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_NO_INPUT": "1",
-        "UV_NO_CONFIG": "1",
-        "UV_PYTHON_DOWNLOADS": "never",
-    }
+    return clean_environment(home)

@@ -5,6 +5,7 @@
 #   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
 #   unit     tests/unit, with coverage
 #   python   tests/clients/test_python*.py: real pip and uv
+#   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
 # The environment in .cache/environments is made from the lock files, and only when they change.
 # PYTHON=... chooses the interpreter. With CI=true a client program that cannot be had is a failure.
@@ -16,7 +17,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python"
+STAGES="lint unit python faults"
 passed=0
 failed=0
 
@@ -95,6 +96,10 @@ stage_python() {
     client "$name"
   done
   pytests python tests/clients/test_python*.py
+}
+
+stage_faults() {
+  pytests faults tests/faults
 }
 
 known() {

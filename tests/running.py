@@ -471,6 +471,11 @@ class Process(Evidence):
         pages = int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    @property
+    def descriptors(self) -> int:
+        """Open file descriptors."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
     def ready(self) -> None:
         """Wait for the ready line. Fails when the process ends before."""
         assert self._process.stdout is not None

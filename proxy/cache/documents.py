@@ -20,13 +20,13 @@ from typing import final
 
 from proxy.cache.decisions import Decisions
 from proxy.cache.entry import DocumentFacts
-from proxy.cache.freshness import Policy, Settlement, Verdict, judge, settle
+from proxy.cache.freshness import Policy, Settlement, Verdict, judge, settle, too_old
 from proxy.cache.keys import document_key
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import Malformed, Outcome, ProxyError, StorageFailed
+from proxy.errors import Malformed, Outcome, ProxyError, StorageFailed, Unavailable
 from proxy.model import Document, DocumentTarget, Grant, Links
 from proxy.storage.base import Body, Record, Storage
 from proxy.upstream.base import Head, Upstream, UpstreamRequest, UpstreamResponse
@@ -36,6 +36,8 @@ READY_BUDGET = 64 << 20
 # A failure is remembered just long enough that the waiters of one herd do not each try again.
 FAILURE_PAUSE = 1.0
 REFRESH_PAUSE = 5.0
+PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
+LOOSE_BUDGET = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class Documents:
         self._max_document = max_document
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
-        self._decisions = Decisions()
+        self._decisions: Decisions[ProxyError] = Decisions()
+        self._loose: Ready[Held] = Ready(LOOSE_BUDGET)  # what the disk did not take
         self._bodies: Ready[Document] = Ready(READY_BUDGET)
         self._variants: Ready[Variant] = Ready(READY_BUDGET)
 
@@ -110,12 +113,13 @@ class Documents:
         grant: Grant,
         links: Links,
         *,
-        patience: float | None = None,
+        limit: float | None = None,
     ) -> Held:
         """The document, fresh or as good as can be had.
 
-        `patience`: seconds to wait for a revalidation while a usable copy is held; it goes on
-        behind. Raises what `proxy.errors` has for the upstream.
+        While a usable copy is held, a revalidation is waited for `PATIENCE` seconds and goes on
+        behind. `limit`: seconds to wait in any case; then Unavailable is raised. Raises what
+        `proxy.errors` has for the upstream.
         """
         if target.scope not in grant.scopes or grant.ecosystem != ecosystem.name:
             raise AssertionError("a grant for something else was shown")
@@ -126,16 +130,20 @@ class Documents:
         if held is not None and verdict is not None and verdict.fresh:
             return replace(held, age=verdict.age)
         if (known := self._decisions.find(key, now)) is not None:
-            return self._settle(key, held, verdict, known)
+            return self._settle(key, held, verdict, known, remembered=True)
         task, joined = self._flights.join(
             key, lambda: self._refresh(ecosystem, target, links, key, held)
         )
+        usable = verdict is not None and verdict.usable
+        patience = PATIENCE if limit is None else min(limit, PATIENCE)
         try:
-            async with asyncio.timeout(patience if verdict and verdict.usable else None):
+            async with asyncio.timeout(patience if usable else limit):
                 found = await asyncio.shield(task)
         except TimeoutError:
-            if held is None or verdict is None:
-                raise
+            if held is None or verdict is None or not usable:
+                raise Unavailable(
+                    "The upstream has not answered yet; try again.", retry_after=1
+                ) from None
             status = CacheStatus(ttl=min(verdict.ttl, -1), detail="stale-while-revalidate")
             return replace(held, age=verdict.age, status=status)
         except ProxyError as error:
@@ -156,16 +164,33 @@ class Documents:
         )
 
     def _settle(
-        self, key: str, held: Held | None, verdict: Verdict | None, error: ProxyError
+        self,
+        key: str,
+        held: Held | None,
+        verdict: Verdict | None,
+        error: ProxyError,
+        *,
+        remembered: bool = False,
     ) -> Held:
         settlement = settle(error, verdict)
-        if settlement is Settlement.SERVE_HELD and held is not None and verdict is not None:
-            return replace(held, age=verdict.age, status=stale(error, verdict.ttl))
-        if settlement is Settlement.FORGET and held is not None:
-            self._storage.remove(key)
+        if held is not None and verdict is not None:
+            if settlement is Settlement.SERVE_HELD:
+                status = stale(error, verdict.ttl, remembered=remembered)
+                return replace(held, age=verdict.age, status=status)
+            if settlement is Settlement.FORGET:
+                self._storage.remove(key)
+                self._loose.drop(key)
+            if settlement is Settlement.RAISE:
+                error = too_old(error, verdict.age)
         raise error.with_traceback(None)
 
     def _load(self, key: str) -> Held | None:
+        loose, stored = self._loose.get(key), self._load_stored(key)
+        if loose is None or (stored and stored.facts.checked_at > loose.facts.checked_at):
+            return stored
+        return loose
+
+    def _load_stored(self, key: str) -> Held | None:
         record = self._storage.lookup(key)
         if record is None or (facts := DocumentFacts.of_record(record)) is None:
             return None
@@ -174,11 +199,12 @@ class Documents:
             body = self._storage.open(record)
             if body is None:
                 return None
-            document = Document(_read(body, record), facts.media_type, facts.url, facts.headers)
-            if hashlib.sha256(document.body).hexdigest() != record.sha256:
-                LOG.warning("a stored document does not match its digest; treated as a miss")
+            content = _read(body, record)
+            if hashlib.sha256(content).hexdigest() != record.sha256:
+                LOG.warning("a stored document is not what it was; treated as a miss")
                 self._storage.remove(key)
                 return None
+            document = Document(content, facts.media_type, facts.url, facts.headers)
             self._bodies.put(record.sha256, document, record.size)
         if (document.media_type, document.url) != (facts.media_type, facts.url):
             document = Document(document.body, facts.media_type, facts.url, facts.headers)
@@ -199,7 +225,7 @@ class Documents:
             news = error.outcome is Outcome.NEWS
             pause = REFRESH_PAUSE if held is not None else FAILURE_PAUSE
             seconds = self._policy.negative_ttl if news else pause
-            self._decisions.remember(key, error, self._clock() + seconds)
+            self._decisions.remember(key, error, self._clock(), seconds)
             raise
         self._decisions.forget(key)
         return found
@@ -239,14 +265,18 @@ class Documents:
         if held is None:
             raise Malformed("The upstream answered 304 to an unconditional request.")
         facts = held.facts.confirmed(head, self._clock())
+        confirmed = replace(held, facts=facts)
         record = self._storage.lookup(key)
-        if record is not None and record.sha256 == held.sha256:
-            try:
+        try:
+            if record is not None and record.sha256 == held.sha256:
                 self._storage.update(record, facts.fields())
-            except StorageFailed as error:
-                LOG.warning("a confirmed document could not be marked (%s)", error)
-        status = CacheStatus(fwd="stale", fwd_status=304)
-        return replace(held, facts=facts, status=status, age=0)
+                self._loose.drop(key)
+            elif self._loose.get(key) is not None:
+                self._keep_loose(key, confirmed)
+        except StorageFailed as error:
+            LOG.warning("a confirmed document could not be marked (%s)", error)
+            self._keep_loose(key, confirmed)
+        return replace(confirmed, status=CacheStatus(fwd="stale", fwd_status=304))
 
     async def _read_whole(self, response: UpstreamResponse) -> bytes:
         """The whole body, bounded. An end that cannot be seen is left to the parser to judge."""
@@ -272,13 +302,24 @@ class Documents:
                 writer.close()
         except StorageFailed as error:
             LOG.warning("a document could not be stored (%s); it is served all the same", error)
+            self._keep_loose(key, found)
             return False
+        self._loose.drop(key)
         self._bodies.put(found.sha256, found.document, len(found.document.body))
         return True
 
+    def _keep_loose(self, key: str, found: Held) -> None:
+        """Keep in memory what the disk did not take: it is fresh all the same."""
+        kept = replace(found, status=HIT, age=0)
+        self._loose.put(key, kept, len(found.document.body))
+
 
 def _read(body: Body, record: Record) -> bytes:
+    """All of a body, or as much of it as the disk gives: its digest will tell."""
     try:
         return os.pread(body.fileno(), record.size, 0)
+    except OSError as error:
+        LOG.warning("a stored document cannot be read (%s)", type(error).__name__)
+        return b""
     finally:
         body.close()

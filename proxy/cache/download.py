@@ -3,7 +3,7 @@
 Purpose: nothing incomplete and nothing wrong is ever finished or stored. Size and digest come from
 the listing where it has them; the upstream's own claims about its bytes prove nothing. A broken
 transfer is resumed where a digest will tell whether the rest belongs to it. When another process
-already fetches the same body, its progress is followed instead, and its place taken if it dies.
+already fetches the same body, it is followed instead (`relay`).
 
 Reading: design rules 5 to 10; pypi/support 5879 and nodejs/build 3194 (caches in between that
 served wrong or cut bytes: one more try past them). Non-goals: who is waiting (`flight` knows).
@@ -13,42 +13,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import final
 
-from proxy.cache.entry import ArtifactFacts
 from proxy.cache.flight import Flight
-from proxy.cache.transfer import Rate, Transfer
-from proxy.cache.verdicts import from_text, to_text
-from proxy.errors import DigestMismatch, ProxyError, StorageFailed, Unavailable
-from proxy.model import Source
+from proxy.cache.leader import Leader, in_thread
+from proxy.cache.order import Order
+from proxy.cache.relay import End, Relay
+from proxy.cache.transfer import Next, Rate, Transfer
+from proxy.cache.verdicts import to_text
+from proxy.errors import DigestMismatch, Malformed, ProxyError, StorageFailed, Unavailable
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Foreign, Record, Storage, Writer
-from proxy.storage.memory import MemoryWriter
-from proxy.upstream.base import Upstream, UpstreamRequest
+from proxy.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 
 LOG = logging.getLogger(__name__)
 COMMIT_IN_THREAD = 1 << 20
-FOREIGN_TICK = 0.02
-ADOPT_EVERY = 25  # ticks
-_CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to fetch: under which key, from where, and the facts to keep with it.
-
-    `name`: key and digest, what makes two flights the same one.
-    """
-
-    ecosystem: str
-    key: str
-    name: str
-    source: Source
-    facts: Callable[[], ArtifactFacts]
+MAX_CLAIMS = 20  # of one flight, each after another process gave up
+RANGE_REFUSED = 416
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +47,7 @@ class DownloadLimits:
 class Download:
     """Runs flights. One instance serves all ecosystems. `clock`: monotonic seconds."""
 
-    def __init__(  # noqa: PLR0913  # the composition root's one call
+    def __init__(
         self,
         storage: Storage,
         upstream: Upstream,
@@ -71,21 +55,24 @@ class Download:
         limits: DownloadLimits,
         *,
         clock: Callable[[], float],
-        make_room: Callable[[], object] = lambda: None,
     ) -> None:
         self._storage = storage
         self._upstream = upstream
         self._metrics = metrics
         self._limits = limits
         self._clock = clock
-        self._make_room = make_room
+        self._relay = Relay(storage)
 
     async def run(self, flight: Flight, order: Order) -> None:
-        """Fetch, verify, commit; every end is told to the flight. Never raises a ProxyError."""
+        """Fetch, verify, commit; every end is told to the flight. Raises only what is a defect."""
         try:
             await self._run(flight, order)
         except ProxyError as error:
             flight.fail(error)
+        except (StorageFailed, OSError) as error:
+            # Neither disk nor memory takes it, or there is no descriptor left.
+            LOG.warning("a flight ended for want of room (%s)", type(error).__name__)
+            flight.fail(Unavailable("The proxy has no room for it; try again.", retry_after=5))
         except asyncio.CancelledError:
             flight.fail(Unavailable("The transfer was stopped; try again.", retry_after=1))
             raise
@@ -94,35 +81,47 @@ class Download:
             raise
 
     async def _run(self, flight: Flight, order: Order) -> None:
+        for _ in range(MAX_CLAIMS):
+            claimed = self._claim(order)
+            if not isinstance(claimed, Foreign):
+                return await self._lead(flight, order, claimed)
+            found = await self._relay.follow(flight, order, claimed)
+            if found is End.LANDED:
+                return None
+            if found is not End.ABANDONED:
+                return await self._lead(flight, order, found)
+        raise Unavailable("Nobody could finish it; try again.", retry_after=1)
+
+    def _claim(self, order: Order) -> Writer | Foreign | None:
         try:
-            claimed = self._storage.claim(order.key, order.name)
+            return self._storage.claim(order.key, order.name)
         except StorageFailed as error:
             self._unstorable(error)
-            claimed = MemoryWriter()
-        if isinstance(claimed, Foreign):
-            await self._follow(flight, order, claimed)
-        else:
-            await self._lead(flight, order, claimed)
+            return None
 
     # --- leading -----------------------------------------------------------------------------
 
-    async def _lead(self, flight: Flight, order: Order, writer: Writer) -> None:
-        leader = _Leader(flight, writer, Transfer(order.source))
+    async def _lead(self, flight: Flight, order: Order, writer: Writer | None) -> None:
+        transfer = Transfer(order.source, no_cache=order.no_cache)
+        leader = Leader(flight, writer, transfer)
         try:
-            if writer.size:
-                await leader.reread()
+            await leader.catch_up()
             await self._pull_all(leader, order)
+            flight.stoppable(None)
             flight.finish(await self._commit(leader, order))
             leader.tell()
         except ProxyError as error:
-            leader.writer.tell(replace(flight.progress(), state="failed", error=to_text(error)))
+            leader.resign(to_text(error))
+            raise
+        except BaseException:
+            leader.resign("")
             raise
         finally:
             leader.writer.close()
 
-    async def _pull_all(self, leader: _Leader, order: Order) -> None:
+    async def _pull_all(self, leader: Leader, order: Order) -> None:
         transfer = leader.transfer
-        while True:
+        while not transfer.proven:
             try:
                 await self._pull(leader, order)
                 transfer.check()
@@ -133,179 +132,120 @@ class Download:
                 # A cache in between may hold a wrong copy: ask once more, past it.
                 LOG.warning("%s; asking once more past caches", error.detail)
                 transfer.no_cache = True
-                transfer.restart()
-                leader.writer.rewind()
-            except Unavailable as error:
-                if not leader.answered or not transfer.may_resume():
-                    raise
-                LOG.info("a transfer broke off at %d bytes: %s", transfer.received, error.detail)
-                await asyncio.sleep(random.uniform(0.05, 0.2) * transfer.resumes)  # noqa: S311
+                self._rewind(leader)
+            except (Unavailable, Malformed) as error:
+                if not transfer.proven:
+                    await self._go_on(leader, error)
             else:
                 return
 
-    async def _pull(self, leader: _Leader, order: Order) -> None:
+    async def _go_on(self, leader: Leader, error: Unavailable | Malformed) -> None:
+        """Make ready to go on after a break, or raise it."""
+        transfer = leader.transfer
+        refused = isinstance(error, Malformed) or error.upstream_status == RANGE_REFUSED
+        hopeless = leader.dripping or (isinstance(error, Unavailable) and not error.asked)
+        if hopeless or (not transfer.received and (refused or not leader.answered)):
+            raise error
+        LOG.info("a transfer broke off at %d bytes: %s", transfer.received, error.detail)
+        if refused:
+            transfer.refuse_range()
+        match transfer.broke_off(headed=leader.flight.headed):
+            case Next.STOP:
+                raise error
+            case Next.RESTART:
+                self._rewind(leader)
+            case Next.RESUME:
+                pass
+        await asyncio.sleep(random.uniform(0.05, 0.2) * transfer.breaks)  # noqa: S311  # jitter
+
+    async def _pull(self, leader: Leader, order: Order) -> None:
         """One answer of the upstream, into the body file."""
         transfer = leader.transfer
         leader.answered = False
         request = UpstreamRequest(
             order.ecosystem,
             order.source.location,
-            start=transfer.received,
-            if_range=transfer.etag if order.source.digest is None else "",
+            start=transfer.start,
+            if_range=transfer.if_range,
             no_cache=transfer.no_cache,
         )
         response = await self._upstream.open(request)
         try:
             leader.answered = True
             skip = transfer.accept(response.head)
-            leader.begin()
-            rate = Rate(self._limits.min_rate, self._clock())
-            async for piece in response.pieces():
-                if not rate.keeps(len(piece), self._clock()):
-                    leader.answered = False  # too slow: the rest would be, too
-                    raise Unavailable("The upstream sends too slowly; try again.", retry_after=5)
-                fresh = piece[skip:] if skip else piece
-                skip = max(0, skip - len(piece))
-                if fresh:
-                    await self._write(leader, fresh)
-                if transfer.size is not None and transfer.received > transfer.size:
-                    return
+            self._show(leader)
+            await self._take(leader, response, skip)
         finally:
             await response.close()
 
-    async def _write(self, leader: _Leader, piece: bytes) -> None:
+    async def _take(self, leader: Leader, response: UpstreamResponse, skip: int) -> None:
+        """Take the body in, without its first `skip` bytes."""
+        transfer, pieces = leader.transfer, response.pieces()
+        rate = Rate(self._limits.min_rate)
+        while True:
+            asked = self._clock()
+            try:
+                piece = await anext(pieces, b"")
+            except Unavailable:
+                rate.keeps(0, self._clock() - asked)
+                leader.dripping = not rate.sound
+                raise
+            if not piece:
+                return
+            if not rate.keeps(len(piece), self._clock() - asked):
+                leader.dripping = True
+                raise Unavailable("The upstream sends too slowly; try again.", retry_after=5)
+            if fresh := piece[skip:]:
+                await self._write(leader, fresh)
+            skip = max(0, skip - len(piece))
+
+    async def _write(self, leader: Leader, piece: bytes) -> None:
         """Write a piece; when the disk fails the flight goes on in memory, unstored."""
-        transfer, flight = leader.transfer, leader.flight
+        transfer = leader.transfer
+        transfer.expect(len(piece))
         try:
             leader.writer.write(piece)
         except StorageFailed as error:
-            self._unstorable(error)
-            leader.move(transfer.received)
+            self._leave_disk(leader, error)
             leader.writer.write(piece)
         transfer.update(piece)
-        flight.advance(transfer.received)
+        leader.flight.advance(transfer.received)
         leader.tell()
-        if not flight.joinable and isinstance(leader.writer, MemoryWriter):
-            leader.writer.discard(await flight.room())
+        await leader.bound()
 
-    async def _commit(self, leader: _Leader, order: Order) -> Record | None:
+    def _show(self, leader: Leader) -> None:
+        try:
+            leader.show()
+        except StorageFailed as error:
+            self._leave_disk(leader, error)
+            leader.show()
+
+    def _rewind(self, leader: Leader) -> None:
+        try:
+            leader.rewind()
+        except StorageFailed as error:
+            self._leave_disk(leader, error)
+
+    async def _commit(self, leader: Leader, order: Order) -> Record | None:
         transfer, writer = leader.transfer, leader.writer
         too_large = transfer.received > self._limits.max_object
-        if not transfer.provable or too_large or isinstance(writer, MemoryWriter):
+        if leader.spool is not None or not transfer.provable or too_large:
             return None  # passed on, never stored
-        fields = order.facts().fields()
+        sha256, fields = transfer.sha256, order.facts().fields()
         try:
             if transfer.received > COMMIT_IN_THREAD:
-                return await asyncio.to_thread(writer.commit, transfer.sha256, fields)
-            return writer.commit(transfer.sha256, fields)
+                return await in_thread(lambda: writer.commit(sha256, fields))
+            return writer.commit(sha256, fields)
         except StorageFailed as error:
             self._unstorable(error)
             return None
 
+    def _leave_disk(self, leader: Leader, error: StorageFailed) -> None:
+        if leader.spool is not None:
+            raise error
+        self._unstorable(error)
+        leader.leave_disk()
+
     def _unstorable(self, error: StorageFailed) -> None:
         LOG.warning("the store takes nothing (%s); passing through", error)
         self._metrics.cache_write_error()
-        self._make_room()
-
-    # --- following another process -----------------------------------------------------------
-
-    async def _follow(self, flight: Flight, order: Order, foreign: Foreign) -> None:
-        """Tell the flight what another process notes; take over when that one is gone."""
-        ticks, opened = 0, False
-        try:
-            while True:
-                progress = foreign.progress()
-                if progress.state == "failed":
-                    raise from_text(progress.error)
-                if progress.state == "landed":
-                    return self._landed(flight, order, foreign, opened=opened)
-                if progress.headed and not opened and (body := foreign.open()) is not None:
-                    opened = True
-                    flight.begin(body, progress.size)
-                if opened:
-                    flight.advance(progress.received)
-                ticks += 1
-                writer = foreign.adopt() if ticks % ADOPT_EVERY == 0 else None
-                if writer is not None:
-                    LOG.warning("another process died while it fetched; going on in its place")
-                    return await self._lead(flight, order, writer)
-                await asyncio.sleep(FOREIGN_TICK)
-        except StorageFailed as error:
-            # The claim ended between two looks; what it brought, if anything, is in the store.
-            if foreign.progress().state == "failed":
-                raise from_text(foreign.progress().error) from error
-            self._landed(flight, order, foreign, opened=opened)
-        finally:
-            foreign.close()
-        return None
-
-    def _landed(self, flight: Flight, order: Order, foreign: Foreign, *, opened: bool) -> None:
-        record = self._storage.lookup(order.key)
-        facts = ArtifactFacts.of_record(record) if record is not None else None
-        if record is not None and facts is not None and facts.digest == order.source.digest:
-            body = self._storage.open(record) if not opened else None
-            if body is not None:
-                flight.begin(body, record.size)
-            flight.received = record.size
-            flight.finish(record)
-        elif opened:
-            flight.received = foreign.progress().received
-            flight.finish(None)
-        else:
-            raise Unavailable("Another process could not store it; try again.", retry_after=1)
-
-
-@final
-class _Leader:
-    """A flight with its books and its pen."""
-
-    def __init__(self, flight: Flight, writer: Writer, transfer: Transfer) -> None:
-        self.flight = flight
-        self.writer = writer
-        self.transfer = transfer
-        self.answered = False
-
-    def begin(self) -> None:
-        """Open the flight's view of the body, unless it has one that grows on."""
-        if self.transfer.received == 0:
-            self.flight.begin(self.writer.open(), self.transfer.size)
-        self.tell()
-
-    def tell(self) -> None:
-        """Note the progress for other processes."""
-        self.writer.tell(self.flight.progress())
-
-    def move(self, received: int) -> None:
-        """Copy what is there to memory and go on there."""
-        spool = MemoryWriter()
-        for piece in _pieces(self.writer, received):
-            spool.write(piece)
-        old, self.writer = self.writer, spool
-        self.flight.moved(spool.open())
-        old.tell(replace(self.flight.progress(), state="failed", error=""))
-        old.close()
-
-    async def reread(self) -> None:
-        """Take an adopted body into the books: what a dead process had already written."""
-        size = self.writer.size
-
-        def take() -> None:
-            for piece in _pieces(self.writer, size):
-                self.transfer.update(piece)
-
-        await asyncio.to_thread(take)
-        if not self.flight.headed:
-            self.flight.begin(self.writer.open(), self.transfer.size)
-        self.flight.advance(max(self.flight.received, self.transfer.received))
-
-
-def _pieces(writer: Writer, size: int) -> Iterator[bytes]:
-    """The first `size` bytes of a body in the making."""
-    body = writer.open()
-    offset = 0
-    try:
-        while piece := os.pread(body.fileno(), min(_CHUNK, size - offset), offset):
-            yield piece
-            offset += len(piece)
-    finally:
-        body.close()

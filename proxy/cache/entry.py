@@ -9,11 +9,12 @@ Non-goals: reading or writing storage.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Self
 
 from proxy.errors import InvalidDigest
 from proxy.model import Digest
-from proxy.storage.base import Fields, Record
+from proxy.storage.base import Field, Fields, Record
 from proxy.upstream.base import Head
 
 
@@ -57,10 +58,10 @@ class DocumentFacts:
                 etag=str(fields["etag"]),
                 last_modified=str(fields["last_modified"]),
                 max_age=None if max_age is None else int(max_age),
-                checked_at=float(fields["checked_at"] or 0),
+                checked_at=_moment(fields["checked_at"]),
                 headers=_unpack(str(fields.get("headers") or "")),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def confirmed(self, head: Head, now: float) -> Self:
@@ -93,7 +94,8 @@ class ArtifactFacts:
     `listing`, `listing_sha256`: the document, and its very bytes, that listed it: while those are
     still current nothing needs to be parsed again. `digest`: what the listing promised and the
     body fulfilled; None: the listing promised none. `fetched_at`, `checked_at`: epoch seconds;
-    the latter when the upstream last let us have it.
+    the latter when the upstream last let us have it. `withheld`: the verdict (see `verdicts`) by
+    which the upstream has taken it back; it is not served until the upstream says otherwise.
     """
 
     location: str
@@ -104,6 +106,7 @@ class ArtifactFacts:
     checked_at: float
     listing: str = ""
     listing_sha256: str = ""
+    withheld: str = ""
 
     @classmethod
     def of_record(cls, record: Record) -> Self | None:
@@ -116,12 +119,13 @@ class ArtifactFacts:
                 package=str(fields["package"]),
                 version=str(fields["version"]),
                 digest=Digest.of(*str(digest).split(":", 1)) if digest else None,
-                fetched_at=float(fields["fetched_at"] or 0),
-                checked_at=float(fields["checked_at"] or 0),
+                fetched_at=_moment(fields["fetched_at"]),
+                checked_at=_moment(fields["checked_at"]),
                 listing=str(fields["listing"]),
                 listing_sha256=str(fields["listing_sha256"]),
+                withheld=str(fields.get("withheld") or ""),
             )
-        except (KeyError, TypeError, ValueError, InvalidDigest):
+        except (KeyError, TypeError, ValueError, OverflowError, InvalidDigest):
             return None
 
     def fields(self) -> Fields:
@@ -135,7 +139,24 @@ class ArtifactFacts:
             "checked_at": self.checked_at,
             "listing": self.listing,
             "listing_sha256": self.listing_sha256,
+            "withheld": self.withheld,
         }
+
+    def fulfils(self, promised: Digest | None, sha256: str) -> bool:
+        """Tell whether the stored body, of that SHA-256, is the one that a listing promises now.
+
+        A listing that promises no digest (any more) does not contradict what is stored.
+        """
+        if promised is None or promised == self.digest:
+            return True
+        return promised == Digest("sha256", sha256)
+
+
+def _moment(value: Field) -> float:
+    moment = float(value or 0)
+    if not isfinite(moment):
+        raise ValueError("not a moment")
+    return moment
 
 
 def _unpack(text: str) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,9 @@ before what was received until the whole is verified: whoever got the last byte 
 A flight has a strong ETag of its own (never the artifact's): a client that resumes a broken
 transfer must not be able to splice it to other bytes (measured with pip's Range and If-Range).
 
+When the disk fails the flight goes on in memory, in a second part behind the one on the disk; a
+window of it is kept, and the leader waits for the slowest follower.
+
 Reading: cachew, varnish's busy objects. Non-goals: fetching, storing.
 """
 
@@ -16,6 +19,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import final
 
 from proxy.errors import ProxyError, Unavailable
@@ -25,12 +29,33 @@ SMALL = 256 << 10  # verified before the head goes out
 HOLD = 64 << 10  # of a larger one, held back until it is verified
 LEAVE_PAUSE = 5.0  # seconds a flight goes on that nobody waits for
 ALWAYS_FINISH = 1 << 30
+FINISH_FOR_HEAD = 8 << 20  # where only heads were asked for
 WINDOW = 32 << 20  # of an unstorable one in memory, beyond its slowest follower
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where bytes lie at this moment: `count` of them at `position` of the file `fd`.
+
+    Valid until the next await: a flight may move to another file.
+    """
+
+    fd: int
+    position: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file whose first byte is byte `start` of the whole."""
+
+    start: int
+    body: Body
 
 
 @final
 class Flight:
-    """The shared state. Only the leader calls `begin`, `advance`, `finish` and `fail`."""
+    """The shared state. Only the leader calls what stands under "the leader's side"."""
 
     def __init__(self, size: int | None) -> None:
         self.etag = f'"f-{secrets.token_urlsafe(12)}"'
@@ -42,34 +67,47 @@ class Flight:
         self.error: ProxyError | None = None
         self.done = False
         self.joinable = True
-        self._body: Body | None = None
+        self.spooling = False  # in memory, because the disk has failed: never stored
+        self.stopped = False  # because nobody was left: that says nothing about the artifact
+        self._wanted = False  # by somebody who wants the body
+        self._parts: list[_Part] = []
         self._followers: set[Follower] = set()
         self._waiters: list[asyncio.Future[None]] = []
+        self._leader: asyncio.Future[None] | None = None
         self._stop: Callable[[], object] | None = None
         self._leaving: asyncio.TimerHandle | None = None
 
     # --- the leader's side -------------------------------------------------------------------
 
-    def stoppable(self, stop: Callable[[], object]) -> None:
-        """Say how to stop the leader when nobody is left."""
+    def stoppable(self, stop: Callable[[], object] | None) -> None:
+        """Say how to stop the leader when nobody is left; None: not any more."""
         self._stop = stop
 
+    @property
+    def begun(self) -> bool:
+        """Tell whether there is a body file to see."""
+        return bool(self._parts)
+
     def begin(self, body: Body, size: int | None) -> None:
-        """Start (again, while no head is out) with a body file of a body of `size` bytes."""
-        self._replace(body)
+        """Show a body file from its first byte on: a new one, or another with the same bytes.
+
+        What a head may have promised stays as it is.
+        """
+        self._replace([_Part(0, body)])
         self.received = 0
-        self.size = size
-        if size is not None and size > SMALL:
-            self.headed = True
+        if not self.headed:
+            self.size = size
+            self.headed = size is not None and size > SMALL
         self._wake()
 
     def advance(self, received: int) -> None:
         """`received` bytes are in the body file."""
         self.received = received
-        if received > SMALL:
+        if received > SMALL and (self.size is None or self.size > SMALL):
             self.headed = True
-        if self.headed and received - HOLD > self.visible:
-            self.visible = received - HOLD
+        end = received if self.size is None else min(received, self.size)
+        if self.headed and end - HOLD > self.visible:
+            self.visible = end - HOLD
             self._wake()
 
     def finish(self, record: Record | None) -> None:
@@ -92,32 +130,42 @@ class Flight:
             return Progress("landed", self.received, self.size, self.headed)
         return Progress("running", self.received, self.size, self.headed)
 
+    def copy(self, offset: int, count: int) -> bytes:
+        """Up to `count` received bytes at `offset`. Raises OSError."""
+        spot = self._spot(offset, min(count, self.received - offset))
+        return os.pread(spot.fd, spot.count, spot.position)
+
     # --- the leader's side when the disk has failed ------------------------------------------
 
-    def moved(self, body: Body) -> None:
-        """Go on in another file that holds the same bytes; nobody else may join any more."""
-        self.joinable = False
-        self._replace(body)
+    def extend(self, body: Body) -> None:
+        """Go on in another file, in memory, that begins with the next byte."""
+        self._parts.append(_Part(self.received, body))
 
     async def room(self) -> int:
-        """Wait until the slowest follower is near enough; the offset that all have passed.
+        """Wait until the window has room; how many bytes of the last part all have passed.
 
-        Raises Unavailable when nobody is left to fetch it for.
+        Nobody else may join from here on. Raises Unavailable when nobody is left to fetch it for.
         """
+        start = self._parts[-1].start
+        if self.received - start <= WINDOW:
+            return 0
+        self.joinable = False
         while True:
             if not self._followers:
                 raise Unavailable("Nobody is waiting for it any more.", retry_after=1)
             slowest = min(follower.offset for follower in self._followers)
-            if self.visible - slowest <= WINDOW:
-                return slowest
-            await self._change()
+            if self.received - max(slowest, start) <= WINDOW:
+                return max(slowest - start, 0)
+            self._leader = asyncio.get_running_loop().create_future()
+            await self._leader
 
     # --- a follower's side -------------------------------------------------------------------
 
-    def attach(self) -> Follower:
+    def attach(self, *, head_only: bool = False) -> Follower:
         """Join; whoever joins MUST leave."""
         follower = Follower(self)
         self._followers.add(follower)
+        self._wanted = self._wanted or not head_only
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
@@ -126,58 +174,70 @@ class Flight:
     def detach(self, follower: Follower) -> None:
         """Leave. The last one's leaving stops a flight that is not worth finishing."""
         self._followers.discard(follower)
-        if not self.joinable:
-            self._wake()
+        self.moved_on()
         if self._followers:
             return
         if self.done:
-            self._replace(None)
-        elif self._stop is not None and not self._worth_finishing():
+            self._replace([])
+        elif self._stop is not None and self._leaving is None and not self._worth_finishing():
             loop = asyncio.get_running_loop()
             self._leaving = loop.call_later(LEAVE_PAUSE, self._abandon)
 
-    def fileno(self) -> int:
-        """The descriptor of the body file, valid until the next await."""
-        return self._body.fileno() if self._body is not None else -1
-
-    async def changed(self) -> None:
-        """Wait for the next thing that the leader tells."""
-        await self._change()
-
     def moved_on(self) -> None:
-        """Tell the leader of a full disk that a follower has come nearer."""
-        if not self.joinable:
-            self._wake()
+        """Tell the leader of a full disk that a follower has come nearer, or has left."""
+        if self._leader is not None and not self._leader.done():
+            self._leader.set_result(None)
+
+    async def change(self) -> None:
+        """Wait for the next thing that the leader tells."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def spot(self, offset: int) -> Spot:
+        """Where the visible bytes at `offset` lie."""
+        return self._spot(offset, self.visible - offset)
 
     # --- inside ------------------------------------------------------------------------------
 
+    def _spot(self, offset: int, count: int) -> Spot:
+        end = None
+        for part in reversed(self._parts):
+            if part.start <= offset:
+                count = count if end is None else min(count, end - offset)
+                return Spot(part.body.fileno(), offset - part.start, max(count, 0))
+            end = part.start
+        return Spot(-1, 0, 0)
+
     def _worth_finishing(self) -> bool:
-        if self.size is None:
+        if self.size is None or self.spooling:
             return False
+        if not self._wanted:
+            return self.size <= FINISH_FOR_HEAD
         return self.size <= ALWAYS_FINISH or self.received * 2 > self.size
 
     def _abandon(self) -> None:
-        if not self._followers and not self.done and self._stop is not None:
-            self._stop()
+        self._leaving = None
+        if self._followers or self.done or self._stop is None or self._worth_finishing():
+            return
+        self.joinable = False
+        self.stopped = True
+        self._stop()
 
     def _end(self) -> None:
         self.done = True
         self._stop = None
         if self._leaving is not None:
             self._leaving.cancel()
+            self._leaving = None
         self._wake()
         if not self._followers:
-            self._replace(None)
+            self._replace([])
 
-    def _replace(self, body: Body | None) -> None:
-        old, self._body = self._body, body
-        if old is not None:
-            old.close()
-
-    async def _change(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+    def _replace(self, parts: list[_Part]) -> None:
+        old, self._parts = self._parts, parts
+        for part in old:
+            part.body.close()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -202,7 +262,7 @@ class Follower:
         """Wait until a head may be sent. Raises the flight's failure if it came first."""
         flight = self.flight
         while not flight.headed and not flight.done:
-            await flight.changed()
+            await flight.change()
         if flight.error is not None:
             raise flight.error.with_traceback(None)
 
@@ -212,30 +272,30 @@ class Follower:
         try:
             async with asyncio.timeout(seconds):
                 while not flight.done:
-                    await flight.changed()
+                    await flight.change()
         except TimeoutError:
             return False
         if flight.error is not None:
             raise flight.error.with_traceback(None)
         return True
 
-    async def more(self) -> int:
-        """Wait until there is something to see after `offset`; how much. 0: that was all.
+    async def more(self) -> bool:
+        """Wait until there is something to see after `offset`; False: that was all.
 
         Raises the flight's failure.
         """
         flight = self.flight
         while flight.visible <= self.offset and not flight.done:
-            await flight.changed()
+            await flight.change()
         if flight.visible > self.offset:
-            return flight.visible - self.offset
+            return True
         if flight.error is not None:
             raise flight.error.with_traceback(None)
-        return 0
+        return False
 
-    def read(self, count: int) -> bytes:
-        """Up to `count` bytes at `offset`, of those that `more` said are there."""
-        return os.pread(self.flight.fileno(), count, self.offset)
+    def spot(self) -> Spot:
+        """Where the next bytes lie, of those that `more` said are there."""
+        return self.flight.spot(self.offset)
 
     def passed(self, count: int) -> None:
         """`count` more bytes are sent."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from proxy.errors import FrozenMiss, Outcome, ProxyError
+from proxy.errors import FrozenMiss, Outcome, ProxyError, UpstreamSilent
 
 # A clock that was stepped back makes an answer seem to come from the future: that much is jitter.
 CLOCK_SKEW = 60.0
@@ -46,7 +46,7 @@ def judge(
         lifetime = min(lifetime, float(max_age))
     age = now - checked_at
     if age < -CLOCK_SKEW:
-        return Verdict(age=0, ttl=0, fresh=False, usable=True)
+        return Verdict(age=0, ttl=0, fresh=False, usable=policy.max_stale > 0)
     left = lifetime - age
     return Verdict(
         age=max(0, int(age)),
@@ -80,3 +80,23 @@ def settle(error: ProxyError, held: Verdict | None) -> Settlement:
             return Settlement.RAISE
         case Outcome.REFUSAL:
             return Settlement.RAISE
+
+
+def too_old(error: ProxyError, age: int) -> ProxyError:
+    """The same failure, with why the held copy of `age` seconds does not help."""
+    if error.outcome not in (Outcome.SILENCE, Outcome.RUBBISH):
+        return error
+    hours, seconds = divmod(age, 3600)
+    since = f"{hours} h {seconds // 60} min" if hours else f"{seconds} s"
+    detail = (
+        f"{error.detail} The copy in the cache was last confirmed {since} ago, which is longer"
+        " than [cache] max_stale allows."
+    )
+    if isinstance(error, UpstreamSilent):
+        return type(error)(
+            detail,
+            retry_after=error.retry_after,
+            upstream_status=error.upstream_status,
+            asked=error.asked,
+        )
+    return type(error)(detail, retry_after=error.retry_after)

@@ -10,7 +10,7 @@ Non-goals: representations. A document is stored as the upstream sent it.
 
 from __future__ import annotations
 
-from proxy.model import ArtifactTarget, DocumentTarget
+from proxy.model import ArtifactTarget, Digest, DocumentTarget
 
 SEPARATOR = "\0"
 
@@ -27,3 +27,8 @@ def artifact_key(ecosystem: str, origin: str, target: ArtifactTarget) -> str:
     return SEPARATOR.join(
         (ecosystem, target.package, target.version, target.path, "artifact", origin)
     )
+
+
+def flight_name(key: str, digest: Digest | None) -> str:
+    """Name what one flight brings: an entry's body with the digest that its listing promises."""
+    return f"{key}{SEPARATOR}{digest}"

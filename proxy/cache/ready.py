@@ -13,11 +13,13 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar, final
 
 V = TypeVar("V")
+OVERHEAD = 500  # bytes that a key and its place in the map take, roughly
 
 
 @final
 class Ready(Generic[V]):
-    """At most `budget` bytes of values; a single value over a quarter of it is not kept."""
+    """At most `budget` bytes of values, the books about them included; a single value over half
+    of it is not kept."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -35,7 +37,8 @@ class Ready(Generic[V]):
     def put(self, key: Hashable, value: V, size: int) -> None:
         """Keep a value of `size` bytes, letting go of the least recently used ones."""
         self.drop(key)
-        if size > self._budget // 4:
+        size += OVERHEAD
+        if size > self._budget // 2:
             return
         self._values[key] = (value, size)
         self._used += size

@@ -59,11 +59,12 @@ DENIED = f"{NAME}; detail=denied"
 HIT = CacheStatus()
 
 
-def stale(error: ProxyError, ttl: int) -> CacheStatus:
-    """The status of a held copy that is served because of `error`."""
+def stale(error: ProxyError, ttl: int, *, remembered: bool = False) -> CacheStatus:
+    """The status of a held copy that is served because of `error`. `remembered`: of a moment ago,
+    nobody was asked for this answer."""
     detail: Detail = "upstream-malformed" if error.outcome is Outcome.RUBBISH else "stale-if-error"
     ttl = min(ttl, -1)
-    if isinstance(error, UpstreamSilent) and not error.asked:
+    if remembered or (isinstance(error, UpstreamSilent) and not error.asked):
         return CacheStatus(ttl=ttl, detail=detail)
     status = error.upstream_status if isinstance(error, UpstreamSilent) else None
     return CacheStatus(fwd="stale", fwd_status=status, ttl=ttl, detail=detail)

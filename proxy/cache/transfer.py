@@ -1,7 +1,7 @@
 """What one transfer has received so far, and whether it was right. No I/O.
 
 Purpose: the sizes and digests of a body in the making, kept over several upstream answers when a
-broken transfer is resumed; the rule of a minimum rate.
+broken transfer is resumed; what to do after a break; the rule of a minimum rate.
 
 Reading: RFC 9110 section 14.2 and 13.1.5 (resuming). Non-goals: reading and writing.
 """
@@ -9,24 +9,41 @@ Reading: RFC 9110 section 14.2 and 13.1.5 (resuming). Non-goals: reading and wri
 from __future__ import annotations
 
 import hashlib
+from enum import Enum
 from typing import final
 
 from proxy.errors import DigestMismatch, Malformed, Unavailable
 from proxy.model import Source
 from proxy.upstream.base import Head
 
-MAX_RESUMES = 5
+MAX_BREAKS = 5
+MAX_IDLE_BREAKS = 1  # in a row that brought nothing
 RATE_WINDOW = 30.0
+
+
+class Next(Enum):
+    """What to do after an answer broke off."""
+
+    RESUME = "ask for the rest"
+    RESTART = "begin again"
+    STOP = "give up"
 
 
 @final
 class Transfer:
-    """The leader's books. `source`: what the listing promises."""
+    """The leader's books. `source`: what the listing promises.
 
-    def __init__(self, source: Source) -> None:
+    `no_cache`: ask past caches in between. `ranged`: ask for the rest only; else for the whole, of
+    which what is here is skipped.
+    """
+
+    def __init__(self, source: Source, *, no_cache: bool = False) -> None:
         self._source = source
-        self.resumes = 0
-        self.no_cache = False
+        self.no_cache = no_cache
+        self.ranged = True
+        self.breaks = 0
+        self._idle = 0
+        self._mark = -1
         self.restart()
 
     def restart(self) -> None:
@@ -39,8 +56,6 @@ class Transfer:
         self.size = self._source.size
         self.etag = ""
         self.framed = True
-        self.page = False
-        self._mark = -1
 
     def update(self, piece: bytes) -> None:
         """Count and hash a piece."""
@@ -54,76 +69,128 @@ class Transfer:
         """Lower-case hex of all that was received."""
         return self._sha256.hexdigest()
 
+    @property
+    def start(self) -> int:
+        """The first byte to ask for."""
+        return self.received if self.ranged else 0
+
+    @property
+    def if_range(self) -> str:
+        """The validator that the rest depends on; empty where the digest tells at the end."""
+        return self.etag if self.received and self._source.digest is None else ""
+
     def accept(self, head: Head) -> int:
         """Take an answer's head; how many of its first bytes are here already.
 
-        Raises DigestMismatch when its size cannot be right, Unavailable when it cannot go on
-        from what is here.
+        Raises DigestMismatch when its size cannot be right, Malformed when it is a page or cannot
+        go on from what is here.
         """
         if head.size is not None and self.size is not None and head.size != self.size:
             raise DigestMismatch(
                 f"The upstream sends {head.size} bytes where {self.size} belong; nothing was kept."
             )
-        if self.received and self._source.digest is None and head.start != self.received:
-            raise Unavailable("The upstream's answer broke off and has changed; try again.")
+        etag = head.etag if head.etag.startswith('"') else ""
+        if self._source.digest is None:
+            if head.media_type.lower().startswith("text/html"):
+                raise Malformed("The upstream sent a page in place of the file.")
+            if self.received and (head.start != self.received or etag != self.etag):
+                self.etag = ""
+                raise Malformed("The upstream's answer broke off and has changed; try again.")
         self.size = head.size if head.size is not None else self.size
         self.framed = head.framed
-        self.page = head.media_type.lower().startswith("text/html")
-        strong = head.etag.startswith('"')
-        self.etag = head.etag if strong else ""
+        self.etag = etag
         return self.received - head.start
 
-    def may_resume(self) -> bool:
-        """Count a broken answer; tell whether to ask for the rest.
+    def expect(self, count: int) -> None:
+        """Before more is written: raises DigestMismatch when it would be more than belongs."""
+        if self.size is not None and self.received + count > self.size:
+            raise DigestMismatch("The upstream sent more bytes than belong; nothing was kept.")
 
-        Only while it goes forward, and only where a digest, or a strong validator, will tell
-        whether the rest belongs to what is here.
+    def broke_off(self, *, headed: bool) -> Next:
+        """Count a broken answer and decide. `headed`: followers have sent a head.
+
+        Resumed only while it goes forward, and only where a digest, or a strong validator, will
+        tell whether the rest belongs to what is here.
         """
-        self.resumes += 1
-        forward = self.received > self._mark
-        self._mark = self.received
-        sure = self.received == 0 or self._source.digest is not None or bool(self.etag)
-        return forward and sure and self.resumes <= MAX_RESUMES
+        self.breaks += 1
+        self._idle = 0 if self.received > self._mark else self._idle + 1
+        self._mark = max(self._mark, self.received)
+        if self.breaks > MAX_BREAKS or self._idle > MAX_IDLE_BREAKS:
+            return Next.STOP
+        if self.received == 0 or self._source.digest is not None or self.etag:
+            return Next.RESUME
+        return Next.STOP if headed else Next.RESTART
+
+    def refuse_range(self) -> None:
+        """The upstream cannot give the rest alone: ask for the whole, and trust no validator."""
+        self.ranged = False
+        self.etag = ""
 
     def check(self) -> None:
         """Judge the whole. Raises Unavailable (cut), DigestMismatch or Malformed."""
         if self.size is not None and self.received < self.size:
             raise Unavailable("The upstream's answer broke off; try again.", retry_after=1)
-        if self.size is not None and self.received > self.size:
-            raise DigestMismatch("The upstream sent more bytes than belong; nothing was kept.")
-        wanted = self._source.digest
-        if wanted is None:
-            if self.received == 0 or self.page:
-                raise Malformed("The upstream sent a page or nothing in place of the file.")
-            return
-        found = self._other.hexdigest() if self._other is not None else self.sha256
-        if found != wanted.hex:
+        if self._source.digest is None and self.received == 0:
+            raise Malformed("The upstream sent nothing in place of the file.")
+        if not self._matches():
             raise DigestMismatch(
-                f"The upstream's bytes do not have the {wanted.algorithm} that its listing"
-                " promises; nothing was kept."
+                "The upstream's bytes do not have the digest that its listing promises; nothing"
+                " was kept."
             )
+
+    @property
+    def proven(self) -> bool:
+        """Tell whether all is here, whatever became of the answer that brought it."""
+        full = self.received > 0 and self.size in (None, self.received)
+        return self._source.digest is not None and full and self._matches()
+
+    @property
+    def resumable(self) -> bool:
+        """Tell whether bytes of unknown origin may be gone on with: the digest will tell."""
+        return self._source.digest is not None
 
     @property
     def provable(self) -> bool:
         """Tell whether the end can be told from a cut: only then it may be stored."""
         return self._source.digest is not None or self.framed
 
+    def _matches(self) -> bool:
+        wanted = self._source.digest
+        if wanted is None:
+            return True
+        return (self._other or self._sha256).hexdigest() == wanted.hex
+
 
 @final
 class Rate:
-    """The rule of a minimum rate: `least` bytes a second over a window. 0: no rule."""
+    """The rule of a minimum rate: `least` bytes a second over a window. 0: no rule.
 
-    def __init__(self, least: int, now: float) -> None:
+    Only time spent waiting for the one who is judged counts: a client is not to blame for a slow
+    upstream, nor an upstream for a slow disk.
+    """
+
+    def __init__(self, least: int) -> None:
         self._least = least
-        self._since = now
+        self._waited = 0.0
         self._bytes = 0
+        self._all_waited = 0.0
+        self._all_bytes = 0
 
-    def keeps(self, count: int, now: float) -> bool:
-        """Count bytes; False once a whole window was too slow."""
+    def keeps(self, count: int, waited: float) -> bool:
+        """Count bytes and the seconds waited for them; False once a window was too slow."""
         self._bytes += count
-        elapsed = now - self._since
-        if elapsed < RATE_WINDOW:
+        self._waited += waited
+        self._all_bytes += count
+        self._all_waited += waited
+        if self._waited < RATE_WINDOW:
             return True
-        enough = self._bytes >= self._least * elapsed
-        self._since, self._bytes = now, 0
+        enough = self._bytes >= self._least * self._waited
+        self._waited, self._bytes = 0.0, 0
         return enough
+
+    @property
+    def sound(self) -> bool:
+        """Tell whether all of it together kept the rate: a sudden silence may be mended by asking
+        again, a drip is what it is."""
+        slow = self._all_bytes < self._least * self._all_waited
+        return self._all_waited < RATE_WINDOW or not slow

@@ -14,7 +14,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.ASCII)
+# The unit is case-insensitive (RFC 9110 section 14.1).
+_RANGE = re.compile(r"(?i:bytes)=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.ASCII)
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]*"')
 _MAX_FIELD = 8192

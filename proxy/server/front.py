@@ -8,6 +8,7 @@ Reading: RFC 9110 sections 7.2, 10.1.1; RFC 7239. Non-goals: paths (`canonical`)
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
@@ -20,6 +21,8 @@ from proxy.server.canonical import check_host
 from proxy.server.wire import ODD_VERSION
 
 Network = IPv4Network | IPv6Network
+# Plain segments: no empty one (`//evil` is another host), no dots, nothing that ends a path.
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 _FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
 
 
@@ -84,6 +87,6 @@ def base_url(request: web.BaseRequest, public_url: str, peer: Peer) -> str:
         host = headers.get("X-Forwarded-Host", host).strip()
         prefix = headers.get("X-Forwarded-Prefix", "").strip().rstrip("/")
     name, port = check_host(host)
-    if not prefix.startswith("/") or not prefix.isascii() or not prefix.isprintable():
+    if not _PREFIX.fullmatch(prefix):
         prefix = ""
     return f"{scheme}://{name}{f':{port}' if port else ''}{prefix}"

@@ -53,15 +53,20 @@ class Listener:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{port}"
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._server.connections)
+
     async def drain(self, hurry: asyncio.Event, grace: float) -> None:
         """Accept no more; wait until all is answered and sent, for `grace` seconds, or `hurry`."""
         if self._site is not None:
             await self._site.stop()
             self._site = None
-        self._server.close_idle()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
-        while self._server.connections and loop.time() < deadline and not hurry.is_set():  # noqa: ASYNC110
+        while self.connections and loop.time() < deadline and not hurry.is_set():
+            self._server.close_idle()
             await asyncio.sleep(_TICK)  # aiohttp tells nobody when a connection ends
 
     async def close(self) -> None:

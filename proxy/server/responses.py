@@ -16,9 +16,10 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 
-from proxy.cache.artifacts import Described, Flying, Stored
 from proxy.cache.documents import Held, Variant
-from proxy.errors import PreconditionFailed, ProxyError
+from proxy.cache.flight import Spot
+from proxy.cache.found import Described, Flying, Stored
+from proxy.errors import PreconditionFailed, ProxyError, Unavailable
 from proxy.model import ArtifactTarget, DocumentTarget, StaticTarget
 from proxy.server.conditional import (
     Conditions,
@@ -29,7 +30,7 @@ from proxy.server.conditional import (
     Whole,
     select,
 )
-from proxy.server.sending import PIECE, Sender
+from proxy.server.sending import PIECE, BodyLost, Sender
 from proxy.server.wire import abort
 
 SERVER = "cgr-proxy"
@@ -46,12 +47,12 @@ def base_headers(request_id: str) -> CIMultiDict[str]:
 
 
 def conditions_of(request: web.BaseRequest) -> Conditions:
-    """The conditional fields of a request."""
+    """The conditional fields of a request. A Range means something to a GET only."""
     headers = request.headers
     return Conditions(
         if_match=headers.getall("If-Match", ()),
         if_none_match=headers.getall("If-None-Match", ()),
-        range=headers.getall("Range", ()),
+        range=headers.getall("Range", ()) if request.method == "GET" else (),
         if_range=headers.getall("If-Range", ()),
     )
 
@@ -151,16 +152,34 @@ async def _send(
     if request.method == "HEAD":
         return response
     if end - offset <= PIECE:
+        piece = _read(found, offset, end - offset)
         await response.prepare(request)
-        piece = os.pread(found.body.fileno(), end - offset, offset)
-        if len(piece) != end - offset:
-            raise abort(request)  # the file was cut under us
         await response.write(piece)
         return response
-    async with Sender(request, response, min_rate) as sender:
-        while offset < end:
-            offset += await sender.slice(found.body.fileno(), offset, end - offset)
+
+    def where() -> Spot:
+        return Spot(found.body.fileno(), offset, end - offset)
+
+    try:
+        async with Sender(request, response, min_rate) as sender:
+            while offset < end:
+                offset += await sender.slice(where)
+    except BodyLost as error:
+        found.heal()
+        raise abort(request) from error
     return response
+
+
+def _read(found: Stored, offset: int, count: int) -> bytes:
+    """A small part of a stored body. Raises Unavailable: the next request fetches it anew."""
+    try:
+        piece = os.pread(found.body.fileno(), count, offset)
+    except OSError:
+        piece = b""
+    if len(piece) != count:
+        found.heal()
+        raise Unavailable("The stored copy could not be read; try again.", retry_after=1)
+    return piece
 
 
 async def flying(
@@ -187,9 +206,9 @@ async def flying(
         return response
     try:
         async with Sender(request, response, min_rate) as sender:
-            while (count := await follower.more()) > 0:
-                follower.passed(await sender.slice(flight.fileno(), follower.offset, count))
-    except ProxyError as error:
+            while await follower.more():
+                follower.passed(await sender.slice(follower.spot))
+    except (ProxyError, BodyLost) as error:
         raise abort(request) from error
     return response
 

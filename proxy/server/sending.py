@@ -6,20 +6,27 @@ window and lets small answers wait for 300 ms). The socket is written through a 
 because the loop reserves the original for its transport; the transport's buffer is empty by then.
 
 With TLS in the process, or chunked, pieces are read and written. A client that takes less than the
-minimum rate over half a minute is cut off.
+minimum rate over half a minute is cut off; what counts is what its kernel has acknowledged, not
+what ours has buffered.
 
-Reading: `sendfile(2)`; nginx `sendfile_max_chunk`, `send_timeout`. Non-goals: what is sent.
+Reading: `sendfile(2)`, `tcp(7)` SIOCOUTQ; nginx `sendfile_max_chunk`, `send_timeout`. Non-goals:
+what is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import sys
+import termios
+from collections.abc import Awaitable, Callable
 from typing import Self, final
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from proxy.cache.flight import Spot
 from proxy.cache.transfer import RATE_WINDOW, Rate
 from proxy.server.wire import abort
 
@@ -27,9 +34,16 @@ SLICE = 256 << 10
 PIECE = 64 << 10
 
 
+class BodyLost(Exception):
+    """The file cannot be read, or ends too early."""
+
+
 @final
 class Sender:
-    """One answer's body. Use as `async with`, after the response's head is made."""
+    """One answer's body. Use as `async with`, after the response's head is made.
+
+    Raises ConnectionError after resetting a connection that is gone or too slow.
+    """
 
     def __init__(
         self, request: web.BaseRequest, response: web.StreamResponse, min_rate: int
@@ -37,24 +51,26 @@ class Sender:
         self._request = request
         self._response = response
         self._loop = asyncio.get_running_loop()
-        self._rate = Rate(min_rate, self._loop.time())
-        self._writer: AbstractStreamWriter | None = None
-        self._socket = -1
+        self._rate = Rate(min_rate)
+        self._handed = 0  # bytes given to the kernel or to the transport
+        self._judged = 0  # of which were acknowledged when the rate was last looked at
+        self._connection = -1  # the transport's own descriptor, only to ask it
+        self._socket = -1  # its duplicate, to write to
 
     async def __aenter__(self) -> Self:
         """Send the head now: a client may wait for it long before the first byte is here."""
         writer = await self._response.prepare(self._request)
-        if writer is None:
+        transport = self._request.transport
+        if writer is None or not isinstance(transport, asyncio.Transport):
             raise abort(self._request)
         writer.send_headers()
-        self._writer = writer
-        transport = self._request.transport
-        if not isinstance(transport, asyncio.Transport):
-            raise abort(self._request)
+        self._writer: AbstractStreamWriter = writer
         socket = transport.get_extra_info("socket")
+        if socket is not None:
+            self._connection = socket.fileno()
         direct = transport.get_extra_info("sslcontext") is None and not self._response.chunked
         if direct and socket is not None and self._request.method != "HEAD":
-            await self._flush(transport, writer)
+            await self._flush(transport)
             self._socket = os.dup(socket.fileno())
         return self
 
@@ -65,63 +81,102 @@ class Sender:
             os.close(self._socket)
             self._socket = -1
 
-    async def slice(self, fd: int, offset: int, count: int) -> int:
-        """Send up to one slice of a file; how much.
+    async def slice(self, where: Callable[[], Spot]) -> int:
+        """Send up to one slice of what lies there; how much. Asks anew after each wait.
 
-        Raises ConnectionError after resetting a connection that is gone, too slow, or whose file
-        ends too early.
+        Raises BodyLost when the file cannot be read; the connection is still there then.
         """
-        sent = await (self._by_sendfile if self._socket >= 0 else self._by_write)(fd, offset, count)
-        if sent == 0 or not self._rate.keeps(sent, self._loop.time()):
-            raise abort(self._request)
+        sent = await (self._by_sendfile if self._socket >= 0 else self._by_write)(where)
+        if sent == 0:
+            raise BodyLost("the file ends too early")
         return sent
 
-    async def _by_write(self, fd: int, offset: int, count: int) -> int:
-        piece = os.pread(fd, min(count, PIECE), offset)
+    async def _by_write(self, where: Callable[[], Spot]) -> int:
+        spot = where()
+        try:
+            piece = os.pread(spot.fd, min(spot.count, PIECE), spot.position)
+        except OSError as error:
+            raise BodyLost(type(error).__name__) from error
         if piece:
-            try:
-                async with asyncio.timeout(RATE_WINDOW):
-                    await self._response.write(piece)
-            except TimeoutError as error:
-                raise abort(self._request) from error
+            self._handed += len(piece)
+            await self._patiently(lambda: self._response.write(piece), self._writer.drain)
         return len(piece)
 
-    async def _by_sendfile(self, fd: int, offset: int, count: int) -> int:
-        transport = self._request.transport
-        while transport is not None and not transport.is_closing():
+    async def _by_sendfile(self, where: Callable[[], Spot]) -> int:
+        while self._is_open():
+            spot = where()
             try:
-                sent = os.sendfile(self._socket, fd, offset, min(count, SLICE))
+                sent = os.sendfile(self._socket, spot.fd, spot.position, min(spot.count, SLICE))
             except BlockingIOError:
-                await self._writable()
+                await self._patiently(self._writable, self._writable)
                 continue
-            if self._writer is not None:
-                self._writer.output_size += sent
+            except ConnectionError as error:
+                raise abort(self._request) from error
+            except OSError as error:
+                raise BodyLost(type(error).__name__) from error
+            self._handed += sent
+            self._writer.output_size += sent
             await asyncio.sleep(0)
             return sent
         raise abort(self._request)
+
+    def _is_open(self) -> bool:
+        transport = self._request.transport
+        return transport is not None and not transport.is_closing()
+
+    # --- patience ----------------------------------------------------------------------------
+
+    async def _patiently(
+        self, first: Callable[[], Awaitable[None]], again: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Wait for the client as long as it keeps the minimum rate."""
+        wait = first
+        while True:
+            started = self._loop.time()
+            try:
+                async with asyncio.timeout(RATE_WINDOW):
+                    await wait()
+            except TimeoutError:
+                taken = self._taken()
+                kept = self._rate.keeps(taken, self._loop.time() - started)
+                if not (kept and taken):
+                    raise abort(self._request) from None
+                wait = again
+            else:
+                waited = self._loop.time() - started
+                if not self._rate.keeps(self._taken(), waited):
+                    raise abort(self._request)
+                return
+
+    def _taken(self) -> int:
+        """Bytes that the client has acknowledged since the last look."""
+        if self._connection < 0 or not self._is_open():
+            return 0
+        raw = fcntl.ioctl(self._connection, termios.TIOCOUTQ, bytes(4))
+        transport = self._request.transport
+        waiting = int.from_bytes(raw, sys.byteorder)
+        if isinstance(transport, asyncio.Transport):
+            waiting += transport.get_write_buffer_size()
+        acknowledged = max(self._judged, self._handed - waiting)
+        taken, self._judged = acknowledged - self._judged, acknowledged
+        return taken
 
     async def _writable(self) -> None:
         ready = self._loop.create_future()
         self._loop.add_writer(self._socket, _settle, ready)
         try:
-            async with asyncio.timeout(RATE_WINDOW):
-                await ready
-        except TimeoutError as error:
-            raise abort(self._request) from error
+            await ready
         finally:
             self._loop.remove_writer(self._socket)
 
-    async def _flush(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
+    async def _flush(self, transport: asyncio.Transport) -> None:
         """Wait until everything written so far has left the process."""
         if transport.get_write_buffer_size() == 0:
             return
         low, high = transport.get_write_buffer_limits()
         transport.set_write_buffer_limits(high=0)
         try:
-            async with asyncio.timeout(RATE_WINDOW):
-                await writer.drain()
-        except TimeoutError as error:
-            raise abort(self._request) from error
+            await self._patiently(self._writer.drain, self._writer.drain)
         finally:
             transport.set_write_buffer_limits(high=high, low=low)
 

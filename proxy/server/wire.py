@@ -10,9 +10,12 @@ Reading: aiohttp `web_protocol.py`, `web_server.py` (3.14). Non-goals: what a re
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Awaitable, Callable
 from typing import Any, final
 
@@ -27,8 +30,11 @@ LOG = logging.getLogger(__name__)
 KEEPALIVE = 30.0
 # Long enough for a client that is still sending a refused body to read the refusal.
 LINGERING = 2.0
+# How long a client that has closed its side may wait for the next byte.
+HALF_CLOSED = 5.0
 MAX_LINE = 8190
 MAX_HEADERS = 64
+MAX_CONNECTIONS = 20_000
 _RESET = struct.pack("ii", 1, 0)
 ODD_VERSION = web.RequestKey("odd version", HttpVersion)
 """On a request: the version of its line, where it is neither 1.0 nor 1.1."""
@@ -44,16 +50,50 @@ Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 class _Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_refuse",)
+    __slots__ = ("_half_closed", "_refuse")
 
     def __init__(self, server: Server, refuse: Refuse, **kwargs: Any) -> None:  # noqa: ANN401  # aiohttp's
         super().__init__(server, **kwargs)
         self._refuse = refuse
+        self._half_closed = False
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered or waits to be. Bytes may still be on their way."""
-        return self._current_request is None and not self._messages
+        """Whether it waits for a next request. Bytes of an answer may still be on their way."""
+        return self._waiter is not None and not self._waiter.done() and not self._messages
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own protocol has bool
+        """Go on answering who has said that it sends no more (`nc`, RFC 9112 section 9.6).
+
+        Most who say so have gone, but that shows only when something is sent to them.
+        """
+        if self.is_idle or self.ssl_context is not None:
+            return False
+        self._half_closed = True
+        self._expect_progress(None)
+        return True
+
+    def _expect_progress(self, before: tuple[int, int] | None) -> None:
+        """End a half-closed connection on which nothing moves, and with it who waits there."""
+        transport = self.transport
+        if not isinstance(transport, asyncio.Transport):
+            return
+        request = self._current_request
+        now = (len(self._messages), request.writer.output_size if request is not None else 0)
+        # A peer that has gone answers whatever is sent with a reset: it is asked by sending.
+        if now == before and not _unsent(transport):
+            transport.abort()
+            return
+        self._loop.call_later(HALF_CLOSED, self._expect_progress, now)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the rest of an answer; the last one to a half-closed connection ends it."""
+        result = await super().finish_response(request, resp, start_time)
+        if self._half_closed and not self._messages:
+            self.close()
+        return result
 
     def handle_error(
         self,
@@ -81,18 +121,26 @@ class _Connection(RequestHandler):
 
 @final
 class Server(web.Server):
-    """aiohttp's low-level server with our connections."""
+    """aiohttp's low-level server with our connections, `limit` of them at most."""
+
+    def __init__(self, handle: Handle, refuse: Refuse, limit: int = MAX_CONNECTIONS) -> None:
+        super().__init__(handle, request_factory=self._request, handler_cancellation=True)
+        self._refuse = refuse
+        self._limit = limit
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection, or end it at once where there are too many."""
+        super().connection_made(handler, transport)
+        if len(self._connections) > self._limit:
+            transport.abort()
 
     def close_idle(self) -> None:
         """Close what waits for a next request, and everything else after its answer."""
         for connection in self.connections:
-            connection.close()
             if isinstance(connection, _Connection) and connection.is_idle:
                 connection.force_close()
-
-    def __init__(self, handle: Handle, refuse: Refuse) -> None:
-        super().__init__(handle, request_factory=self._request, handler_cancellation=True)
-        self._refuse = refuse
+            else:
+                connection.close()
 
     def _request(
         self,
@@ -102,11 +150,14 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
-        """Make the request. aiohttp answers in the version that was asked, whatever it is."""
+        """Make the request. aiohttp answers in the version that was asked, whatever it is, and
+        keeps what follows an upgrade to itself: such connections end after the answer."""
         version = message.version
         odd = version not in (HttpVersion10, HttpVersion11)
         if odd:
             message = message._replace(version=HttpVersion11, should_close=True)
+        elif "Upgrade" in message.headers:
+            message = message._replace(should_close=True)
         request = web.BaseRequest(message, payload, protocol, writer, task, self._loop)
         if odd:
             request[ODD_VERSION] = version
@@ -140,6 +191,16 @@ def abort(request: web.BaseRequest) -> ConnectionError:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
     return ConnectionResetError("aborted")
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Bytes that the peer's system has not acknowledged, in our buffer and in the kernel's."""
+    buffered = transport.get_write_buffer_size()
+    peer = transport.get_extra_info("socket")
+    if peer is None:
+        return buffered
+    queued = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
+    return buffered + int.from_bytes(queued, sys.byteorder)
 
 
 def body_size(request: web.BaseRequest, response: web.StreamResponse | None) -> int:

@@ -137,7 +137,7 @@ class Foreign(Protocol):
 
 
 class Storage(Protocol):
-    """Few verbs over whole entries. Every key is an opaque, non-empty string."""
+    """Few verbs over whole entries. Every key is an opaque text that UTF-8 can encode."""
 
     def lookup(self, key: str) -> Record | None:
         """The entry of that key. Unreadable metadata MUST be a miss (and go), not an error."""

@@ -55,14 +55,15 @@ class ClaimFile:
             os.pwrite(self._fd, _pack(progress), 0)
 
     def read(self) -> Progress | None:
-        """The last note; None before the first one."""
-        for _ in range(_TRIES):
-            raw = os.pread(self._fd, _HEAD.size + _MAX_ERROR, 0)
-            if not raw:
-                return None
-            progress = _unpack(raw)
-            if progress is not None:
-                return progress
+        """The last note; None before the first one, or when it cannot be read just now."""
+        with suppress(OSError):
+            for _ in range(_TRIES):
+                raw = os.pread(self._fd, _HEAD.size + _MAX_ERROR, 0)
+                if not raw:
+                    return None
+                progress = _unpack(raw)
+                if progress is not None:
+                    return progress
         return None
 
     def close(self) -> None:
@@ -73,6 +74,24 @@ class ClaimFile:
         if self.owned:
             self._folder.unlink(self.name)
         os.close(fd)
+
+
+def remove_dead(folder: Folder, name: str) -> bool:
+    """Remove a file of the flights unless its owner lives; tell whether it is gone."""
+    try:
+        fd, _ = folder.open(name)
+    except OSError:
+        return False
+    try:
+        if not _lock(fd):
+            return False
+        # Removed while we hold it: whoever opened it before finds that it is over.
+        folder.unlink(name)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def _open_locked(folder: Folder, name: str) -> tuple[int, bool]:

@@ -6,6 +6,7 @@ Layout (a change of it is a new version folder)::
     v1/entries/<aa>/<hash of key>    metadata, the truth: key, sha256, size, fields (JSON)
     v1/flights/<hash>                bodies in the making, and the claims on them
     v1/session                       whether the last stop was a clean one
+    v1/index/                        the secondary index; may be removed at any time (`index`)
 
 No name is made of anything a client sends, and no name has a suffix (aiohttp's FileResponse would
 serve `<name>.gz` in its place).
@@ -20,18 +21,22 @@ Reading: pingora `storage.rs`, goproxy `DirCacher.Put`. Non-goals: see `base`.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, final
+from typing import final
 
 from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Record
+from proxy.storage.bodies import DiskBody, OpenBodies
 from proxy.storage.claim import ClaimFile
-from proxy.storage.folder import Folder, cause
+from proxy.storage.folder import Folder, cause, is_ours
 from proxy.storage.layout import (
+    MAX_ENTRY,
+    PARTS,
     VERSION,
     body_name,
     entry_bytes,
@@ -40,30 +45,27 @@ from proxy.storage.layout import (
     parse_entry,
 )
 from proxy.storage.session import Session
-from proxy.storage.writer import DiskBody, DiskWriter, ForeignFlight
+from proxy.storage.writer import DiskWriter, ForeignFlight, Place, Watcher
 
 LOG = logging.getLogger(__name__)
-_MAX_METADATA = 1 << 20
 _CHUNK = 1 << 20
 
 
-class Watcher(Protocol):
-    """Who hears of every entry that comes and goes (the secondary index)."""
-
-    def stored(self, record: Record) -> None:
-        """An entry became visible, in place of an older one perhaps."""
-        ...
-
-    def removed(self, key: str) -> None:
-        """An entry became invisible."""
-        ...
-
-
+@final
 class _Nobody:
-    def stored(self, record: Record) -> None:
+    def stored(self, key: str, sha256: str, size: int) -> None:
         """Nobody wants to know."""
 
     def removed(self, key: str) -> None:
+        """Nobody wants to know."""
+
+    def used(self, key: str) -> None:
+        """Nobody wants to know."""
+
+    def stray(self, sha256: str) -> None:
+        """Nobody wants to know."""
+
+    def full(self) -> None:
         """Nobody wants to know."""
 
 
@@ -71,7 +73,8 @@ class _Nobody:
 class DiskStorage:
     """Implements `Storage` in one folder, which must belong to us alone.
 
-    Raises OSError when the folder cannot be made. `clock`: epoch seconds.
+    `max_body`: bytes of the largest body that is kept. `clock`: epoch seconds. Raises OSError when
+    the folder cannot be made, or belongs to somebody else. `bodies`: those that are open here.
     """
 
     def __init__(
@@ -79,13 +82,21 @@ class DiskStorage:
         directory: Path,
         *,
         watcher: Watcher | None = None,
+        max_body: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._folder = Folder(directory / VERSION, ("bodies", "entries", "flights"))
+        self.folder = Folder(directory / VERSION, PARTS)
+        self.bodies = OpenBodies()
         self._watcher = watcher or _Nobody()
-        self._serial = 0
-        self._session = Session(self._folder, clock())
-        self._sweep()
+        self._place = Place(self.folder, self._watcher, max_body)
+        self._clock = clock
+        self._serial = itertools.count()
+        self._session = Session(self.folder, clock(), self._sweep)
+
+    @property
+    def unclean(self) -> bool:
+        """Tell whether somebody left the store in disorder, and we are the first to see it."""
+        return self._session.unclean
 
     def close(self) -> None:
         """Leave the store in order."""
@@ -95,16 +106,18 @@ class DiskStorage:
         """See `Storage.lookup`."""
         name = entry_name(key)
         try:
-            raw, written = self._folder.read(name, _MAX_METADATA)
+            raw, written = self.folder.read(name, MAX_ENTRY)
             record = parse_entry(raw, suspect=written < self._session.suspect_before)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             LOG.warning("entry %s is unreadable (%s); treated as a miss", name, cause(error))
-            self._folder.unlink(name)
+            if not (isinstance(error, OSError) and is_ours(error)):
+                self.remove(key)
             return None
         if record.key != key:
             LOG.warning("entry %s holds another key; treated as a miss", name)
+            self.remove(key)
             return None
         return record
 
@@ -112,83 +125,124 @@ class DiskStorage:
         """See `Storage.open`."""
         name = body_name(record.sha256)
         try:
-            fd, status = self._folder.open(name)
+            fd, status = self.folder.open(name)
         except OSError as error:
-            LOG.warning("body %s cannot be opened (%s); entry dropped", name, cause(error))
-            self.remove(record.key)
+            LOG.warning("body %s cannot be opened (%s); treated as a miss", name, cause(error))
+            if not is_ours(error):
+                self._drop_both(record)
             return None
         if status.st_size != record.size:
             os.close(fd)
             LOG.warning("body %s has another size than its entry; both dropped", name)
-            self._folder.unlink(name)
-            self.remove(record.key)
+            self._drop_both(record)
             return None
-        return DiskBody(fd, status.st_size)
+        self._watcher.used(record.key)
+        return DiskBody(fd, status.st_size, record.sha256, self.bodies)
 
     def recheck(self, record: Record) -> bool:
         """See `Storage.recheck`."""
         body = self.open(record)
         if body is None:
             return False
-        digest = hashlib.sha256()
-        offset = 0
         try:
-            while piece := os.pread(body.fileno(), _CHUNK, offset):
-                digest.update(piece)
-                offset += len(piece)
+            sound = _sha256(body) == record.sha256
         except OSError as error:
             LOG.warning("body %s cannot be read (%s)", body_name(record.sha256), cause(error))
+            sound = False
         finally:
             body.close()
-        if digest.hexdigest() == record.sha256:
-            self._folder.touch(entry_name(record.key))
+        if sound:
+            # The clock may have been set back since the last start.
+            now = max(self._clock(), self._session.suspect_before)
+            self.folder.written(entry_name(record.key), now)
             return True
         LOG.warning("body %s does not match its digest; dropped", body_name(record.sha256))
-        self._folder.unlink(body_name(record.sha256))
-        self.remove(record.key)
+        self._drop_both(record)
         return False
 
     def create(self, key: str) -> DiskWriter:
         """See `Storage.create`."""
-        return DiskWriter(self._folder, key, self._temporary(), self._watcher.stored)
+        return DiskWriter(self._place, key, self._temporary())
 
     def claim(self, key: str, name: str) -> DiskWriter | ForeignFlight:
         """See `Storage.claim`."""
         try:
-            claim = ClaimFile(self._folder, f"flights/{hashed(name)}")
+            claim = ClaimFile(self.folder, f"flights/{hashed(name)}")
         except OSError as error:
-            raise StorageFailed(cause(error)) from error
+            raise self._place.failed(error) from error
         body = f"flights/{hashed(f'body {name}')}"
         if not claim.owned:
-            return ForeignFlight(self._folder, key, body, claim, self._watcher.stored)
+            return ForeignFlight(self._place, key, body, claim)
         try:
-            self._folder.unlink(body)  # of an owner that died
-            return DiskWriter(self._folder, key, body, self._watcher.stored, claim=claim)
+            self.folder.unlink(body)  # of an owner that died
+            return DiskWriter(self._place, key, body, claim=claim)
         except StorageFailed:
             claim.close()
             raise
 
     def update(self, record: Record, fields: Fields) -> Record:
         """See `Storage.update`."""
-        changed = Record(record.key, record.sha256, record.size, dict(fields))
+        name = entry_name(record.key)
+        current = self.lookup(record.key)
+        if current is None or current.sha256 != record.sha256:
+            raise StorageFailed("the entry is gone")
+        changed = Record(record.key, record.sha256, record.size, dict(fields), current.suspect)
         try:
-            self._folder.write(self._temporary(), entry_name(record.key), entry_bytes(changed))
+            self.folder.write(self._temporary(), name, entry_bytes(changed))
         except OSError as error:
-            raise StorageFailed(cause(error)) from error
+            raise self._place.failed(error) from error
+        if current.suspect:
+            # New fields prove nothing about the old body.
+            self.folder.written(name, self._session.suspect_before - 1)
+        self._watcher.used(record.key)
         return changed
 
     def remove(self, key: str) -> None:
-        """See `Storage.remove`. The body goes at the next prune: others may share it."""
-        self._folder.unlink(entry_name(key))
+        """See `Storage.remove`. The body goes when the index knows that nobody shares it."""
+        self.folder.unlink(entry_name(key))
         self._watcher.removed(key)
 
+    def evict(self, key: str, sha256: str, *, with_body: bool) -> None:
+        """Remove an entry if it still has that body; `with_body`: no other entry has it.
+
+        The index, which says so, is not told: it is who asks.
+        """
+        if self._is(key, sha256):
+            self.folder.unlink(entry_name(key))
+        if with_body:
+            self.folder.unlink(body_name(sha256))
+
+    def _drop(self, key: str, sha256: str) -> None:
+        """Remove an entry, unless somebody has stored another body under that key meanwhile."""
+        if self._is(key, sha256):
+            self.remove(key)
+
+    def _is(self, key: str, sha256: str) -> bool:
+        """Tell whether an entry has that body, or nothing that can be read."""
+        try:
+            raw, _ = self.folder.read(entry_name(key), MAX_ENTRY)
+            return parse_entry(raw).sha256 == sha256
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return True
+
+    def _drop_both(self, record: Record) -> None:
+        self.folder.unlink(body_name(record.sha256))
+        self._drop(record.key, record.sha256)
+
     def _temporary(self) -> str:
-        self._serial += 1
-        return f"flights/{hashed(f'{os.getpid()} {self._serial} {time.monotonic_ns()}')}"
+        return f"flights/{hashed(f'{os.getpid()} {next(self._serial)} {time.monotonic_ns()}')}"
 
     def _sweep(self) -> None:
-        """Remove what dead processes left half-done. A claim that is still held stays."""
-        if not self._session.first:
-            return
-        for name in self._folder.names("flights"):
-            self._folder.unlink(name)
+        """Remove what dead processes left half-done: nobody else is in."""
+        for name in self.folder.names("flights"):
+            self.folder.unlink(name)
+
+
+def _sha256(body: DiskBody) -> str:
+    """Hash a whole body. Raises OSError."""
+    digest = hashlib.sha256()
+    offset = 0
+    while piece := os.pread(body.fileno(), _CHUNK, offset):
+        digest.update(piece)
+        offset += len(piece)
+    return digest.hexdigest()

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 from proxy.storage.base import Record
 
 VERSION = "v1"
-_SHA256_LENGTH = 64
+MAX_ENTRY = 1 << 20  # bytes of an entry file
+PARTS = ("bodies", "entries", "flights")
+# Also a guard: a planted entry must not name a body outside of its folder.
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def hashed(text: str) -> str:
@@ -46,8 +50,15 @@ def parse_entry(raw: bytes, *, suspect: bool = False) -> Record:
     """Read a metadata file. Raises ValueError, KeyError, TypeError or RecursionError."""
     data = json.loads(raw)
     key, sha256, size, fields = data["key"], data["sha256"], data["size"], data["fields"]
-    if not isinstance(key, str) or not isinstance(sha256, str) or len(sha256) != _SHA256_LENGTH:
+    if not isinstance(key, str) or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise ValueError("wrong shape")
-    if not isinstance(size, int) or not isinstance(fields, dict):
+    if type(size) is not int or size < 0 or not isinstance(fields, dict):
         raise TypeError("wrong shape")
+    key.encode("utf-8")  # or it could stand in no index
     return Record(key, sha256, size, fields, suspect)
+
+
+def sha256_of_body(name: str) -> str | None:
+    """The digest that a body's file name states; None when the name is not one of ours."""
+    stem = name.rpartition("/")[2]
+    return stem if _SHA256.fullmatch(stem) and name == body_name(stem) else None

@@ -59,7 +59,10 @@ class MemoryStorage:
         found = self._entries.get(record.key)
         if found is None or found[0].sha256 != record.sha256:
             return None
-        return MemoryBody(os.dup(found[1].fileno()), record.size)
+        try:
+            return MemoryBody(os.dup(found[1].fileno()), record.size)
+        except OSError:
+            return None
 
     def create(self, key: str) -> MemoryWriter:
         """See `Storage.create`."""
@@ -98,7 +101,7 @@ class MemoryWriter:
     ) -> None:
         self._key = key
         self._entries = entries
-        self._fd = os.memfd_create("flight", os.MFD_CLOEXEC)
+        self._fd = _new()
         self.size = 0
         self._discarded = 0
 
@@ -122,22 +125,27 @@ class MemoryWriter:
         if self._entries is None:
             raise StorageFailed("a spool is never stored")
         record = Record(self._key, sha256, self.size, dict(fields))
+        body = self.open()
         old = self._entries.pop(self._key, None)
         if old is not None:
             old[1].close()
-        self._entries[self._key] = (record, MemoryBody(os.dup(self._fd), self.size))
+        self._entries[self._key] = (record, body)
         self.close()
         return record
 
     def open(self) -> MemoryBody:
         """See `Writer.open`."""
-        return MemoryBody(os.dup(self._fd), self.size)
+        try:
+            return MemoryBody(os.dup(self._fd), self.size)
+        except OSError as error:
+            raise StorageFailed(cause(error)) from error
 
     def rewind(self) -> None:
         """See `Writer.rewind`."""
+        fd = _new()
         os.close(self._fd)
-        self._fd = os.memfd_create("flight", os.MFD_CLOEXEC)
-        self.size = 0
+        self._fd = fd
+        self.size = self._discarded = 0
 
     def tell(self, progress: Progress) -> None:
         """See `Writer.tell`: there is no other process."""
@@ -147,6 +155,13 @@ class MemoryWriter:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _new() -> int:
+    try:
+        return os.memfd_create("flight", os.MFD_CLOEXEC)
+    except OSError as error:
+        raise StorageFailed(cause(error)) from error
 
 
 def _punch(fd: int, offset: int, length: int) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import final
 
@@ -27,12 +28,13 @@ _MAX = 4096
 class Session:
     """Our part in the store's session. `suspect_before`: epoch seconds, 0 when all is in order.
 
-    `first`: no other process uses the store at this moment.
+    `unclean`: we are the first one in, and somebody has not left in order. `when_alone` is run
+    before anybody else can come in, and only if nobody else is in.
     """
 
-    def __init__(self, folder: Folder, now: float) -> None:
+    def __init__(self, folder: Folder, now: float, when_alone: Callable[[], None]) -> None:
         self.suspect_before = 0.0
-        self.first = False
+        self.unclean = False
         self._fd = -1
         try:
             self._fd = folder.open_or_create(NAME)
@@ -40,10 +42,13 @@ class Session:
             # A read-only store: nothing new is written, so nothing new can be wrong.
             return
         if self._alone():
-            self.first = True
-            before = self._read()
-            self.suspect_before = now if before.get("dirty") else before.get("suspect_before", 0.0)
+            # No session file, or none that can be read, is no proof of order: somebody may have
+            # removed it with the rest of the store, while it was in use.
+            before = self._read() or {"dirty": any(True for _ in folder.walk("entries"))}
+            self.unclean = bool(before.get("dirty", True))
+            self.suspect_before = now if self.unclean else before.get("suspect_before", 0.0)
             self._write(dirty=True)
+            when_alone()
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         self.suspect_before = self._read().get("suspect_before", self.suspect_before)
 
@@ -65,7 +70,7 @@ class Session:
         return True
 
     def _read(self) -> dict[str, float]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError, RecursionError):
             data = json.loads(os.pread(self._fd, _MAX, 0))
             if isinstance(data, dict):
                 return {name: float(value) for name, value in data.items()}

@@ -6,38 +6,56 @@ Reading: see `base` and `claim`. Non-goals: finished entries (`disk`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import final
+from dataclasses import dataclass
+from typing import Protocol, final
 
 from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Progress, Record
+from proxy.storage.bodies import DiskBody
 from proxy.storage.claim import ClaimFile
-from proxy.storage.folder import Folder, cause, write_all
-from proxy.storage.layout import body_name, entry_bytes, entry_name
+from proxy.storage.folder import Folder, cause, is_full, write_all
+from proxy.storage.layout import body_name, entry_bytes, entry_name, hashed
 
 FSYNC_FROM = 1 << 20
-Committed = Callable[[Record], None]
 
 
-@final
-class DiskBody:
-    """An open file with a known size."""
+class Watcher(Protocol):
+    """Who hears of everything that comes and goes (the secondary index). From any thread."""
 
-    __slots__ = ("_fd", "size")
+    def stored(self, key: str, sha256: str, size: int) -> None:
+        """An entry became visible, in place of an older one perhaps."""
+        ...
 
-    def __init__(self, fd: int, size: int) -> None:
-        self._fd = fd
-        self.size = size
+    def removed(self, key: str) -> None:
+        """An entry became invisible."""
+        ...
 
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._fd
+    def used(self, key: str) -> None:
+        """An entry was used: it is the most recent one now."""
+        ...
 
-    def close(self) -> None:
-        """Close it once."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+    def stray(self, sha256: str) -> None:
+        """A body may have been left without an entry."""
+        ...
+
+    def full(self) -> None:
+        """The disk has no room."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where writers write and whom they tell. `max_body`: bytes of the largest that is kept."""
+
+    folder: Folder
+    watcher: Watcher
+    max_body: int | None = None
+
+    def failed(self, error: OSError) -> StorageFailed:
+        """Make the error to raise; whoever can make room hears that there is none."""
+        if is_full(error):
+            self.watcher.full()
+        return StorageFailed(cause(error))
 
 
 @final
@@ -47,61 +65,69 @@ class DiskWriter:
     `adopt`: go on at the end of the file that is there.
     """
 
-    def __init__(  # noqa: PLR0913  # made only in this room
+    def __init__(
         self,
-        folder: Folder,
+        place: Place,
         key: str,
         name: str,
-        committed: Committed,
         *,
         claim: ClaimFile | None = None,
         adopt: bool = False,
     ) -> None:
-        self._folder = folder
+        self._place = place
+        self._folder = place.folder
         self._key = key
         self._name = name
-        self._committed = committed
         self._claim = claim
         self.size = 0
         try:
             if adopt:
-                self._fd, self.size = folder.append_to(name)
+                self._fd, self.size = place.folder.append_to(name)
             else:
-                self._fd = folder.create(name)
+                self._fd = place.folder.create(name)
         except OSError as error:
-            raise StorageFailed(cause(error)) from error
+            raise place.failed(error) from error
 
     def write(self, piece: bytes) -> None:
         """See `Writer.write`."""
         try:
             write_all(self._fd, piece)
         except OSError as error:
-            raise StorageFailed(cause(error)) from error
+            raise self._place.failed(error) from error
         self.size += len(piece)
 
     def commit(self, sha256: str, fields: Fields) -> Record:
         """See `Writer.commit`."""
+        limit = self._place.max_body
+        if limit is not None and self.size > limit:
+            raise StorageFailed("larger than the whole store")
         record = Record(self._key, sha256, self.size, dict(fields))
         durable = self.size > FSYNC_FROM
-        name = body_name(sha256)
+        # A name of its own: who follows this flight may be about to open the body by its name.
+        temporary = f"flights/{hashed(f'entry {self._name}')}"
         try:
-            if durable:
-                os.fsync(self._fd)
-            self._folder.replace(self._name, name)
-            if durable:
-                self._folder.sync_parent(name)
-            # The temporary name is free again: the body has moved away from it.
-            self._folder.write(
-                self._name, entry_name(self._key), entry_bytes(record), durable=durable
-            )
+            self._place_body(body_name(sha256), durable=durable)
+            data = entry_bytes(record)
+            self._folder.write(temporary, entry_name(self._key), data, durable=durable)
         except OSError as error:
-            raise StorageFailed(cause(error)) from error
-        self._committed(record)
+            self._place.watcher.stray(sha256)
+            raise self._place.failed(error) from error
+        self._place.watcher.stored(record.key, record.sha256, record.size)
         return record
+
+    def _place_body(self, name: str, *, durable: bool) -> None:
+        if durable:
+            os.fsync(self._fd)
+        self._folder.replace(self._name, name)
+        if durable:
+            self._folder.sync_parent(name)
 
     def open(self) -> DiskBody:
         """See `Writer.open`."""
-        return DiskBody(os.dup(self._fd), self.size)
+        try:
+            return DiskBody(os.dup(self._fd), self.size)
+        except OSError as error:
+            raise self._place.failed(error) from error
 
     def rewind(self) -> None:
         """See `Writer.rewind`."""
@@ -109,7 +135,7 @@ class DiskWriter:
         try:
             fd = self._folder.create(self._name)
         except OSError as error:
-            raise StorageFailed(cause(error)) from error
+            raise self._place.failed(error) from error
         os.close(self._fd)
         self._fd, self.size = fd, 0
 
@@ -133,14 +159,11 @@ class DiskWriter:
 class ForeignFlight:
     """Implements `Foreign`."""
 
-    def __init__(
-        self, folder: Folder, key: str, name: str, claim: ClaimFile, committed: Committed
-    ) -> None:
-        self._folder = folder
+    def __init__(self, place: Place, key: str, name: str, claim: ClaimFile) -> None:
+        self._place = place
         self._key = key
         self._name = name
         self._claim: ClaimFile | None = claim
-        self._committed = committed
         self._last = Progress()
 
     def progress(self) -> Progress:
@@ -152,7 +175,7 @@ class ForeignFlight:
     def open(self) -> DiskBody | None:
         """See `Foreign.open`."""
         try:
-            fd, status = self._folder.open(self._name)
+            fd, status = self._place.folder.open(self._name)
         except OSError:
             return None
         return DiskBody(fd, status.st_size)
@@ -163,15 +186,13 @@ class ForeignFlight:
         try:
             if claim is None or not claim.try_own():
                 return None
-            if not self._folder.is_still(claim.name, claim.fileno()):
-                # The owner has ended in order and taken the file away: nothing to take over.
-                claim.owned = False
-                raise StorageFailed("the claim is over")
         except OSError as error:
-            raise StorageFailed(cause(error)) from error
-        writer = DiskWriter(
-            self._folder, self._key, self._name, self._committed, claim=claim, adopt=True
-        )
+            raise self._place.failed(error) from error
+        if not self._place.folder.is_still(claim.name, claim.fileno()):
+            # The owner has ended in order and taken the file away: nothing to take over.
+            claim.owned = False
+            raise StorageFailed("the claim is over")
+        writer = DiskWriter(self._place, self._key, self._name, claim=claim, adopt=True)
         self._claim = None
         return writer
 

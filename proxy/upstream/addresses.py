@@ -12,6 +12,7 @@ CVE-2022-27774 (port). Non-goals: TLS.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from socket import AddressFamily
@@ -27,6 +28,7 @@ from proxy.model import HostRules
 Number = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_URL = 8000
+_SPELLING = re.compile(r"[!-\[\]-~]*")  # printable ASCII without space and backslash
 MAX_SHOWN = 100
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
@@ -39,7 +41,7 @@ def parse_url(text: str, *, relative_to: URL | None = None) -> URL:
     `relative_to`: where a reference without scheme and host may come from (RFC 3986 section 5.2).
     Raises ForbiddenAddress for what is no http(s) URL without user information.
     """
-    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
+    if len(text) > MAX_URL or not _SPELLING.fullmatch(text):
         raise ForbiddenAddress("The upstream named an address that is not a valid URL.")
     try:
         url = URL(text, encoded=True)

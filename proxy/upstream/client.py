@@ -152,7 +152,7 @@ class HttpUpstream:
                 if overdue or attempt >= _tries(error):
                     raise
                 LOG.debug("try %d failed: %s", attempt, error.detail)
-                await asyncio.sleep(random.uniform(0.05, 0.2) * attempt)  # noqa: S311  # jitter
+                await asyncio.sleep(self._pause(attempt))
             attempt += 1
 
     async def _follow(
@@ -191,6 +191,10 @@ class HttpUpstream:
                 raise ForbiddenAddress("The upstream redirected to an address without TLS.")
             self._rules.check(target)
         return target
+
+    def _pause(self, attempt: int) -> float:
+        """Longer from try to try, and never the same for two: they would come back together."""
+        return self._limits.retry_pause * attempt * random.uniform(0.5, 1.5)  # noqa: S311  # jitter
 
     def _seconds(self, started: float) -> float:
         """What one exchange may take: redirects and retries share twice the time of one."""

@@ -38,13 +38,15 @@ _PROOFS = _USABLE | {404}  # the token was good; other statuses may come from so
 @dataclass(frozen=True, slots=True)
 class UpstreamLimits:
     """Times in seconds. `first_byte_timeout` bounds each exchange; a whole question with its
-    redirects and retries gets twice that. `min_rate`: bytes per second over `rate_window`."""
+    redirects and retries gets twice that. `retry_pause`: before the second try, give or take half;
+    the third waits twice as long. `min_rate`: bytes per second over `rate_window`."""
 
     connections: int = 64
     queue_timeout: float = 30.0
     connect_timeout: float = 3.0
     first_byte_timeout: float = 15.0
     read_timeout: float = 30.0
+    retry_pause: float = 0.15
     min_rate: float = 1024.0
     rate_window: float = 30.0
 

@@ -1,0 +1,57 @@
+"""What asking for an artifact can come to: it is stored, on its way, or only described.
+
+Non-goals: how it came to that (`artifacts`), answers on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxy.cache.flight import Follower
+from proxy.cache.status import CacheStatus
+from proxy.storage.base import Body, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored artifact, its body open. `age` in seconds. The receiver MUST close it.
+
+    `doubted`: a transfer of it failed a short while ago. A client that asks for the rest of what
+    it got then, without saying of what (no If-Range), must get the whole. `heal`: to be called
+    when the body turns out to be unreadable, so that the next request fetches it anew.
+    """
+
+    record: Record
+    body: Body
+    status: CacheStatus
+    age: int
+    doubted: bool = False
+    heal: Callable[[], None] = field(default=lambda: None)
+
+    def close(self) -> None:
+        """Release the body."""
+        self.body.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Flying:
+    """An artifact on its way, its head known. The receiver MUST close it."""
+
+    follower: Follower
+    status: CacheStatus
+
+    def close(self) -> None:
+        """Leave the flight."""
+        self.follower.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """All that a HEAD needs, known from the listing alone: `size` in bytes."""
+
+    size: int
+    status: CacheStatus
+
+    def close(self) -> None:
+        """Nothing to release."""

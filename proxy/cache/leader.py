@@ -1,0 +1,133 @@
+"""A flight with its books and its pen: what the one who fetches holds in hand.
+
+Purpose: the body file, the hash over it and the flight's view of it stay in step, also when the
+body was begun by a process that is gone, and when the disk fails half-way.
+
+Non-goals: the upstream, deciding (`download`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar, final
+
+from proxy.cache.flight import Flight
+from proxy.cache.transfer import Transfer
+from proxy.errors import StorageFailed, Unavailable
+from proxy.storage.base import Writer
+from proxy.storage.memory import MemoryWriter
+
+_CHUNK = 1 << 20
+T = TypeVar("T")
+
+
+@final
+class Leader:
+    """`writer` None: the store takes nothing, go on in memory from the start."""
+
+    def __init__(self, flight: Flight, writer: Writer | None, transfer: Transfer) -> None:
+        self.flight = flight
+        self.transfer = transfer
+        self.answered = False  # by the upstream, at least with a head
+        self.dripping = False  # too slow to be resumed: the rest would come as slowly
+        self.spool: MemoryWriter | None = None
+        if writer is None:
+            writer = self.spool = MemoryWriter()
+            flight.spooling = True
+        self.writer: Writer = writer
+
+    def show(self) -> None:
+        """Open the flight's view of the body, unless it has one that grows on.
+
+        Raises StorageFailed.
+        """
+        if self.transfer.received == 0:
+            self.flight.begin(self.writer.open(), self.transfer.size)
+        self.tell()
+
+    def tell(self) -> None:
+        """Note the progress for other processes."""
+        self.writer.tell(self.flight.progress())
+
+    def resign(self, error: str) -> None:
+        """Tell other processes that nothing comes any more, and why; empty: they may go on."""
+        self.writer.tell(replace(self.flight.progress(), state="failed", error=error))
+        self.writer.close()
+
+    def rewind(self) -> None:
+        """Begin again from zero. Raises StorageFailed."""
+        self.transfer.restart()
+        if self.spool is None:
+            self.writer.rewind()
+        else:
+            self.spool.rewind()
+
+    def leave_disk(self) -> None:
+        """Go on in memory with the next byte. Raises StorageFailed when that fails, too."""
+        old = self.writer
+        self.writer = self.spool = MemoryWriter()
+        self.flight.spooling = True
+        if self.flight.begun:
+            self.flight.extend(self.spool.open())
+        old.tell(replace(self.flight.progress(), state="failed"))
+        old.close()
+
+    async def bound(self) -> None:
+        """Keep what is in memory bounded: wait for the slowest follower, free what all have."""
+        if self.spool is not None and (passed := await self.flight.room()):
+            self.spool.discard(passed)
+
+    async def catch_up(self) -> None:
+        """Take into the books what is here already: an adopted body, or the flight's own view of
+        a body that another process has stopped writing.
+
+        Raises Unavailable when that cannot be gone on with, StorageFailed.
+        """
+        flight, adopted = self.flight, self.writer.size
+        here = adopted or (flight.received if flight.headed else 0)
+        if not here:
+            return
+        if not self.transfer.resumable:
+            if flight.headed:
+                raise Unavailable("Another process stopped fetching it; try again.", retry_after=1)
+            self.writer.rewind()
+            return
+        if adopted and not flight.headed:
+            flight.begin(self.writer.open(), self.transfer.size)
+        flight.received = here
+        write = not adopted and self.spool is None
+        try:
+            await in_thread(lambda: self._reread(here, write=write))
+        except OSError as error:
+            raise StorageFailed(type(error).__name__) from error
+        if write:
+            flight.begin(self.writer.open(), self.transfer.size)
+        elif self.spool is not None:
+            flight.extend(self.spool.open())
+        flight.advance(here)
+
+    def _reread(self, count: int, *, write: bool) -> None:
+        offset = 0
+        while offset < count:
+            piece = self.flight.copy(offset, min(_CHUNK, count - offset))
+            if not piece:
+                raise OSError("the body is shorter than it was")
+            if write:
+                self.writer.write(piece)
+            self.transfer.update(piece)
+            offset += len(piece)
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Run a call in a thread and outlast it: who is cancelled meanwhile MUST NOT close what the
+    call works on."""
+    running = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+        raise

@@ -1,0 +1,25 @@
+"""What a flight is to bring. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.cache.entry import ArtifactFacts
+from proxy.model import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to fetch: under which key, from where, and the facts to keep with it.
+
+    `name`: key and digest, what makes two flights the same one. `no_cache`: ask past caches in
+    between, because the last answer was wrong.
+    """
+
+    ecosystem: str
+    key: str
+    name: str
+    source: Source
+    facts: Callable[[], ArtifactFacts]
+    no_cache: bool = False

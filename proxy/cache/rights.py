@@ -1,0 +1,254 @@
+"""The right of an artifact to be served, as the upstream has it at this moment.
+
+Purpose: an artifact never expires, but its right to be served does. Two decisions make it, each as
+old as the document ttl at most: a current listing names it (*permit*: with the true address, digest
+and size), and the upstream still gives it (*confirm*: a version may be blocked and stay listed).
+The upstream's silence withholds nothing; its refusal does, until it says otherwise.
+
+A client waits a second at most for both; then they go on behind.
+
+Reading: design rule 3; Chainguard's resolution cache (the same path may be re-listed with another
+digest). Non-goals: who the client is (`proxy.access`), bytes (`artifacts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import final
+
+from proxy.cache.decisions import Decisions
+from proxy.cache.documents import Documents, Held
+from proxy.cache.entry import ArtifactFacts
+from proxy.cache.freshness import Policy
+from proxy.cache.ready import Ready
+from proxy.cache.singleflight import SingleFlight
+from proxy.cache.status import HIT, CacheStatus, stale
+from proxy.cache.verdicts import from_text, to_text
+from proxy.ecosystems.base import Ecosystem
+from proxy.errors import NotFound, NotListed, Outcome, ProxyError, StorageFailed
+from proxy.model import ArtifactTarget, DocumentTarget, Grant, Links, Source
+from proxy.storage.base import Record, Storage
+from proxy.upstream.base import Upstream, UpstreamRequest
+
+LOG = logging.getLogger(__name__)
+SILENCE_PAUSE = 5.0
+LOCATED_BUDGET = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A current listing decision: the source, and the document (path, SHA-256) that says so."""
+
+    source: Source
+    listing: str = ""
+    listing_sha256: str = ""
+    status: CacheStatus = HIT
+
+
+@final
+class Rights:
+    """Asks listings and the upstream. `decisions`: what is known of flights, by their names.
+
+    Deadlines are moments of the event loop's clock, `clock` gives seconds since the epoch.
+    """
+
+    def __init__(  # noqa: PLR0913  # made once, by `artifacts`
+        self,
+        storage: Storage,
+        documents: Documents,
+        upstream: Upstream,
+        policy: Policy,
+        decisions: Decisions[ProxyError],
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._storage = storage
+        self._documents = documents
+        self._upstream = upstream
+        self._policy = policy
+        self._decisions = decisions
+        self._clock = clock
+        self._confirmed: Decisions[bool] = Decisions()
+        self._located: Ready[Source] = Ready(LOCATED_BUDGET)
+        self._probes: SingleFlight[None] = SingleFlight()
+
+    async def close(self) -> None:
+        """End every probe."""
+        await self._probes.close()
+
+    # --- is it listed? -----------------------------------------------------------------------
+
+    async def permit(  # noqa: PLR0913  # one caller
+        self,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+        grant: Grant,
+        links: Links,
+        facts: ArtifactFacts | None,
+        *,
+        deadline: float,
+    ) -> Permit:
+        """The decision of the first listing that names it. `facts`: of the stored copy.
+
+        Raises NotFound when none does, else what asking them raised.
+        """
+        if not target.listed_in:
+            return Permit(Source(target.path, target.package, target.version, target.digest))
+        failure: ProxyError | None = None
+        for listing in _in_order(target, grant, facts):
+            own = facts is not None and listing.path == facts.listing
+            limit = _left(deadline) if own else None
+            try:
+                held = await self._documents.get(ecosystem, listing, grant, links, limit=limit)
+                return self._locate(ecosystem, target, listing, held, facts)
+            except (NotListed, NotFound):
+                continue
+            except ProxyError as error:
+                if facts is not None and own and error.outcome in _SAYS_NOTHING:
+                    # What is stored was allowed, and nobody has said otherwise since.
+                    return _permit_of(facts, stale(error, self._ttl(facts)))
+                failure = failure or error
+        raise failure or NotFound("No current index page of the upstream lists this file.")
+
+    def _locate(
+        self,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+        listing: DocumentTarget,
+        held: Held,
+        facts: ArtifactFacts | None,
+    ) -> Permit:
+        """Read the decision off a listing; not parsed again while its bytes are the same."""
+        if facts and facts.listing == listing.path and facts.listing_sha256 == held.sha256:
+            return _permit_of(facts, held.status)
+        key = (ecosystem.name, held.sha256, target.path)
+        source = self._located.get(key)
+        if source is None:
+            source = ecosystem.locate(target, held.document)
+            self._located.put(key, source, 512 + len(source.location))
+        return Permit(source, listing.path, held.sha256, held.status)
+
+    # --- would the upstream still give it? ---------------------------------------------------
+
+    async def confirm(
+        self,
+        ecosystem: Ecosystem,
+        name: str,
+        permit: Permit,
+        stored: tuple[Record, ArtifactFacts],
+        deadline: float,
+    ) -> CacheStatus | None:
+        """Ask, once per ttl, whether the upstream would still let us have a stored artifact.
+
+        None: yes, or not answered in time. A status: it could not answer. Raises its refusal.
+        """
+        now, (_, facts) = self._clock(), stored
+        if not facts.withheld and self._is_recent(name, facts.checked_at, now):
+            return None
+        known = error = self._decisions.find(name, now)
+        if known is None:
+            task, _ = self._probes.join(name, lambda: self._probe(ecosystem, name, permit, stored))
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await asyncio.shield(task)
+            except TimeoutError:
+                pass
+            except ProxyError as found:
+                error = found
+            else:
+                return None
+        if error is not None and error.outcome is Outcome.NEWS:
+            raise error.with_traceback(None)
+        if facts.withheld:
+            raise from_text(facts.withheld)
+        if error is None:
+            return None
+        return stale(error, self._ttl(facts), remembered=known is not None)
+
+    async def confirm_unseen(self, ecosystem: Ecosystem, name: str, permit: Permit) -> None:
+        """Ask the same about an artifact that is not stored, before it is described.
+
+        Raises whatever says that it cannot be had now.
+        """
+        now = self._clock()
+        if (known := self._decisions.find(name, now)) is not None:
+            raise known.with_traceback(None)
+        if self._confirmed.find(name, now):
+            return
+        task, _ = self._probes.join(name, lambda: self._probe(ecosystem, name, permit, None))
+        await asyncio.shield(task)
+
+    def _is_recent(self, name: str, checked_at: float, now: float) -> bool:
+        if abs(now - checked_at) < self._policy.ttl:
+            return True
+        # Known here, but could not be noted with the entry: the disk takes nothing.
+        return self._confirmed.find(name, now) is not None
+
+    async def _probe(
+        self,
+        ecosystem: Ecosystem,
+        name: str,
+        permit: Permit,
+        stored: tuple[Record, ArtifactFacts] | None,
+    ) -> None:
+        request = UpstreamRequest(ecosystem.name, permit.source.location, probe=True)
+        try:
+            response = await self._upstream.open(request)
+        except ProxyError as error:
+            news = error.outcome is Outcome.NEWS
+            pause = self._policy.negative_ttl if news else SILENCE_PAUSE
+            self._decisions.remember(name, error, self._clock(), pause)
+            if stored is not None and news:
+                LOG.warning("the upstream has taken back a stored artifact: %s", error.detail)
+                self._note(stored[0], replace(stored[1], withheld=to_text(error)))
+            raise
+        await response.close()
+        now = self._clock()
+        self._confirmed.remember(name, value=True, now=now, seconds=self._policy.ttl)
+        if stored is not None:
+            record, facts = stored
+            facts = replace(
+                facts,
+                location=permit.source.location,
+                checked_at=now,
+                listing=permit.listing,
+                listing_sha256=permit.listing_sha256,
+                withheld="",
+            )
+            self._note(record, facts)
+
+    def _note(self, record: Record, facts: ArtifactFacts) -> None:
+        current = self._storage.lookup(record.key)
+        if current is not None and current.sha256 == record.sha256:
+            with suppress(StorageFailed):
+                self._storage.update(current, facts.fields())
+
+    def _ttl(self, facts: ArtifactFacts) -> int:
+        """Seconds of freshness that the decision about a stored copy has left; mostly negative."""
+        return int(self._policy.ttl - (self._clock() - facts.checked_at))
+
+
+_SAYS_NOTHING = (Outcome.SILENCE, Outcome.RUBBISH)
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - asyncio.get_running_loop().time())
+
+
+def _in_order(
+    target: ArtifactTarget, grant: Grant, facts: ArtifactFacts | None
+) -> list[DocumentTarget]:
+    """The listings to ask: only granted scopes, the one that listed the stored copy first."""
+    allowed = [listing for listing in target.listed_in if listing.scope in grant.scopes]
+    if facts is not None:
+        allowed.sort(key=lambda listing: listing.path != facts.listing)
+    return allowed
+
+
+def _permit_of(facts: ArtifactFacts, status: CacheStatus) -> Permit:
+    source = Source(facts.location, facts.package, facts.version, facts.digest)
+    return Permit(source, facts.listing, facts.listing_sha256, status)

@@ -1,0 +1,155 @@
+"""Make index and files agree, a slice at a time: the files are the truth.
+
+Purpose: after an unclean stop, when the index was lost, once a day, and on `cache prune`: entries
+that the index does not know are taken in, those whose body is missing go, rows without an entry go,
+bodies without an entry go, and so does what dead processes left half-done.
+
+`reconcile` is a generator that yields after every slice, so that its caller says how fast it goes
+and what is done in between. Reading: "mark and sweep". Non-goals: reading bodies (`verify`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from proxy.storage.changes import Event, Notes, Removed, Stored
+from proxy.storage.claim import remove_dead
+from proxy.storage.folder import Folder, cause, is_ours
+from proxy.storage.index import Index
+from proxy.storage.layout import MAX_ENTRY, body_name, entry_name, parse_entry, sha256_of_body
+
+LOG = logging.getLogger(__name__)
+SLICE = 50  # of files: a few milliseconds
+# A body gets its name just before its entry does, and the index hears of both a second later.
+BODY_GRACE = 60.0
+FLIGHT_GRACE = 3600.0
+Item = TypeVar("Item")
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What was found, in numbers of each; `freed` in bytes."""
+
+    entries: int = 0
+    added: int = 0
+    broken: int = 0
+    forgotten: int = 0
+    orphans: int = 0
+    flights: int = 0
+    freed: int = 0
+
+
+def reconcile(
+    folder: Folder, index: Index, clock: Callable[[], float], found: Reconciled
+) -> Iterator[None]:
+    """Do all of it; `found` tells how far it is. Raises IndexBusy and IndexBroken.
+
+    `clock`: epoch seconds, of the same clock as the file system's.
+    """
+    yield from _take_in(folder, index, found)
+    yield from _forget(folder, index, found)
+    index.apply(Notes([], []), complete=True)
+    # Only a complete index knows which bodies nobody needs.
+    yield from _reap_bodies(folder, index, clock, found)
+    yield from _reap_flights(folder, clock, found)
+
+
+def reap(folder: Folder, index: Index, sha256: str, before: float) -> int | None:
+    """Remove a body that no entry has and that got its name before then (epoch seconds).
+
+    The bytes freed; None: it is too young to tell, ask again later.
+    """
+    name = body_name(sha256)
+    changed = folder.changed(name)
+    if changed is None or index.refers(sha256):
+        return 0
+    if changed > before:
+        return None
+    size = folder.size(name) or 0
+    folder.unlink(name)
+    return size
+
+
+def _take_in(folder: Folder, index: Index, found: Reconciled) -> Iterator[None]:
+    for names in _sliced(folder.walk("entries")):
+        events: list[Event] = []
+        for name in names:
+            entry = _read(folder, name, found)
+            if entry is None:
+                continue
+            found.entries += 1
+            if index.get(entry.key) != (entry.sha256, entry.size):
+                found.added += 1
+                events.append(entry)
+        if events:
+            index.apply(Notes(events, []))
+        yield
+
+
+def _read(folder: Folder, name: str, found: Reconciled) -> Stored | None:
+    """The entry of a file; one that cannot be of use is removed."""
+    try:
+        raw, _ = folder.read(name, MAX_ENTRY)
+        record = parse_entry(raw)
+        if entry_name(record.key) == name and folder.size(body_name(record.sha256)) == record.size:
+            return Stored(record.key, record.sha256, record.size)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, OSError) and is_ours(error):
+            return None
+        LOG.warning("entry %s is unreadable (%s); removed", name, cause(error))
+    found.broken += 1
+    folder.unlink(name)
+    return None
+
+
+def _forget(folder: Folder, index: Index, found: Reconciled) -> Iterator[None]:
+    for keys in _sliced(index.keys_in_order_of_use()):
+        gone: list[Event] = [
+            Removed(key) for key in keys if folder.changed(entry_name(key)) is None
+        ]
+        if gone:
+            found.forgotten += len(gone)
+            index.apply(Notes(gone, []))
+        yield
+
+
+def _reap_bodies(
+    folder: Folder, index: Index, clock: Callable[[], float], found: Reconciled
+) -> Iterator[None]:
+    for names in _sliced(folder.walk("bodies")):
+        before = clock() - BODY_GRACE
+        for name in names:
+            sha256 = sha256_of_body(name)
+            freed = 0 if sha256 is None else reap(folder, index, sha256, before)
+            if sha256 is None:
+                folder.unlink(name)
+            if sha256 is None or freed:
+                found.orphans += 1
+                found.freed += freed or 0
+        yield
+
+
+def _reap_flights(folder: Folder, clock: Callable[[], float], found: Reconciled) -> Iterator[None]:
+    for names in _sliced(folder.names("flights")):
+        before = clock() - FLIGHT_GRACE
+        for name in names:
+            changed = folder.changed(name)
+            if changed is not None and changed < before and remove_dead(folder, name):
+                found.flights += 1
+        yield
+
+
+def _sliced(items: Iterator[Item]) -> Iterator[list[Item]]:
+    taken: list[Item] = []
+    for item in items:
+        taken.append(item)
+        if len(taken) == SLICE:
+            yield taken
+            taken = []
+    if taken:
+        yield taken

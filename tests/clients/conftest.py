@@ -1,0 +1,31 @@
+"""Fixtures for tests that run real client programs; the programs come from `tests/run.sh`."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.clients.machine import Machine, Machines
+from tests.origin import Content, real
+
+
+@pytest.fixture(scope="session")
+def machines(client_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Machines:
+    """Call it for a machine that nothing was installed on yet."""
+    top = tmp_path_factory.mktemp("machines")
+    numbers = count(1)
+    return lambda: Machine.new(top / str(next(numbers)), client_tools)
+
+
+@pytest.fixture
+def machine(machines: Machines) -> Machine:
+    """One such machine."""
+    return machines()
+
+
+@pytest.fixture(scope="session")
+def content() -> Content:
+    """Real packages: flask, requests and numpy with all that they need."""
+    return real()

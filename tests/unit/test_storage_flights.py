@@ -1,0 +1,291 @@
+"""Claims: one process writes a body, others follow it, notice its death and go on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import StorageFailed
+from proxy.storage.base import Foreign, Progress, Writer
+from proxy.storage.disk import DiskStorage
+from tests.unit.stored import Elsewhere, get, read, sha256, until
+
+# Owns the claim; does what it is told, a line at a time, and answers each.
+OWNER = """
+    storage = DiskStorage(folder)
+    writer = storage.claim("key", "name")
+    say(type(writer).__name__)
+    written = b""
+    while True:
+        order, _, text = hear().partition(" ")
+        if order == "write":
+            writer.write(text.encode())
+            written += text.encode()
+        elif order == "tell":
+            writer.tell(Progress(received=writer.size, size=int(text), headed=True))
+        elif order == "fail":
+            writer.tell(Progress("failed", error=text))
+        elif order == "commit":
+            writer.commit(sha256(written), {})
+            writer.tell(Progress("landed", received=writer.size))
+        elif order == "close":
+            writer.close()
+        elif order == "end":
+            storage.close()
+            break
+        say("done")
+"""
+
+
+class Owner(Elsewhere):
+    """A process that owns the claim."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(OWNER, folder)
+        assert self.hear() == "DiskWriter"
+
+    def do(self, order: str) -> None:
+        self.tell(order)
+        assert self.hear() == "done"
+
+
+def follow(storage: DiskStorage, name: str = "name") -> Foreign:
+    found = storage.claim("key", name)
+    assert isinstance(found, Foreign)
+    return found
+
+
+def flights(folder: Path) -> list[Path]:
+    return list(folder.glob("v1/flights/*"))
+
+
+def test_a_follower_sees_the_progress_and_the_bytes_of_another_process(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        assert foreign.progress() == Progress()
+        owner.do("write one")
+        owner.do("tell 6")
+        assert foreign.progress() == Progress(received=3, size=6, headed=True)
+        view = foreign.open()
+        assert view is not None
+        assert os.pread(view.fileno(), 10, 0) == b"one"
+        owner.do("write two")
+        owner.do("tell 6")
+        assert foreign.progress().received == 6
+        assert read(view) == b"onetwo"
+        foreign.close()
+        storage.close()
+
+
+def test_what_another_process_committed_is_found_and_leaves_no_claim(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        owner.do("write body")
+        owner.do("commit")
+        assert foreign.progress().state == "landed"
+        assert get(storage, "key") == b"body"
+        owner.do("close")
+        assert foreign.progress().state == "landed"
+        foreign.close()
+        assert not flights(tmp_path)
+        storage.close()
+
+
+def test_a_follower_never_sees_anything_but_the_body_under_its_name(tmp_path: Path) -> None:
+    storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+    writer = storage.claim("key", "name")
+    assert not isinstance(writer, Foreign)
+    writer.write(b"body")
+    foreign = follow(other)
+    seen: list[bytes] = []
+
+    class Watch:
+        """Looks in the middle of a commit: after the body has its name, before the entry has."""
+
+        def __init__(self, replace: object) -> None:
+            self.replace = replace
+
+        def __call__(self, temporary: str, name: str) -> None:
+            body = foreign.open()
+            if body is not None:
+                seen.append(read(body))
+            self.replace(temporary, name)  # type: ignore[operator]
+
+    storage.folder.replace = Watch(storage.folder.replace)  # type: ignore[method-assign]
+    writer.commit(sha256(b"body"), {})
+    assert seen == [b"body"]
+    foreign.close()
+    writer.close()
+    storage.close()
+    other.close()
+
+
+def test_a_failure_reaches_followers_in_words(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        owner.do("fail not there")
+        owner.do("close")
+        assert foreign.progress() == Progress("failed", error="not there")
+        foreign.close()
+        storage.close()
+
+
+def test_the_claim_of_a_living_owner_cannot_be_adopted(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        owner.do("write one")
+        assert foreign.adopt() is None
+        foreign.close()
+        storage.close()
+
+
+def test_one_of_two_followers_adopts_after_a_kill_and_goes_on_at_the_right_byte(
+    tmp_path: Path,
+) -> None:
+    with Owner(tmp_path) as owner:
+        storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+        first, second = follow(storage), follow(other)
+        owner.do("write one")
+        owner.do("tell 6")
+        owner.do("write t")  # not told any more
+        owner.kill()
+    writer = first.adopt()
+    assert writer is not None
+    assert second.adopt() is None
+    assert writer.size == 4
+    assert read(writer.open()) == b"onet"
+    writer.write(b"wo")
+    writer.commit(sha256(b"onetwo"), {})
+    writer.tell(Progress("landed", received=6))
+    assert second.progress().state == "landed"
+    writer.close()
+    first.close()
+    second.close()
+    assert get(storage, "key") == b"onetwo"
+    assert not flights(tmp_path)
+    storage.close()
+    other.close()
+
+
+def test_there_is_nothing_to_adopt_after_an_orderly_end(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        owner.do("close")
+        with pytest.raises(StorageFailed):
+            foreign.adopt()
+        foreign.close()
+        assert not flights(tmp_path)
+        storage.close()
+
+
+def test_there_is_nothing_to_adopt_when_the_owner_died_after_its_commit(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        owner.do("write body")
+        owner.do("commit")
+        owner.kill()
+    with pytest.raises(StorageFailed):
+        foreign.adopt()
+    foreign.close()
+    assert get(storage, "key") == b"body"
+    assert not flights(tmp_path)
+    storage.close()
+
+
+def test_a_new_claim_after_a_kill_begins_afresh(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        owner.do("write half")
+        owner.kill()
+    writer = storage.claim("key", "name")
+    assert not isinstance(writer, Foreign)
+    assert writer.size == 0
+    writer.close()
+    assert not flights(tmp_path)
+    storage.close()
+
+
+def test_other_names_are_other_flights(tmp_path: Path) -> None:
+    with Owner(tmp_path):
+        storage = DiskStorage(tmp_path)
+        writer = storage.claim("key", "another digest")
+        assert not isinstance(writer, Foreign)
+        writer.close()
+        storage.close()
+
+
+def test_of_many_processes_that_race_exactly_one_owns_the_claim(tmp_path: Path) -> None:
+    lines = """
+        storage = DiskStorage(folder)
+        hear()
+        claim = storage.claim("key", "name")
+        say(type(claim).__name__)
+        hear()
+        claim.close()
+        storage.close()
+    """
+    racers = [Elsewhere(lines, tmp_path) for _ in range(6)]
+    for racer in racers:
+        racer.tell("go")
+    found = sorted(racer.hear() for racer in racers)
+    for racer in racers:
+        racer.tell("end")
+        assert racer.wait() == 0
+        racer.kill()
+    assert found == ["DiskWriter"] + ["ForeignFlight"] * 5
+    assert not flights(tmp_path)
+
+
+def test_a_damaged_claim_reads_as_the_last_good_note(tmp_path: Path) -> None:
+    storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+    writer = storage.claim("key", "name")
+    assert not isinstance(writer, Foreign)
+    foreign = follow(other)
+    writer.tell(Progress(received=7))
+    assert foreign.progress().received == 7
+    for file in flights(tmp_path):
+        if file.stat().st_size:
+            file.write_bytes(b"\xff" * 40)
+    assert foreign.progress().received == 7
+    foreign.close()
+    assert foreign.progress().received == 7
+    writer.close()
+    storage.close()
+    other.close()
+
+
+def test_a_pipe_in_place_of_a_dead_body_is_not_adopted(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        owner.do("write half")
+        owner.do("tell 6")
+        owner.kill()
+    (body,) = [file for file in flights(tmp_path) if file.read_bytes() == b"half"]
+    body.unlink()
+    os.mkfifo(body)
+    with pytest.raises(StorageFailed):
+        foreign.adopt()
+    foreign.close()
+    storage.close()
+
+
+def test_a_kill_is_noticed_at_once(tmp_path: Path) -> None:
+    adopted: list[Writer] = []
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        owner.do("write x")
+        owner.kill()
+        until(lambda: adopted.append(w) or True if (w := foreign.adopt()) else False)
+    adopted[0].close()
+    foreign.close()
+    storage.close()
