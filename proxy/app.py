@@ -20,6 +20,8 @@ from proxy.cache.artifacts import Artifacts
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.freshness import Policy
+from proxy.cache.variants import Variants
+from proxy.cache.worker import Worker
 from proxy.config import Settings
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.observe.logs import Logs, start_logs
@@ -75,6 +77,7 @@ class App:
             storage,
             self.upstream,
             policy,
+            Variants(Worker()),
             origins=origins,
             max_document=settings.limits.max_document,
             clock=clock,

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from typing import final
 
 from proxy.cache.flight import Flight
-from proxy.cache.leader import Leader, in_thread
+from proxy.cache.leader import Leader
 from proxy.cache.order import Order
 from proxy.cache.relay import End, Relay
+from proxy.cache.threads import in_thread
 from proxy.cache.transfer import Next, Rate, Transfer
 from proxy.cache.verdicts import to_text
 from proxy.errors import DigestMismatch, Malformed, ProxyError, StorageFailed, Unavailable

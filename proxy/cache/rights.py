@@ -104,7 +104,7 @@ class Rights:
             limit = _left(deadline) if own else None
             try:
                 held = await self._documents.get(ecosystem, listing, grant, links, limit=limit)
-                return self._locate(ecosystem, target, listing, held, facts)
+                return await self._locate(ecosystem, target, listing, held, facts)
             except (NotListed, NotFound):
                 continue
             except ProxyError as error:
@@ -114,7 +114,7 @@ class Rights:
                 failure = failure or error
         raise failure or NotFound("No current index page of the upstream lists this file.")
 
-    def _locate(
+    async def _locate(
         self,
         ecosystem: Ecosystem,
         target: ArtifactTarget,
@@ -128,7 +128,7 @@ class Rights:
         key = (ecosystem.name, held.sha256, target.path)
         source = self._located.get(key)
         if source is None:
-            source = ecosystem.locate(target, held.document)
+            source = await self._documents.locate(ecosystem, target, held)
             self._located.put(key, source, 512 + len(source.location))
         return Permit(source, listing.path, held.sha256, held.status)
 

@@ -20,6 +20,7 @@ from proxy.access.clients import Clients
 from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
+from proxy.cache.coding import CODINGS
 from proxy.cache.documents import Documents
 from proxy.cache.status import DENIED
 from proxy.ecosystems.base import Ecosystem
@@ -45,6 +46,7 @@ from proxy.observe.metrics import NONE, Metrics
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
 from proxy.server.canonical import canonicalise
+from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import render
 from proxy.server.front import Network, Peer, base_url, check_framing, check_no_body, peer_of
@@ -191,7 +193,10 @@ class Handler:
     ) -> web.StreamResponse:
         links = self._links(walk, based=target.based)
         held = await self._rooms.documents.get(ecosystem, target, grant, links)
-        variant = self._rooms.documents.variant(ecosystem, target, held, links)
+        accepted = walk.request.headers.getall("Accept-Encoding", ())
+        variant = await self._rooms.documents.variant(
+            ecosystem, target, held, links, coding=choose_coding(accepted, CODINGS)
+        )
         walk.cache = held.status.label
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)

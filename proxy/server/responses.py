@@ -16,9 +16,10 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 
-from proxy.cache.documents import Held, Variant
+from proxy.cache.documents import Held
 from proxy.cache.flight import Spot
 from proxy.cache.found import Described, Flying, Stored
+from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
 from proxy.model import ArtifactTarget, DocumentTarget, StaticTarget
 from proxy.server.conditional import (
@@ -76,8 +77,7 @@ def document(
     headers["Cache-Control"] = "no-cache"
     headers["ETag"] = variant.etag
     headers["Age"] = str(held.age)
-    if target.vary:
-        headers["Vary"] = ", ".join(target.vary)
+    headers["Vary"] = ", ".join((*target.vary, "Accept-Encoding"))
     conditions = Conditions(
         if_match=request.headers.getall("If-Match", ()),
         if_none_match=request.headers.getall("If-None-Match", ()),
@@ -89,6 +89,8 @@ def document(
             return web.Response(status=304, headers=headers)
         case _:
             headers["Content-Type"] = variant.media_type
+            if variant.coding:
+                headers["Content-Encoding"] = variant.coding
             if variant.media_type.startswith("text/html"):
                 headers["Content-Security-Policy"] = "default-src 'none'"
             headers.extend(variant.headers)
