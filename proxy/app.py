@@ -17,13 +17,16 @@ from proxy.access.clients import Client, Clients
 from proxy.access.door import Door
 from proxy.access.entitlements import AssumedEntitlements, StaticEntitlements
 from proxy.cache.artifacts import Artifacts
+from proxy.cache.bulk import Bulk
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
+from proxy.cache.extracts import Extracts
 from proxy.cache.freshness import Policy
 from proxy.cache.variants import Variants
 from proxy.cache.worker import Worker
 from proxy.config import Settings
 from proxy.ecosystems import ECOSYSTEMS
+from proxy.ecosystems.base import Extracting
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
 from proxy.server import process
@@ -82,6 +85,8 @@ class App:
             max_document=settings.limits.max_document,
             clock=clock,
         )
+        self.bulk = Bulk(storage, self.upstream, policy, origins=origins, clock=clock)
+        extracting = {item.name: item for item in ECOSYSTEMS if isinstance(item, Extracting)}
         self.artifacts = Artifacts(
             storage,
             self.documents,
@@ -91,6 +96,7 @@ class App:
                 self.upstream,
                 self.metrics,
                 DownloadLimits(settings.cache.max_size, settings.limits.min_rate),
+                Extracts(storage, self.upstream, extracting),
                 clock=time.monotonic,
             ),
             policy,
@@ -126,6 +132,7 @@ class App:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.documents.close)
+            stack.push_async_callback(self.bulk.close)
             stack.push_async_callback(self.artifacts.close)
             if self._poller is not None:
                 stack.callback(self._poller.cancel)
@@ -172,6 +179,7 @@ class App:
             clients=Clients(clients, loopback_default=listen.is_loopback),
             door=Door(static or AssumedEntitlements()),
             documents=self.documents,
+            bulk=self.bulk,
             artifacts=self.artifacts,
             health=self.health,
             metrics=self.metrics,
@@ -180,6 +188,7 @@ class App:
             trusted_proxies=settings.server.trusted_proxies,
             public_url=settings.server.public_url,
             min_rate=settings.limits.min_rate,
+            extracts=settings.cache.core_metadata,
         )
         handler = Handler(rooms)
         server = Server(handler, handler.refuse, settings.limits.max_connections)

@@ -250,5 +250,12 @@ def _in_order(
 
 
 def _permit_of(facts: ArtifactFacts, status: CacheStatus) -> Permit:
-    source = Source(facts.location, facts.package, facts.version, facts.digest)
+    source = Source(
+        facts.location,
+        facts.package,
+        facts.version,
+        facts.digest,
+        whole=facts.whole,
+        extracted=bool(facts.extracted),
+    )
     return Permit(source, facts.listing, facts.listing_sha256, status)

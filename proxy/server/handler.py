@@ -20,6 +20,7 @@ from proxy.access.clients import Clients
 from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
+from proxy.cache.bulk import Bulk
 from proxy.cache.coding import CODINGS
 from proxy.cache.documents import Documents
 from proxy.cache.status import DENIED
@@ -62,13 +63,15 @@ RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be ve
 class Rooms:
     """Everything a request walks through. `hosts`: what upstream links may name.
 
-    `min_rate`: bytes a second that a client must take; 0: no minimum.
+    `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
+    can make of what the upstream has (core metadata of wheels).
     """
 
     mounts: Mounts
     clients: Clients
     door: Door
     documents: Documents
+    bulk: Bulk
     artifacts: Artifacts
     health: Health
     metrics: Metrics
@@ -77,6 +80,7 @@ class Rooms:
     trusted_proxies: tuple[Network, ...] = ()
     public_url: str = ""
     min_rate: int = 0
+    extracts: bool = True
 
 
 @dataclass(slots=True)
@@ -191,6 +195,8 @@ class Handler:
     async def _document(
         self, walk: _Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
+        if target.bulk:
+            return await self._bulk(walk, ecosystem, target, grant)
         links = self._links(walk, based=target.based)
         held = await self._rooms.documents.get(ecosystem, target, grant, links)
         accepted = walk.request.headers.getall("Accept-Encoding", ())
@@ -200,6 +206,17 @@ class Handler:
         walk.cache = held.status.label
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
+
+    async def _bulk(
+        self, walk: _Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+    ) -> web.StreamResponse:
+        found = await self._rooms.bulk.get(ecosystem, target, grant)
+        try:
+            walk.cache = found.status.label
+            headers, rate = responses.base_headers(walk.id), self._rooms.min_rate
+            return await responses.bulk(walk.request, target, found, headers, rate)
+        finally:
+            found.close()
 
     async def _artifact(
         self, walk: _Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant
@@ -237,7 +254,7 @@ class Handler:
         base = ""
         if based and walk.peer is not None:
             base = base_url(walk.request, self._rooms.public_url, walk.peer)
-        return Links(base, self._rooms.hosts)
+        return Links(base, self._rooms.hosts, self._rooms.extracts)
 
     @staticmethod
     def _options(walk: _Walk) -> web.Response:
