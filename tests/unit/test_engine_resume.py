@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 
 from proxy.cache import transfer
-from tests.engine import KIB, MIB, bodies, data_of, fetch, noise, other_noise, pattern, quick, stream
+from tests.engine import (
+    KIB,
+    MIB,
+    bodies,
+    data_of,
+    fetch,
+    noise,
+    other_noise,
+    pattern,
+    quick,
+    stream,
+)
 from tests.origin import Artifact, Origin, status, wrong_content_range
 from tests.running import running
 
