@@ -22,6 +22,7 @@ from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.extracts import Extracts
 from proxy.cache.freshness import Policy
+from proxy.cache.upkeep import Upkeep
 from proxy.cache.variants import Variants
 from proxy.cache.worker import Worker
 from proxy.config import Settings
@@ -36,6 +37,7 @@ from proxy.server.health import Health
 from proxy.server.listener import Listener
 from proxy.server.mounts import Mounts
 from proxy.server.wire import Server
+from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
@@ -63,12 +65,16 @@ class App:
             for name, given in settings.credentials.items()
         }
         self.credentials = Credentials(sources, logs.redactor.register)
-        self.health = Health(lambda: self.upstream.open_breakers)
+        self.health = Health(self._degraded)
         # First what may be wrong: nothing that would have to be closed is open by then.
         with process.using("server.admin_token_file"):
             self._operators = Admin(self.metrics, self.health, settings.server.admin_token_file)
+        changes, room = Changes(), settings.cache.max_size
         with process.using("cache.directory"):
-            storage = DiskStorage(settings.cache.directory)
+            self.storage = storage = DiskStorage(
+                settings.cache.directory, watcher=changes, max_body=room
+            )
+        self.upkeep = Upkeep(storage, changes, room)
         self.upstream = self._make_upstream(origins)
         policy = Policy(
             ttl=settings.cache.document_ttl,
@@ -95,7 +101,7 @@ class App:
                 storage,
                 self.upstream,
                 self.metrics,
-                DownloadLimits(settings.cache.max_size, settings.limits.min_rate),
+                DownloadLimits(room),
                 Extracts(storage, self.upstream, extracting),
                 clock=time.monotonic,
             ),
@@ -115,6 +121,7 @@ class App:
         await self.listener.start()
         if self.admin is not None:
             await self.admin.start()
+        self.upkeep.start()
         self._poller = asyncio.get_running_loop().create_task(self._poll())
         self.health.started = True
         if self.settings.upstream.allow_insecure:
@@ -130,6 +137,8 @@ class App:
         """Drain and close everything, in the order of the walk."""
         self.health.draining = True
         async with AsyncExitStack() as stack:
+            stack.callback(self.storage.close)
+            stack.push_async_callback(asyncio.to_thread, self.upkeep.close)
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.documents.close)
             stack.push_async_callback(self.bulk.close)
@@ -159,6 +168,7 @@ class App:
                 queue_timeout=limits.queue_timeout,
                 connect_timeout=limits.connect_timeout,
                 first_byte_timeout=limits.first_byte_timeout,
+                min_rate=limits.min_rate,
             ),
             tls=tls,
             clock=time.monotonic,
@@ -197,6 +207,11 @@ class App:
             return main, None
         server = Server(self._operators, self._operators.refuse)
         return main, Listener(server, where.host, where.port)
+
+    def _degraded(self) -> list[str]:
+        found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
+        found += [f"no usable pull token: {name}" for name in self.credentials.unusable]
+        return found + ([self.upkeep.trouble] if self.upkeep.trouble else [])
 
     async def _poll(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 #
 # Stages, cheapest first (all of them when none is named):
 #   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
-#   unit     tests/unit, with coverage
+#   unit     tests/unit and tests/matrix (each behaviour over all ecosystems), with coverage
 #   python   tests/clients/test_python*.py: real pip and uv
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
@@ -88,7 +88,7 @@ stage_lint() {
 
 stage_unit() {
   mkdir -p .cache/coverage
-  pytests unit tests/unit --cov --cov-report=html
+  pytests unit tests/unit tests/matrix --cov --cov-report=html
 }
 
 stage_python() {

@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, final
 
 from proxy.cache.eviction import Evictor
@@ -24,7 +25,7 @@ from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.storage.index import FOLDER, Books, Index
 from proxy.storage.lock import UpkeepLock
-from proxy.storage.reconcile import Reconciled, reap, reconcile
+from proxy.storage.reconcile import Reconciled, reap, reconcile, standing
 from proxy.storage.table import IndexBroken, IndexBusy, discard, identity
 
 LOG = logging.getLogger(__name__)
@@ -42,10 +43,10 @@ class Upkeep:
     """Looks after one store. `max_size`: bytes that its bodies may take.
 
     `clock`: epoch seconds, of the same clock as the file system's. `patience`: seconds that
-    a transaction waits for one of another process.
+    a transaction waits for one of another process; `tick`: seconds between two looks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # three of them for tests
         self,
         storage: DiskStorage,
         changes: Changes,
@@ -53,19 +54,22 @@ class Upkeep:
         *,
         clock: Callable[[], float] = time.time,
         patience: float = 2.0,
+        tick: float = TICK,
     ) -> None:
         self._storage = storage
         self._changes = changes
         self._max_size = max_size
         self._clock = clock
         self._patience = patience
+        self._tick = tick
         self._folder = storage.folder
+        self._look = partial(standing, storage.folder)
         self._where = storage.folder.root / FOLDER
         self._evictor = Evictor(storage, max_size)
         self._lock = UpkeepLock(storage.folder)
         self._index: Index | None = None
         self._books = Books()
-        self._doubt = storage.unclean
+        self._doubt = storage.doubtful
         self._work: Iterator[None] | None = None
         self._found = Reconciled()
         self._strays: list[str] = []
@@ -109,13 +113,15 @@ class Upkeep:
         while not self._stopping:
             began = time.monotonic()
             self._try(self._step)
-            wait = TICK
+            wait = self._tick
             if self._work is not None:
-                wait = min(TICK, max(0.01, IDLE * (time.monotonic() - began)))
+                wait = min(wait, max(0.01, IDLE * (time.monotonic() - began)))
             self._wake.wait(wait)
             self._wake.clear()
         self._not_before = 0.0
         self._try(self._last)
+        if self._trouble:
+            self._storage.doubt()
         self._close_index()
         self._lock.release()
 
@@ -146,7 +152,7 @@ class Upkeep:
         if trouble != self._trouble:
             LOG.warning("%s", trouble)
         self._trouble = trouble
-        self._pause = min(LONGEST_PAUSE, max(TICK, 2 * self._pause))
+        self._pause = min(LONGEST_PAUSE, max(self._tick, 2 * self._pause))
         self._not_before = time.monotonic() + self._pause
         self._work = None
         self._broken = self._index.identity if self._index is not None else identity(self._where)
@@ -160,7 +166,7 @@ class Upkeep:
             except OSError as error:
                 LOG.warning("the damaged index cannot be removed (%s)", type(error).__name__)
             else:
-                self._not_before = 0.0 if self._pause <= TICK else self._not_before
+                self._not_before = 0.0 if self._pause <= self._tick else self._not_before
         self._lock.release()
 
     def _step(self) -> None:
@@ -202,7 +208,9 @@ class Upkeep:
         self._doubt = self._doubt or notes.lost
         if notes.events or notes.used or self._doubt:
             try:
-                strays = index.apply(notes, complete=False if self._doubt else None)
+                strays = index.apply(notes, self._look, complete=False if self._doubt else None)
+                if self._doubt:
+                    self._storage.no_doubt()
             except (IndexBusy, IndexBroken):
                 self._changes.give_back(notes)
                 raise

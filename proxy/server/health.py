@@ -9,7 +9,7 @@ Reading: Kubernetes probes. Non-goals: diagnosis (`cgr-proxy doctor`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import final
 
@@ -21,10 +21,10 @@ Probe = Callable[[CIMultiDict[str]], web.Response]
 
 @final
 class Health:
-    """`silent`: asked at each readiness probe; the upstream origins that do not answer."""
+    """`troubles`: asked at each readiness probe; why less than everything works, in words."""
 
-    def __init__(self, silent: Callable[[], Sequence[str]]) -> None:
-        self._silent = silent
+    def __init__(self, troubles: Callable[[], list[str]]) -> None:
+        self._troubles = troubles
         self.started = False
         self.draining = False
         self.running = 0
@@ -56,8 +56,7 @@ class Health:
     def _readyz(self, headers: CIMultiDict[str]) -> web.Response:
         if not self.started or self.draining:
             return _json(503, {"status": "draining" if self.draining else "starting"}, headers)
-        if silent := self._silent():
-            reasons = [f"upstream does not answer: {origin}" for origin in silent]
+        if reasons := self._troubles():
             return _json(200, {"status": "degraded", "reasons": reasons}, headers)
         return _json(200, {"status": "ok"}, headers)
 

@@ -70,5 +70,6 @@ class Listener:
             await asyncio.sleep(_TICK)  # aiohttp tells nobody when a connection ends
 
     async def close(self) -> None:
-        """End what is left."""
+        """Reset what is left."""
+        self._server.reset_all()
         await self._runner.cleanup()

@@ -99,7 +99,7 @@ class Sender:
             raise BodyLost(type(error).__name__) from error
         if piece:
             self._handed += len(piece)
-            await self._patiently(lambda: self._response.write(piece), self._writer.drain)
+            await self._patiently(self._response.write(piece))
         return len(piece)
 
     async def _by_sendfile(self, where: Callable[[], Spot]) -> int:
@@ -108,7 +108,7 @@ class Sender:
             try:
                 sent = os.sendfile(self._socket, spot.fd, spot.position, min(spot.count, SLICE))
             except BlockingIOError:
-                await self._patiently(self._writable, self._writable)
+                await self._patiently(self._writable())
                 continue
             except ConnectionError as error:
                 raise abort(self._request) from error
@@ -126,27 +126,28 @@ class Sender:
 
     # --- patience ----------------------------------------------------------------------------
 
-    async def _patiently(
-        self, first: Callable[[], Awaitable[None]], again: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Wait for the client as long as it keeps the minimum rate."""
-        wait = first
-        while True:
-            started = self._loop.time()
-            try:
-                async with asyncio.timeout(RATE_WINDOW):
-                    await wait()
-            except TimeoutError:
-                taken = self._taken()
-                kept = self._rate.keeps(taken, self._loop.time() - started)
-                if not (kept and taken):
-                    raise abort(self._request) from None
-                wait = again
-            else:
-                waited = self._loop.time() - started
-                if not self._rate.keeps(self._taken(), waited):
-                    raise abort(self._request)
-                return
+    async def _patiently(self, wait: Awaitable[None]) -> None:
+        """Wait for the client as long as it keeps the minimum rate.
+
+        Nothing is cancelled to look at the rate: aiohttp's `drain` does not outlive that.
+        """
+        self._waiting_since = self._loop.time()
+        self._watch = self._loop.call_later(RATE_WINDOW, self._look)
+        try:
+            await wait
+        finally:
+            self._watch.cancel()
+        if not self._rate.keeps(self._taken(), self._loop.time() - self._waiting_since):
+            raise abort(self._request)
+
+    def _look(self) -> None:
+        """Look at the rate in the middle of a wait. An abort ends the wait, and the handler."""
+        now, taken = self._loop.time(), self._taken()
+        if taken and self._rate.keeps(taken, now - self._waiting_since):
+            self._waiting_since = now
+            self._watch = self._loop.call_later(RATE_WINDOW, self._look)
+        elif self._is_open():
+            abort(self._request)
 
     def _taken(self) -> int:
         """Bytes that the client has acknowledged since the last look."""
@@ -176,7 +177,7 @@ class Sender:
         low, high = transport.get_write_buffer_limits()
         transport.set_write_buffer_limits(high=0)
         try:
-            await self._patiently(self._writer.drain, self._writer.drain)
+            await self._patiently(self._writer.drain())
         finally:
             transport.set_write_buffer_limits(high=high, low=low)
 

@@ -35,7 +35,7 @@ HALF_CLOSED = 5.0
 MAX_LINE = 8190
 MAX_HEADERS = 64
 MAX_CONNECTIONS = 20_000
-_RESET = struct.pack("ii", 1, 0)
+_LINGER_NOT = struct.pack("ii", 1, 0)
 ODD_VERSION = web.RequestKey("odd version", HttpVersion)
 """On a request: the version of its line, where it is neither 1.0 nor 1.1."""
 
@@ -142,6 +142,11 @@ class Server(web.Server):
             else:
                 connection.close()
 
+    def reset_all(self) -> None:
+        """Reset every connection: whoever gets an answer at this moment sees that it is cut."""
+        for transport in list(self._connections.values()):
+            _reset(transport)
+
     def _request(
         self,
         message: RawRequestMessage,
@@ -184,20 +189,24 @@ def abort(request: web.BaseRequest) -> ConnectionError:
 
     A plain close of a body without length looks like its end (measured with curl).
     """
-    transport = request.transport
-    if isinstance(transport, asyncio.Transport):
-        peer = transport.get_extra_info("socket")
-        if peer is not None:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        transport.abort()
+    if isinstance(request.transport, asyncio.Transport):
+        _reset(request.transport)
     return ConnectionResetError("aborted")
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    peer = transport.get_extra_info("socket")
+    # Closed already: aiohttp lists a connection until its task has ended.
+    if peer is not None and peer.fileno() >= 0:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    transport.abort()
 
 
 def _unsent(transport: asyncio.Transport) -> int:
     """Bytes that the peer's system has not acknowledged, in our buffer and in the kernel's."""
     buffered = transport.get_write_buffer_size()
     peer = transport.get_extra_info("socket")
-    if peer is None:
+    if peer is None or peer.fileno() < 0:
         return buffered
     queued = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
     return buffered + int.from_bytes(queued, sys.byteorder)

@@ -7,6 +7,7 @@ running on the same store. Non-goals: the running proxy's own care (`proxy.cache
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -15,7 +16,7 @@ from proxy.storage.disk import DiskStorage
 from proxy.storage.folder import Folder
 from proxy.storage.index import FOLDER, Index
 from proxy.storage.layout import MAX_ENTRY, parse_entry
-from proxy.storage.reconcile import Reconciled, reap, reconcile
+from proxy.storage.reconcile import Reconciled, reap, reconcile, standing
 from proxy.storage.table import IndexBroken, discard
 
 RECENT = 60.0  # seconds; what the running proxy has stored since may not be in the index yet
@@ -69,8 +70,9 @@ class Desk:
         return [key for name in names if (key := _key(folder, name)) is not None]
 
     def _flush(self) -> None:
-        for sha256 in self.index.apply(self._changes.collect()):
-            reap(self.storage.folder, self.index, sha256, self._clock())
+        folder = self.storage.folder
+        for sha256 in self.index.apply(self._changes.collect(), partial(standing, folder)):
+            reap(folder, self.index, sha256, self._clock())
 
 
 def open_desk(directory: Path, clock: Callable[[], float]) -> Desk:
@@ -86,10 +88,12 @@ def open_desk(directory: Path, clock: Callable[[], float]) -> Desk:
             discard(where)
             index, complete = Index(where), False
         desk = Desk(storage, changes, index, clock)
-        if storage.unclean:
+        if storage.doubtful:
             # Whatever becomes of us: somebody has to look at all of it.
             index.apply(Notes([], []), complete=False)
-        if storage.unclean or not complete:
+            storage.no_doubt()
+            complete = False
+        if not complete:
             desk.reconcile()
     except BaseException:
         storage.close()

@@ -6,6 +6,8 @@ Layout (a change of it is a new version folder)::
     v1/entries/<aa>/<hash of key>    metadata, the truth: key, sha256, size, fields (JSON)
     v1/flights/<hash>                bodies in the making, and the claims on them
     v1/session                       whether the last stop was a clean one
+    v1/doubt                         there when the index has missed something
+    v1/upkeep                        locked by the process that evicts
     v1/index/                        the secondary index; may be removed at any time (`index`)
 
 No name is made of anything a client sends, and no name has a suffix (aiohttp's FileResponse would
@@ -26,6 +28,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -49,6 +52,7 @@ from proxy.storage.writer import DiskWriter, ForeignFlight, Place, Watcher
 
 LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
+_DOUBT = "doubt"
 
 
 @final
@@ -97,6 +101,20 @@ class DiskStorage:
     def unclean(self) -> bool:
         """Tell whether somebody left the store in disorder, and we are the first to see it."""
         return self._session.unclean
+
+    @property
+    def doubtful(self) -> bool:
+        """Tell whether the index may have missed something."""
+        return self.unclean or self.folder.size(_DOUBT) is not None
+
+    def doubt(self) -> None:
+        """Leave word that the index has missed something."""
+        with suppress(OSError):
+            os.close(self.folder.open_or_create(_DOUBT))
+
+    def no_doubt(self) -> None:
+        """Take the word back: the index itself says so now."""
+        self.folder.unlink(_DOUBT)
 
     def close(self) -> None:
         """Leave the store in order."""

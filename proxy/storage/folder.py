@@ -9,6 +9,7 @@ Reading: `openat(2)`, `rename(2)`. Non-goals: knowing what the files mean.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -153,6 +154,15 @@ class Folder:
             if status.f_favail or not status.f_files:
                 return status.f_bavail * status.f_frsize
         return 0
+
+    def sync(self) -> None:
+        """Make everything durable that was written to this file system (syncfs(2))."""
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+                raise OSError(ctypes.get_errno(), "cannot sync")
+        finally:
+            os.close(fd)
 
     def sync_parent(self, name: str) -> None:
         """Make a rename durable."""

@@ -30,11 +30,12 @@ from pathlib import Path
 from sqlite3 import Error
 from typing import Final, NamedTuple, final
 
-from proxy.storage.changes import Notes, Stored, Stray
+from proxy.storage.changes import Notes, Removed, Stored, Stray
 from proxy.storage.table import IndexBroken, Table, identity, open_table, translated
 
 FOLDER: Final = "index"
 _BOOKS: Final = 0
+Look = Callable[[str], tuple[str, int] | None]  # key to SHA-256 and size; None: no entry
 
 
 class Indexed(NamedTuple):
@@ -122,22 +123,22 @@ class Index:
             for key, value, used_at in self._table.texts(prefix):
                 yield Indexed(key, *_parse(value), float(used_at))
 
-    def apply(self, notes: Notes, *, complete: bool | None = None) -> list[str]:
+    def apply(
+        self, notes: Notes, look: Look | None = None, *, complete: bool | None = None
+    ) -> list[str]:
         """Take in what happened, in one transaction; bodies (SHA-256) without an entry come out.
 
-        `complete`: what the books say from now on.
+        `look` tells how an entry is at this moment. Several processes tell what they did a while
+        after they did it, in any order: with `look`, inside of the transaction, whoever comes last
+        writes down what is true. `complete`: what the books say from now on.
         """
         with translated(), self._table.transact():
             change = _Change(self._table, self._read_books())
             for event in notes.events:
                 if isinstance(event, Stray):
                     change.stray(event.sha256)
-                elif not _can_be_held(event.key):
-                    continue
-                elif isinstance(event, Stored):
-                    change.store(event.key, event.sha256, event.size)
-                else:
-                    change.remove(event.key)
+                elif _can_be_held(event.key):
+                    change.settle(event, _as_told(event) if look is None else look(event.key))
             for key in filter(_can_be_held, notes.used):
                 change.use(key)
             if complete is not None:
@@ -199,6 +200,15 @@ class _Change:
         self.books = books
         self.without_entry: list[str] = []
 
+    def settle(self, event: Stored | Removed, body: tuple[str, int] | None) -> None:
+        """Write down how an entry is. The body that was told of may be another one's by now."""
+        if body is None:
+            self.remove(event.key)
+        else:
+            self.store(event.key, *body)
+        if isinstance(event, Stored) and (body is None or body[0] != event.sha256):
+            self.stray(event.sha256)
+
     def store(self, key: str, sha256: str, size: int) -> None:
         value = self._table.get(key)
         if value is not None and _parse(value) == (sha256, size):
@@ -243,6 +253,10 @@ class _Change:
     def _count(self, *, entries: int, size: int) -> None:
         books = self.books
         self.books = replace(books, entries=books.entries + entries, total=books.total + size)
+
+
+def _as_told(event: Stored | Removed) -> tuple[str, int] | None:
+    return (event.sha256, event.size) if isinstance(event, Stored) else None
 
 
 def _can_be_held(key: str) -> bool:

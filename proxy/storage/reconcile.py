@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from proxy.storage.changes import Event, Notes, Removed, Stored
@@ -57,6 +58,23 @@ def reconcile(
     yield from _reap_flights(folder, clock, found)
 
 
+def standing(folder: Folder, key: str) -> tuple[str, int] | None:
+    """SHA-256 and size of the body that an entry has at this moment; None: there is no entry.
+
+    Raises OSError when that cannot be told just now.
+    """
+    try:
+        raw, _ = folder.read(entry_name(key), MAX_ENTRY)
+        record = parse_entry(raw)
+    except OSError as error:
+        if is_ours(error):
+            raise
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (record.sha256, record.size) if record.key == key else None
+
+
 def reap(folder: Folder, index: Index, sha256: str, before: float) -> int | None:
     """Remove a body that no entry has and that got its name before then (epoch seconds).
 
@@ -85,7 +103,7 @@ def _take_in(folder: Folder, index: Index, found: Reconciled) -> Iterator[None]:
                 found.added += 1
                 events.append(entry)
         if events:
-            index.apply(Notes(events, []))
+            index.apply(Notes(events, []), partial(standing, folder))
         yield
 
 
@@ -114,7 +132,7 @@ def _forget(folder: Folder, index: Index, found: Reconciled) -> Iterator[None]:
         ]
         if gone:
             found.forgotten += len(gone)
-            index.apply(Notes(gone, []))
+            index.apply(Notes(gone, []), partial(standing, folder))
         yield
 
 

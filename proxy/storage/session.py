@@ -35,6 +35,7 @@ class Session:
     def __init__(self, folder: Folder, now: float, when_alone: Callable[[], None]) -> None:
         self.suspect_before = 0.0
         self.unclean = False
+        self._folder = folder
         self._fd = -1
         try:
             self._fd = folder.open_or_create(NAME)
@@ -58,7 +59,10 @@ class Session:
         if fd < 0:
             return
         if self._alone():
-            self._write(dirty=False)
+            # What was not synced one by one is synced now: order means that a power cut finds it.
+            with suppress(OSError):
+                self._folder.sync()
+                self._write(dirty=False)
         self._fd = -1
         os.close(fd)
 

@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from proxy.storage.base import Body, Field, Record, Storage
 
@@ -76,7 +77,7 @@ class Elsewhere:
             text=True,
         )
 
-    def __enter__(self) -> Elsewhere:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +249,6 @@ async def test_a_refusal_that_was_remembered_before_the_clock_went_back_is_forgo
         assert pages(origin, "missing") == 2
 
 
-Break = Callable[[Origin], dict[str, Any]]
 CUT: dict[str, dict[str, Any]] = {
     "with a length": {"cut_at": 100},
     "without a length": {"framing": "close", "cut_at": 100, "cut": "fin"},

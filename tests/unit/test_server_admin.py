@@ -203,4 +203,4 @@ async def _odd_requests(proxy: Running, count: int) -> None:
 
 def test_an_admin_without_a_readable_token_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Admin(Metrics(["python"]), Health(lambda: ()), tmp_path / "none")
+        Admin(Metrics(["python"]), Health(list), tmp_path / "none")

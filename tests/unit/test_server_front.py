@@ -183,7 +183,7 @@ async def test_a_client_that_leaves_early_is_noted_as_499(tmp_path: Path) -> Non
         await _noted(proxy)
         held.release()
         assert [line["status"] for line in proxy.access()] == [499]
-        assert proxy.app.health.running == 0
+        await _closed(proxy, 0)
 
 
 async def test_a_half_closed_client_on_which_nothing_moves_has_gone(

@@ -327,7 +327,7 @@ async def test_a_cold_head_of_an_artifact_costs_no_body(tmp_path: Path) -> None:
         assert origin.violations == []
 
 
-async def test_b75_ten_thousand_spellings_make_one_entry(tmp_path: Path) -> None:
+async def test_b75_two_thousand_spellings_make_one_entry(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         reader, writer = await proxy.connect()
         wheel = origin.content.find(WHEEL)

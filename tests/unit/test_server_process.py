@@ -213,6 +213,25 @@ def test_a_declared_body_of_5_gb_is_refused_early_and_costs_no_memory(
         assert proxy.rss - before < 20 << 20
 
 
+def test_r17_ten_thousand_pipelined_requests_cost_no_memory(
+    origin: OriginThread, tmp_path: Path
+) -> None:
+    with process(tmp_path, origin, {"log": {"access": False}}) as proxy:
+        proxy.get("/nowhere")
+        before, peak, ended = proxy.rss, 0, b""
+        one = request_bytes("GET", "/healthz", "proxy.example", {}, close=False)
+        last = request_bytes("GET", "/nowhere", "proxy.example", {})
+        with proxy.connect() as sock:
+            sending = threading.Thread(target=sock.sendall, args=(one * 10_000 + last,))
+            sending.start()
+            while more := sock.recv(1 << 16):
+                ended = ended[-1000:] + more
+                peak = max(peak, proxy.rss)
+            sending.join(LIMIT)
+        assert b"HTTP/1.1 404 " in ended
+        assert peak - before < 20 << 20
+
+
 def test_r19_clients_that_leave_in_the_middle_leave_nothing_behind(
     origin: OriginThread, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import StorageFailed
-from proxy.storage.base import Foreign, Progress, Storage, Writer
+from proxy.storage.base import Field, Foreign, Progress, Storage, Writer
 from proxy.storage.disk import DiskStorage
 from proxy.storage.memory import MemoryStorage, MemoryWriter
 from tests.unit.stored import get, put, read, sha256
@@ -49,7 +49,13 @@ def test_an_unknown_key_is_a_miss(storage: Storage) -> None:
 
 
 def test_what_was_committed_is_found_with_its_fields(storage: Storage) -> None:
-    fields = {"text": "ä\0\n", "whole": 1 << 60, "broken": 1.5, "yes": True, "nothing": None}
+    fields: dict[str, Field] = {
+        "text": "ä\0\n",
+        "whole": 1 << 60,
+        "broken": 1.5,
+        "yes": True,
+        "nothing": None,
+    }
     record = put(storage, "python\0a", b"abc", **fields)
     found = storage.lookup("python\0a")
     assert found == record

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import StorageFailed
-from proxy.storage.base import Foreign, Progress, Writer
+from proxy.storage.base import Foreign, Progress
 from proxy.storage.disk import DiskStorage
-from tests.unit.stored import Elsewhere, get, read, sha256, until
+from tests.unit.stored import Elsewhere, get, read, sha256
 
 # Owns the claim; does what it is told, a line at a time, and answers each.
 OWNER = """
@@ -279,13 +279,13 @@ def test_a_pipe_in_place_of_a_dead_body_is_not_adopted(tmp_path: Path) -> None:
 
 
 def test_a_kill_is_noticed_at_once(tmp_path: Path) -> None:
-    adopted: list[Writer] = []
     with Owner(tmp_path) as owner:
         storage = DiskStorage(tmp_path)
         foreign = follow(storage)
         owner.do("write x")
         owner.kill()
-        until(lambda: adopted.append(w) or True if (w := foreign.adopt()) else False)
-    adopted[0].close()
+        writer = foreign.adopt()
+    assert writer is not None
+    writer.close()
     foreign.close()
     storage.close()

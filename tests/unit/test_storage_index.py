@@ -41,6 +41,16 @@ def take_all(_: Victim) -> bool:
     return True
 
 
+def taking(went: list[Victim]) -> Callable[[Victim], bool]:
+    """Take all, and note them."""
+
+    def take(victim: Victim) -> bool:
+        went.append(victim)
+        return True
+
+    return take
+
+
 def test_a_new_index_is_empty_and_not_complete(index: Index) -> None:
     assert index.books() == Books(0, 0, complete=False)
 
@@ -129,14 +139,24 @@ def test_two_connections_see_one_truth(index: Index, tmp_path: Path) -> None:
     other.close()
 
 
+def test_whoever_tells_last_writes_down_what_is_true_and_not_what_was(index: Index) -> None:
+    now: dict[str, tuple[str, int]] = {"a": (Y, 5)}
+    strays = index.apply(Notes([Stored("a", X, 10), Stored("b", Z, 1)], []), now.get)
+    assert index.get("a") == (Y, 5)
+    assert index.get("b") is None
+    assert strays == [X, Z]
+    assert index.apply(Notes([Removed("a")], []), now.get) == []
+    assert index.get("a") == (Y, 5)
+
+
 # --- eviction ---------------------------------------------------------------------------------
 
 
 def test_the_least_recently_used_go_first_and_no_more_than_needed(index: Index) -> None:
     apply(index, *(Stored(key, sha256(key.encode()), 10) for key in "abcde"), used=("a",))
-    went: list[str] = []
-    step = index.shrink(25, 100, lambda victim: bool(went.append(victim.key)) or True)
-    assert went == ["b", "c", "d"]
+    went: list[Victim] = []
+    step = index.shrink(25, 100, taking(went))
+    assert [victim.key for victim in went] == ["b", "c", "d"]
     assert (step.freed, step.evicted, step.books) == (30, 3, Books(20, 2))
 
 
@@ -155,9 +175,9 @@ def test_a_step_is_bounded(index: Index) -> None:
 
 def test_only_the_last_entry_of_a_body_takes_it_along(index: Index) -> None:
     apply(index, Stored("a", X, 10), Stored("b", X, 10))
-    last: list[bool] = []
-    index.shrink(0, 10, lambda victim: bool(last.append(victim.last)) or True)
-    assert last == [False, True]
+    went: list[Victim] = []
+    index.shrink(0, 10, taking(went))
+    assert [victim.last for victim in went] == [False, True]
 
 
 def test_an_eviction_that_fails_half_way_leaves_the_books_as_they_were(index: Index) -> None:
@@ -303,6 +323,11 @@ def _overwrite_pages(file: Path) -> None:
     file.write_bytes(data)
 
 
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 def _sql(*statements: str) -> Callable[[Path], None]:
     def change(file: Path) -> None:
         connection = sqlite3.connect(file)
@@ -329,7 +354,7 @@ def _sql(*statements: str) -> Callable[[Path], None]:
         _sql("UPDATE Cache SET value = 'x'"),
         _sql("PRAGMA user_version = 0"),
         lambda file: (file.unlink(), file.symlink_to(file.parents[1] / "elsewhere")),
-        lambda file: (file.unlink(), os.mkfifo(file)),
+        _pipe,
         lambda file: (file.unlink(), file.mkdir()),
     ],
 )

@@ -1,0 +1,65 @@
+"""What is kept in memory is bounded, and has a life of its own."""
+
+from __future__ import annotations
+
+from proxy.cache.decisions import Decisions
+from proxy.cache.ready import OVERHEAD, Ready
+
+
+def test_a_decision_holds_for_its_time() -> None:
+    known: Decisions[str] = Decisions()
+    known.remember("a", "no", now=100, seconds=30)
+    assert [known.find("a", now) for now in (100, 129.9, 130)] == ["no", "no", None]
+    assert known.find("a", 110) is None  # gone is gone
+
+
+def test_a_clock_that_is_stepped_back_ends_a_decision() -> None:
+    known: Decisions[str] = Decisions()
+    known.remember("a", "no", now=1e9, seconds=30)
+    assert known.find("a", 1000) is None
+
+
+def test_a_decision_may_be_renewed_and_forgotten() -> None:
+    known: Decisions[str] = Decisions()
+    known.remember("a", "no", now=0, seconds=30)
+    known.remember("a", "never", now=20, seconds=30)
+    assert known.find("a", 45) == "never"
+    known.forget("a")
+    known.forget("a")
+    assert known.find("a", 45) is None
+
+
+def test_the_oldest_decision_goes_when_there_are_too_many() -> None:
+    known: Decisions[int] = Decisions(limit=3)
+    for number in range(5):
+        known.remember(str(number), number, now=0, seconds=30)
+    assert [known.find(str(number), 1) for number in range(5)] == [None, None, 2, 3, 4]
+
+
+def test_ready_values_stay_within_their_budget() -> None:
+    ready: Ready[int] = Ready(10 * (100 + OVERHEAD))
+    for number in range(100):
+        ready.put(number, number, 100)
+        assert ready.used <= 10 * (100 + OVERHEAD)
+    assert [ready.get(number) for number in (89, 90, 99)] == [None, 90, 99]
+
+
+def test_the_least_recently_used_value_goes_first() -> None:
+    ready: Ready[str] = Ready(3 * (100 + OVERHEAD))
+    for name in "abc":
+        ready.put(name, name, 100)
+    assert ready.get("a") == "a"
+    ready.put("d", "d", 100)
+    assert [ready.get(name) for name in "abcd"] == ["a", None, "c", "d"]
+
+
+def test_a_value_that_would_push_out_all_others_is_not_kept() -> None:
+    ready: Ready[str] = Ready(10_000)
+    ready.put("small", "x", 100)
+    ready.put("large", "x", 9000)
+    assert (ready.get("small"), ready.get("large")) == ("x", None)
+    ready.put("small", "y", 200)
+    assert (ready.get("small"), ready.used) == ("y", 200 + OVERHEAD)
+    ready.drop("small")
+    ready.drop("small")
+    assert ready.used == 0

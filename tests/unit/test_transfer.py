@@ -1,0 +1,195 @@
+"""The leader's books: what may go on, what is right, and who is too slow."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.cache import transfer as module
+from proxy.cache.transfer import MAX_BREAKS, Next, Rate, Transfer
+from proxy.errors import DigestMismatch, Malformed, Unavailable
+from proxy.model import Digest, Source
+from proxy.upstream.base import Head
+
+BODY = b"0123456789" * 10
+URL = "http://registry.example/x"
+SHA = Digest("sha256", hashlib.sha256(BODY).hexdigest())
+KNOWN = Source("/x", "p", "1", SHA, len(BODY))
+UNKNOWN = Source("/x", "p", "1")
+HEAD = Head(200, URL, "application/octet-stream", len(BODY), etag='"e"')
+
+
+def begun(source: Source, received: bytes = b"", head: Head = HEAD) -> Transfer:
+    transfer = Transfer(source)
+    assert transfer.accept(head) == 0
+    if received:
+        transfer.update(received)
+    return transfer
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha384", "sha512"])
+def test_the_whole_is_right_when_its_digest_is(algorithm: str) -> None:
+    digest = Digest.of(algorithm, hashlib.new(algorithm, BODY).hexdigest())
+    transfer = begun(replace(KNOWN, digest=digest), BODY)
+    transfer.check()
+    assert transfer.proven
+    assert transfer.sha256 == SHA.hex
+    wrong = begun(replace(KNOWN, digest=digest), BODY[:-1] + b"x")
+    assert not wrong.proven
+    with pytest.raises(DigestMismatch):
+        wrong.check()
+
+
+@given(cuts=st.lists(st.integers(0, len(BODY)), max_size=6))
+def test_pieces_of_any_size_make_the_same_whole(cuts: list[int]) -> None:
+    transfer = begun(KNOWN)
+    edges = [0, *sorted(cuts), len(BODY)]
+    for start, end in zip(edges, edges[1:], strict=False):
+        transfer.expect(end - start)
+        transfer.update(BODY[start:end])
+    transfer.check()
+    assert transfer.proven
+
+
+def test_less_than_belongs_is_a_cut_and_more_is_refused_before_it_is_written() -> None:
+    with pytest.raises(Unavailable):
+        begun(KNOWN, BODY[:-1]).check()
+    with pytest.raises(DigestMismatch):
+        begun(KNOWN, BODY).expect(1)
+    begun(UNKNOWN, BODY, replace(HEAD, size=None)).expect(1 << 40)
+
+
+def test_nothing_in_place_of_a_file_is_refused_unless_the_digest_says_so() -> None:
+    nothing = replace(HEAD, size=0)
+    with pytest.raises(Malformed):
+        begun(UNKNOWN, head=nothing).check()
+    empty = Digest("sha256", hashlib.sha256(b"").hexdigest())
+    begun(replace(KNOWN, digest=empty, size=0), head=nothing).check()
+
+
+def test_a_page_in_place_of_a_file_is_refused_unless_a_digest_will_tell() -> None:
+    page = replace(HEAD, media_type="text/html; charset=utf-8")
+    with pytest.raises(Malformed):
+        Transfer(UNKNOWN).accept(page)
+    Transfer(KNOWN).accept(page)
+
+
+def test_a_size_that_cannot_be_right_is_refused_at_the_head() -> None:
+    with pytest.raises(DigestMismatch):
+        Transfer(KNOWN).accept(replace(HEAD, size=len(BODY) + 1))
+    transfer = begun(UNKNOWN, BODY[:5])
+    with pytest.raises(DigestMismatch):
+        transfer.accept(replace(HEAD, status=206, start=5, size=len(BODY) + 1))
+
+
+def test_with_a_digest_any_answer_may_be_gone_on_with() -> None:
+    transfer = begun(KNOWN, BODY[:30])
+    assert transfer.accept(replace(HEAD, status=206, start=30, etag='"other"')) == 0
+    assert transfer.accept(HEAD) == 30  # the whole, of which 30 bytes are here
+    assert (transfer.start, transfer.if_range) == (30, "")
+    transfer.refuse_range()
+    assert transfer.start == 0
+
+
+def test_without_a_digest_only_the_same_strong_validator_may_be_gone_on_with() -> None:
+    transfer = begun(UNKNOWN, BODY[:30])
+    assert (transfer.start, transfer.if_range) == (30, '"e"')
+    assert transfer.accept(replace(HEAD, status=206, start=30)) == 0
+    for odd in (
+        replace(HEAD, status=206, start=30, etag='"other"'),
+        replace(HEAD, status=206, start=30, etag='W/"e"'),
+        replace(HEAD, status=206, start=30, etag=""),
+        HEAD,
+    ):
+        with pytest.raises(Malformed):
+            begun(UNKNOWN, BODY[:30]).accept(odd)
+
+
+@pytest.mark.parametrize(
+    ("source", "etag", "received", "headed", "then"),
+    [
+        (KNOWN, "", 30, True, Next.RESUME),
+        (KNOWN, "", 30, False, Next.RESUME),
+        (UNKNOWN, '"e"', 30, True, Next.RESUME),
+        (UNKNOWN, 'W/"e"', 30, True, Next.STOP),
+        (UNKNOWN, "", 30, False, Next.RESTART),
+        (UNKNOWN, "", 0, True, Next.RESUME),
+    ],
+)
+def test_after_a_break(
+    source: Source, etag: str, received: int, then: Next, *, headed: bool
+) -> None:
+    transfer = begun(source, BODY[:received], replace(HEAD, etag=etag))
+    assert transfer.broke_off(headed=headed) is then
+
+
+def test_a_transfer_that_does_not_go_forward_ends() -> None:
+    transfer = begun(KNOWN, BODY[:30])
+    assert [transfer.broke_off(headed=True) for _ in range(3)] == [
+        Next.RESUME,
+        Next.RESUME,
+        Next.STOP,
+    ]
+
+
+def test_a_transfer_that_goes_forward_ends_all_the_same_after_some_breaks() -> None:
+    transfer = begun(KNOWN)
+    steps = []
+    for _ in range(MAX_BREAKS + 1):
+        transfer.update(BODY[transfer.received : transfer.received + 1])
+        steps.append(transfer.broke_off(headed=True))
+    assert steps == [Next.RESUME] * MAX_BREAKS + [Next.STOP]
+
+
+def test_beginning_again_forgets_the_bytes_but_not_the_breaks() -> None:
+    transfer = begun(UNKNOWN, BODY[:30], replace(HEAD, etag=""))
+    assert transfer.broke_off(headed=False) is Next.RESTART
+    transfer.restart()
+    assert (transfer.received, transfer.start, transfer.size) == (0, 0, None)
+    transfer.update(BODY[:30])
+    assert transfer.broke_off(headed=False) is Next.RESTART
+    transfer.restart()
+    transfer.update(BODY[:30])
+    assert transfer.broke_off(headed=False) is Next.STOP
+
+
+def test_only_what_has_a_digest_or_a_visible_end_may_be_stored() -> None:
+    blurred = replace(HEAD, size=None, framed=False)
+    assert begun(KNOWN, head=blurred).provable
+    assert begun(UNKNOWN).provable
+    assert not begun(UNKNOWN, head=blurred).provable
+
+
+# --- the minimum rate ------------------------------------------------------------------------
+
+
+def test_a_window_that_was_too_slow_is_told_and_a_new_one_begins() -> None:
+    rate = Rate(100)
+    assert rate.keeps(1, module.RATE_WINDOW - 1)
+    assert not rate.keeps(1, 2)
+    assert not rate.sound
+    assert rate.keeps(10**6, 0)
+    assert rate.keeps(0, module.RATE_WINDOW - 1)
+
+
+def test_time_that_was_not_waited_does_not_count() -> None:
+    rate = Rate(100)
+    assert all(rate.keeps(1, 0.0) for _ in range(1000))
+    assert rate.sound
+
+
+def test_without_a_minimum_everything_keeps_it() -> None:
+    rate = Rate(0)
+    assert rate.keeps(0, 1e9)
+    assert rate.sound
+
+
+def test_a_sudden_silence_is_no_drip() -> None:
+    rate = Rate(100)
+    assert rate.keeps(10**6, 1)
+    assert not rate.keeps(0, module.RATE_WINDOW) or rate.sound
+    assert rate.sound
