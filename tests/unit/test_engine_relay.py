@@ -44,7 +44,9 @@ async def test_two_proxies_fetch_one_body(tmp_path: Path, size: int) -> None:
         artifact = noise(origin.content, size)
         held = origin.fault("store", pattern(artifact), hold=True)
         asked = [
-            asyncio.create_task(fetch(proxy, artifact.link)) for proxy in (one, two) for _ in "12345"
+            asyncio.create_task(fetch(proxy, artifact.link))
+            for proxy in (one, two)
+            for _ in "12345"
         ]
         await held.reached()
         await until(lambda: one.app.health.running == two.app.health.running == 5)
