@@ -33,6 +33,11 @@ WINDOW: Final = 1 << 20
 _SNIFF: Final = 1024
 _MOST_KEYS: Final = 1000
 _BLANK = re.compile(r"[ \t\r\n]*")
+# One project as most upstreams write it, with the comma behind it: read without more ado.
+_SIMPLE = re.compile(
+    r'[ \t\r\n]*\{[ \t\r\n]*"name"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9._-]{1,255})"'
+    r"[ \t\r\n]*\}[ \t\r\n]*,"
+)
 _OWN_KEYS: Final = frozenset({"meta", "projects"})
 
 Item = dict[str, object]
@@ -249,6 +254,14 @@ class _JsonSource:
         return self._at_item(position) if self._text[position] != "]" else self._leave(position)
 
     def _at_item(self, position: int) -> int | None:
+        if match := _SIMPLE.match(self._text, position):
+            take, scan = self._items.append, _SIMPLE.match
+            while match:
+                take({"name": match[1]})
+                position = match.end()
+                match = scan(self._text, position)
+            self._state = self._at_item
+            return position
         read = self._value(position)
         if read is None:
             return None

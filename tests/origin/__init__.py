@@ -36,7 +36,7 @@ By hand: `python -m tests.origin --credentials-out DIR --fill`; see `control` fo
 from __future__ import annotations
 
 from tests.origin.content import Artifact, Content
-from tests.origin.download import DownloadFailed, cache_folder, real
+from tests.origin.download import TREE, DownloadFailed, cache_folder, real, tree
 from tests.origin.faults import (
     Fault,
     FaultHandle,
@@ -57,6 +57,7 @@ from tests.origin.thread import OriginThread
 
 __all__ = [
     "COOKIE_CANARY",
+    "TREE",
     "Artifact",
     "Content",
     "DownloadFailed",
@@ -75,6 +76,7 @@ __all__ = [
     "real",
     "redirect",
     "status",
+    "tree",
     "wrong_bytes",
     "wrong_content_range",
 ]
