@@ -13,9 +13,12 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 
 import proxy
-from proxy.access.clients import Client, Clients
+from proxy.access.asking import PlatformHttp
 from proxy.access.door import Door
-from proxy.access.entitlements import AssumedEntitlements, StaticEntitlements
+from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
+from proxy.access.learning import PlatformEntitlements
+from proxy.access.memory import Clocks, read_boot_id, steady_seconds
+from proxy.access.wiring import PlatformOptions, ask_platform
 from proxy.cache.artifacts import Artifacts
 from proxy.cache.bulk import Bulk
 from proxy.cache.documents import Documents
@@ -25,13 +28,16 @@ from proxy.cache.freshness import Policy
 from proxy.cache.upkeep import Upkeep
 from proxy.cache.variants import Variants
 from proxy.cache.worker import Worker
-from proxy.config import Settings
+from proxy.config import LIBRARIES, Settings
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.ecosystems.base import Extracting
+from proxy.live import Live
+from proxy.observe.audit import AuditFile
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
 from proxy.server import process
 from proxy.server.admin import Admin
+from proxy.server.entitlements import PATH, EntitlementView
 from proxy.server.handler import Handler, Rooms
 from proxy.server.health import Health
 from proxy.server.listener import Listener
@@ -51,13 +57,20 @@ POLL_CREDENTIALS = 2.0
 class App:
     """All rooms of one process, wired. Make it inside a running loop; `start`, then `stop`.
 
-    `clock`: seconds since the epoch. Raises CannotStart for a named file that cannot be used.
+    `clock`: seconds since the epoch; `steady`: seconds that only go forward. `load`: the settings
+    anew, for a reload. Raises CannotStart for a named file that cannot be used.
     """
 
     def __init__(
-        self, settings: Settings, logs: Logs, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        logs: Logs,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = steady_seconds,
+        load: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
+        self._clocks = Clocks(steady, clock, read_boot_id())
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
         sources = {
@@ -66,9 +79,12 @@ class App:
         }
         self.credentials = Credentials(sources, logs.redactor.register)
         self.health = Health(self._degraded)
+        with process.using("upstream.ca_bundle"):
+            self._tls = client_context(settings.upstream.ca_bundle)
+        self.live = Live(settings, PlatformHttp(self._tls), load=load, wall=clock, clock=steady)
+        self.entitlements = self._make_entitlements()
         # First what may be wrong: nothing that would have to be closed is open by then.
-        with process.using("server.admin_token_file"):
-            self._operators = Admin(self.metrics, self.health, settings.server.admin_token_file)
+        self._endpoint = self._make_endpoint()
         changes, room = Changes(), settings.cache.max_size
         with process.using("cache.directory"):
             self.storage = storage = DiskStorage(
@@ -112,17 +128,24 @@ class App:
         )
         self.metrics.watch_in_flight(lambda: self.health.running)
         self.metrics.watch_dropped_lines(lambda: logs.dropped)
+        if settings.log.audit_size:
+            where = settings.log.audit or settings.cache.directory / "audit.jsonl"
+            with process.using("log.audit"):
+                logs.keep_audit(AuditFile(where, settings.log.audit_size))
         self.listener, self.admin = self._make_listeners(logs)
-        self._poller: asyncio.Task[None] | None = None
+        self._pollers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Read the credentials and listen. Raises CannotStart when an address is taken."""
         await self.credentials.load()
+        if isinstance(self.entitlements, PlatformEntitlements):
+            await self.entitlements.start()
         await self.listener.start()
         if self.admin is not None:
             await self.admin.start()
         self.upkeep.start()
-        self._poller = asyncio.get_running_loop().create_task(self._poll())
+        loop = asyncio.get_running_loop()
+        self._pollers = [loop.create_task(self._poll()), loop.create_task(self.live.run())]
         self.health.started = True
         if self.settings.upstream.allow_insecure:
             LOG.warning("[upstream] allow_insecure is on: plain http upstreams; for tests only")
@@ -143,22 +166,26 @@ class App:
             stack.push_async_callback(self.documents.close)
             stack.push_async_callback(self.bulk.close)
             stack.push_async_callback(self.artifacts.close)
-            if self._poller is not None:
-                stack.callback(self._poller.cancel)
+            if isinstance(self.entitlements, PlatformEntitlements):
+                stack.push_async_callback(self.entitlements.close)
+            stack.push_async_callback(self.live.close)
+            for poller in self._pollers:
+                stack.callback(poller.cancel)
             if self.admin is not None:
                 stack.push_async_callback(self.admin.close)
             stack.push_async_callback(self.listener.close)
             await self.listener.drain(hurry, self.settings.server.shutdown_grace)
 
     async def reload(self) -> None:
-        """Read again what may have been replaced: pull tokens, the admin token."""
-        self._operators.reload()
+        """Read again what may have been replaced: the configuration, pull tokens, keys."""
+        await self.live.reload()
+        self._endpoint.reload()
         await self.credentials.poll()
+        if isinstance(self.entitlements, PlatformEntitlements):
+            self.entitlements.wake()
 
     def _make_upstream(self, origins: dict[str, str]) -> HttpUpstream:
         given, limits = self.settings.upstream, self.settings.limits
-        with process.using("upstream.ca_bundle"):
-            tls = client_context(given.ca_bundle)
         return HttpUpstream(
             origins,
             self.credentials,
@@ -170,7 +197,7 @@ class App:
                 first_byte_timeout=limits.first_byte_timeout,
                 min_rate=limits.min_rate,
             ),
-            tls=tls,
+            tls=self._tls,
             clock=time.monotonic,
             observer=self.metrics,
             frozen=given.frozen,
@@ -178,35 +205,59 @@ class App:
 
     def _make_listeners(self, logs: Logs) -> tuple[Listener, Listener | None]:
         settings, listen = self.settings, self.settings.server.listen
-        clients = [
-            Client(item.name, item.token_hashes, item.networks, item.ecosystems)
-            for item in settings.clients
-        ]
-        given = settings.entitlements
-        static = StaticEntitlements(given.ecosystems) if given.source == "static" else None
         rooms = Rooms(
             mounts=Mounts(ECOSYSTEMS),
-            clients=Clients(clients, loopback_default=listen.is_loopback),
-            door=Door(static or AssumedEntitlements()),
+            gate=self.live.gate,
+            door=Door(self.entitlements),
             documents=self.documents,
             bulk=self.bulk,
             artifacts=self.artifacts,
             health=self.health,
             metrics=self.metrics,
             access_log=logs.access,
+            audit=logs.audit,
             hosts=settings.upstream.redirect_hosts,
             trusted_proxies=settings.server.trusted_proxies,
             public_url=settings.server.public_url,
             min_rate=settings.limits.min_rate,
             extracts=settings.cache.core_metadata,
+            certificates=self.live.certificates,
         )
         handler = Handler(rooms)
+        tls = self.live.tls.context if self.live.tls is not None else None
         server = Server(handler, handler.refuse, settings.limits.max_connections)
-        main = Listener(server, listen.host, listen.port)
+        main = Listener(server, listen.host, listen.port, tls)
         if (where := settings.server.admin_listen) is None:
             return main, None
-        server = Server(self._operators, self._operators.refuse)
+        server = Server(self._endpoint, self._endpoint.refuse)
         return main, Listener(server, where.host, where.port)
+
+    def _make_endpoint(self) -> Admin:
+        settings = self.settings
+        view = EntitlementView(settings.entitlements.source, self.entitlements, ECOSYSTEMS)
+        self.metrics.watch(view.numbers())
+        token_file = settings.server.admin_token_file
+        with process.using("server.admin_token_file"):
+            return Admin(self.metrics, self.health, token_file, {PATH: view.describe})
+
+    def _make_entitlements(self) -> Entitlements:
+        given, upstream = self.settings.entitlements, self.settings.upstream
+        asking = [name for name in LIBRARIES if name in self.settings.credentials]
+        if given.source == "static":
+            return StaticEntitlements(given.ecosystems)
+        if given.source == "auto" and not (asking and upstream.has_platform):
+            return AssumedEntitlements()  # nobody could ask, or nobody should be asked
+        options = PlatformOptions(
+            issuer=upstream.issuer,
+            api=upstream.api,
+            ecosystems=asking,
+            organisation=given.organization,
+            directory=self.settings.cache.directory,
+            assume=given.source == "auto",
+            refresh=given.refresh,
+            grace=given.grace,
+        )
+        return ask_platform(options, self.credentials, self._tls, self._clocks)
 
     def _degraded(self) -> list[str]:
         found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
@@ -219,10 +270,10 @@ class App:
             await self.credentials.poll()
 
 
-def run(settings: Settings) -> int:
-    """Run one process; the exit code."""
+def run(settings: Settings, load: Callable[[], Settings] | None = None) -> int:
+    """Run one process; the exit code. `load`: the settings anew, for a reload."""
     logs = start_logs(settings.log.level, settings.log.format, access=settings.log.access)
     try:
-        return process.run(lambda: App(settings, logs))
+        return process.run(lambda: App(settings, logs, load=load))
     finally:
         logs.stop()

@@ -186,6 +186,14 @@ class EntitlementUnknown(AccessError):
     reason = "Entitlement unknown"
 
 
+@final
+class IssuerUnavailable(AccessError):
+    """The issuer of a client's ID token could not be asked for its keys, and none are known."""
+
+    status = 503
+    reason = "Identity issuer unavailable"
+
+
 # --- the upstream has spoken -----------------------------------------------------------------
 
 
@@ -324,6 +332,16 @@ class InsecureUpstream(UpstreamRubbish):
 @final
 class NotListed(Exception):
     """`locate` found that this listing does not name the artifact."""
+
+
+@final
+class PlatformSilent(Exception):
+    """The vendor's platform gave no answer that can be used; the text says why, for a log."""
+
+
+@final
+class PlatformRefused(Exception):
+    """The vendor's platform refuses the credential it is asked with; the text says how."""
 
 
 @final

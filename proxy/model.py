@@ -18,6 +18,7 @@ from typing import Final, Literal, Protocol
 from urllib.parse import quote
 
 from proxy.errors import InvalidDigest
+from proxy.secret import Secret
 
 # --- digests ---------------------------------------------------------------------------------
 
@@ -99,10 +100,13 @@ def encode_path(segments: tuple[str, ...], *, slash: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, as `proxy.access` found out. `ecosystems` None: all; `packages` empty: all."""
+    """Who asks, as `proxy.access` found out. `ecosystems` None: all; `packages` empty: all.
+
+    `packages`: patterns of package URLs.
+    """
 
     name: str
-    kind: Literal["token", "network", "loopback"]
+    kind: Literal["token", "mtls", "oidc", "network", "loopback"]
     ecosystems: frozenset[str] | None
     packages: tuple[str, ...] = ()
 
@@ -123,8 +127,7 @@ class Grant:
 # --- what is asked: the closed union of targets ----------------------------------------------
 
 PUBLIC: Final = "public"
-"""The scope of what the upstream shows to everybody, without a credential: whoever may come in here
-may have it, whatever ecosystems his stanza names and the organisation is entitled to."""
+"""The scope of what the upstream shows to everybody: whoever may come in here may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +228,8 @@ class Source:
 
     `location`: an absolute URL, or a path on the ecosystem's upstream when it starts with `/`.
     `size` in bytes. `digest` None: the listing names none.
-    `whole`: of an artifact without a digest of its own, the one that it belongs to; when that is
-    another one, so is this. `extracted`: nobody has it by itself; it is made of the whole, which
-    is what `location` leads to (see `proxy.ecosystems.base.Extracting`).
+    `whole`: of one without a digest of its own, the one that it belongs to. `extracted`: nobody
+    has it by itself; it is made of the whole, which is what `location` leads to (`Extracting`).
     """
 
     location: str
@@ -286,8 +288,7 @@ class HostRules:
 @dataclass(frozen=True, slots=True)
 class Links:
     """What a rewriter needs to make links: our `base` URL without trailing slash (empty when only
-    relative links are made), the hosts that an upstream link may name, and whether to offer what
-    the upstream has not but we can extract from what it has."""
+    relative links are made), the hosts that an upstream link may name, whether to offer extracts."""
 
     base: str = ""
     hosts: HostRules = field(default_factory=HostRules)
@@ -310,4 +311,40 @@ class TokenSource(Protocol):
 
     def authorization(self, ecosystem: str) -> str | None:
         """The value of an Authorization header, or None where no credential is configured."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who the proxy is to the vendor's issuer: the UIDP of an identity, and what proves it."""
+
+    identity: str
+    proof: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A short-lived token. `lifetime`: seconds for which it is good, from when it was answered."""
+
+    value: Secret
+    lifetime: float
+
+
+class SubjectSource(Protocol):
+    """Gives whoever asks the issuer for an ecosystem, without knowing where from."""
+
+    def subject(self, ecosystem: str) -> Subject | None:
+        """The subject, or None where no credential is at hand that the issuer could know."""
+        ...
+
+    def stranger(self, ecosystem: str) -> bool:
+        """Tell whether a credential is at hand, but none that the issuer could know."""
+        ...
+
+
+class TokenExchange(Protocol):
+    """Exchanges what proves an identity for a short-lived token."""
+
+    async def exchange(self, audience: str, subject: Subject) -> IssuedToken:
+        """Ask the issuer. Raises PlatformRefused, PlatformSilent."""
         ...

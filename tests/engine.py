@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -172,7 +172,7 @@ class Stream:
 
 
 async def stream(
-    proxy: Proxy, target: str, *, buffer: int = 0, version: str = "1.1", **fields: str
+    proxy: Proxy, target: str, *, version: str = "1.1", buffer: int = 0, **fields: str
 ) -> Stream:
     """Send a request on a connection of its own. `buffer`: SO_RCVBUF in bytes."""
     parts = urlsplit(proxy.url)
@@ -181,7 +181,11 @@ async def stream(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(sock, (parts.hostname, parts.port))
+    try:
+        await loop.sock_connect(sock, (parts.hostname, parts.port))
+    except BaseException:
+        sock.close()
+        raise
     limit = buffer or 1 << 16
     reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
     made = Stream(reader, writer)
@@ -189,9 +193,12 @@ async def stream(
     return made
 
 
-async def fetch(proxy: Proxy, target: str, **fields: str) -> Got:
+async def fetch(proxy: Proxy, target: str, *, version: str = "1.1", **fields: str) -> Got:
     """One request, read to its end. An answer that never began has status 0."""
-    made = await stream(proxy, target, **fields)
+    try:
+        made = await stream(proxy, target, version=version, buffer=0, **fields)
+    except ConnectionError:
+        return Got(0, {}, b"", "rst", complete=False)
     try:
         await made.head()
         return await made.rest()
@@ -206,13 +213,13 @@ async def fetch(proxy: Proxy, target: str, **fields: str) -> Got:
 
 def descriptors() -> int:
     """Open file descriptors of this process."""
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def until(what: Callable[[], bool], seconds: float = LIMIT) -> None:
     """Let the loop run until something holds; fails after a while."""
     async with asyncio.timeout(seconds):
-        while not what():
+        while not what():  # noqa: ASYNC110  # of things that tell nobody when they change
             await asyncio.sleep(0.005)
 
 

@@ -87,6 +87,7 @@ stage_lint() {
 }
 
 stage_unit() {
+  command -v curl >/dev/null 2>&1 || debian curl  # a client that takes any end for the end
   mkdir -p .cache/coverage
   pytests unit tests/unit tests/matrix --cov --cov-report=html
 }

@@ -44,15 +44,17 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, quote_plus, urlsplit
 
+from proxy.access.memory import steady_seconds
 from proxy.app import App
 from proxy.config import load
 from proxy.observe.logs import start_logs
@@ -303,13 +305,14 @@ def secrets_of(username: str, password: str) -> Iterator[bytes]:
 
 
 class Clock:
-    """Seconds since the epoch, and how far a test has moved them."""
+    """Seconds since the epoch (or of another clock), and how far a test has moved them."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[], float] = time.time) -> None:
         self.offset = 0.0
+        self._read = read
 
     def __call__(self) -> float:
-        return time.time() + self.offset
+        return self._read() + self.offset
 
     def advance(self, seconds: float) -> None:
         """Move it, back too."""
@@ -330,15 +333,28 @@ class _Memory:
 
 
 class Running(Evidence):
-    """A proxy in this loop. `app`: its rooms. `clock`: what its cache takes for the time."""
+    """A proxy in this loop. `app`: its rooms. `clock`: what its cache takes for the time; `steady`:
+    what the age of its entitlements is measured with. `file`: its configuration; `reconfigure`
+    changes it. `tls` and `source`: how this module's clients connect, with which certificate and
+    from which address."""
 
     def __init__(self, origin: Upstream, folder: Path, file: Path) -> None:
         super().__init__(origin, folder)
         self.clock = Clock()
+        self.steady = Clock(steady_seconds)
         self.settings = load(file, {}, {})
         self._sink = _Memory()
         self._logs = start_logs(self.settings.log.level, "json", access=True, sink=self._sink)
-        self.app = App(self.settings, self._logs, clock=self.clock)
+        self.file = file
+        self.tls: ssl.SSLContext | None = None
+        self.source: tuple[str, int] | None = None
+        self.app = App(
+            self.settings,
+            self._logs,
+            clock=self.clock,
+            steady=self.steady,
+            load=lambda: load(file, {}, {}),
+        )
 
     @property
     def url(self) -> str:
@@ -359,7 +375,10 @@ class Running(Evidence):
     async def connect(self, url: str = "") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of one's own; its bytes are not recorded."""
         parts = urlsplit(url or self.url)
-        return await asyncio.open_connection(parts.hostname, parts.port)
+        tls = self.tls if parts.scheme == "https" else None
+        return await asyncio.open_connection(
+            parts.hostname, parts.port, ssl=tls, local_addr=self.source
+        )
 
     async def send(self, *pieces: bytes, url: str = "", end: bool = False) -> bytes:
         """Send pieces on a connection of their own and read until the proxy closes it.
@@ -406,6 +425,12 @@ class Running(Evidence):
         text = (await self.get("/metrics", url=self.admin_url)).body.decode()
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
+
+    async def reconfigure(self, origin: Upstream, tables: Tables, *, told: bool = True) -> None:
+        """Write another configuration and have it taken (`told` False: only write it)."""
+        configuration(self.folder, origin, tables)
+        if told:
+            await self.app.reload()
 
     async def stop(self) -> None:
         """Stop without grace; the end of the block does it otherwise."""

@@ -2,13 +2,15 @@
 
 Purpose: the table of `[[clients]]`, resolved once at start, asked on every request.
 
-The rules: a stanza with tokens and networks needs both; a stanza with one of them needs that
-one; several stanzas make an OR. A token that matches wins over the network. A credential that
-matches nobody is 401 even from a known network, because a client that presents one means it;
-`lenient` lifts that (on `/v2/`, where docker sends other registries' credentials to mirrors).
+The rules: of tokens, subjects of certificates and networks a stanza needs everything that it names;
+several stanzas make an OR. A token that matches wins over the certificate, that over the network.
+A credential that matches nobody is 401 even from a known network, because a client that presents
+one means it; `lenient` lifts that (on `/v2/`, where docker sends other registries' credentials to
+mirrors).
 With no stanza at all, a proxy on loopback serves loopback.
 
-Reading: RFC 9110 section 15.5.2. Non-goals: mutual TLS, OIDC (further files of this room).
+Reading: RFC 9110 section 15.5.2. Non-goals: reading certificates (the server room has them),
+verifying ID tokens (`oidc`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
 
 from proxy.access.credential import Credential
 from proxy.access.peer import Address, Network, unwrap, within
@@ -26,26 +29,36 @@ from proxy.errors import ClientForbidden, Unauthenticated
 from proxy.model import Principal
 
 _HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_SHOWN = 200
 _LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One stanza. `token_hashes`: `sha256:<64 hex>` over the UTF-8 token.
+    """One stanza. `token_hashes`: `sha256:<64 hex>` over the UTF-8 token. `subjects`: names that
+    a verified certificate may show.
 
-    `ecosystems` None: all of them; an empty set: none.
+    `ecosystems` None: all of them; an empty set: none. `packages`: patterns; empty: all of them.
     """
 
     name: str
     token_hashes: tuple[str, ...] = ()
     networks: tuple[Network, ...] = ()
     ecosystems: frozenset[str] | None = frozenset()
+    subjects: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Stanza:
     networks: tuple[Network, ...]
+    subjects: tuple[str, ...]
     principal: Principal
+
+    def holds(self, peer: Address, subjects: tuple[str, ...]) -> bool:
+        """Tell whether everything that is named besides a token is there."""
+        known = not self.subjects or not set(self.subjects).isdisjoint(subjects)
+        return known and (not self.networks or within(peer, self.networks))
 
 
 class Clients:
@@ -60,38 +73,48 @@ class Clients:
         # A decoy under the look-up's own default: an unknown token is compared like a known one.
         self._decoy: tuple[bytes, tuple[_Stanza, ...]] = (bytes(32), ())
         self._by_digest: dict[bytes, tuple[bytes, tuple[_Stanza, ...]]] = {}
+        self._by_subject: dict[str, list[_Stanza]] = {}
         self._by_network: list[_Stanza] = []
         for client in clients:
             self._add(client)
         if self._open_to_loopback:
             everything = Principal("loopback", "loopback", None)
-            self._by_network.append(_Stanza(_LOOPBACK, everything))
+            self._by_network.append(_Stanza(_LOOPBACK, (), everything))
 
     def _add(self, client: Client) -> None:
+        kind: Literal["token", "mtls", "network"] = "network"
+        if client.token_hashes or client.subjects:
+            kind = "token" if client.token_hashes else "mtls"
+        principal = Principal(client.name, kind, client.ecosystems, client.packages)
+        stanza = _Stanza(client.networks, client.subjects, principal)
         if client.token_hashes:
-            stanza = _Stanza(client.networks, Principal(client.name, "token", client.ecosystems))
             for text in client.token_hashes:
                 digest = _digest_of(client.name, text)
                 _, others = self._by_digest.get(digest, self._decoy)
                 self._by_digest[digest] = (digest, (*others, stanza))
+        elif client.subjects:
+            for subject in client.subjects:
+                self._by_subject.setdefault(subject, []).append(stanza)
         elif client.networks:
-            principal = Principal(client.name, "network", client.ecosystems)
-            self._by_network.append(_Stanza(client.networks, principal))
+            self._by_network.append(stanza)
 
-    def identify(
+    def identify(  # noqa: PLR0913  # everything that a request shows of its sender
         self,
         credential: Credential | None,
         peer: Address,
         *,
+        subjects: tuple[str, ...] = (),
+        job: Principal | None = None,
         forwarded: bool,
         lenient: bool = False,
     ) -> Principal:
         """Say who asks.
 
-        `peer`: the address that `resolve_peer` found. `forwarded`: the request carries a
-        `Forwarded`, `X-Forwarded-*` or `Via` header. `lenient`: an unknown credential does not
-        stand in the way of a network that is enough by itself. Of two networks that both hold
-        the peer, the first stanza counts.
+        `peer`: the address that `resolve_peer` found. `subjects`: the names that the connection's
+        verified certificate shows. `job`: whose ID token the credential was found to be.
+        `forwarded`: the request carries a `Forwarded`, `X-Forwarded-*` or `Via` header. `lenient`:
+        an unknown credential does not stand in the way of a certificate or network that is enough
+        by itself. Of two networks that both hold the peer, the first stanza counts.
         Raises Unauthenticated, or ClientForbidden for a forwarded request to the loopback default.
         """
         peer = unwrap(peer)
@@ -101,26 +124,29 @@ class Clients:
                 "front in server.trusted_proxies and configure clients."
             )
         if credential is not None:
-            principal = self._by_token(credential, peer)
+            principal = self._by_token(credential, peer, subjects) or job
             if principal is not None:
                 return principal
         if credential is None or lenient:
-            for stanza in self._by_network:
-                if within(peer, stanza.networks):
+            named = [stanza for name in subjects for stanza in self._by_subject.get(name, ())]
+            for stanza in (*named, *self._by_network):
+                if stanza.holds(peer, subjects):
                     return stanza.principal
-        raise self._refusal(credential)
+        raise self._refusal(credential, subjects)
 
-    def _by_token(self, credential: Credential, peer: Address) -> Principal | None:
+    def _by_token(
+        self, credential: Credential, peer: Address, subjects: tuple[str, ...]
+    ) -> Principal | None:
         presented = hashlib.sha256(credential.token.encode("utf-8", "surrogatepass")).digest()
         known, stanzas = self._by_digest.get(presented, self._decoy)
         if not hmac.compare_digest(known, presented):
             return None
         for stanza in stanzas:
-            if not stanza.networks or within(peer, stanza.networks):
+            if stanza.holds(peer, subjects):
                 return stanza.principal
         return None
 
-    def _refusal(self, credential: Credential | None) -> Unauthenticated:
+    def _refusal(self, credential: Credential | None, subjects: tuple[str, ...]) -> Unauthenticated:
         if credential is not None and self._open_to_loopback:
             return Unauthenticated(
                 "The credential matches no client, because none is configured here; remove it "
@@ -130,6 +156,11 @@ class Clients:
             return Unauthenticated(
                 "The credential matches no client of this proxy from this address; use a token "
                 "that the proxy's operator gave you, not the upstream's."
+            )
+        if subjects:
+            return Unauthenticated(
+                f"The certificate of {subjects[0][:_SHOWN]} belongs to no client of this proxy "
+                "from this address; ask the operator to add it to a client's subjects."
             )
         return Unauthenticated(
             "This proxy needs a client token; send it as Basic password (any user name) or as "

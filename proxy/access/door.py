@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from proxy.access.entitlements import Entitlements, Verdict
+from proxy.access.packages import covered
 from proxy.errors import ClientForbidden, EntitlementUnknown, InternalError, NotEntitled
-from proxy.model import PUBLIC, ArtifactTarget, Grant, Principal, Target
+from proxy.model import PUBLIC, ArtifactTarget, Grant, Principal, StaticTarget, Target
 
 _RETRY_AFTER = 60
 """Seconds; the platform is asked again about once a minute."""
@@ -27,10 +28,16 @@ class Door:
         self._entitlements = entitlements
 
     def require(
-        self, principal: Principal, ecosystem: str, target: Target, all_scopes: frozenset[str]
+        self,
+        principal: Principal,
+        ecosystem: str,
+        target: Target,
+        all_scopes: frozenset[str],
+        purl: str = "",
     ) -> Grant:
         """Give the grant for a target, whatever the method, cached or not.
 
+        `purl`: the package that the target is of or lists; "" where it is of none (a root index).
         `all_scopes`: the scopes of all mounts of the ecosystem; `target.scope` is one of them. An
         artifact that several documents may list needs one of their scopes here, and in the cache
         the scope of the very document that lists it. What the upstream shows to everybody (the
@@ -41,6 +48,7 @@ class Door:
         if scopes == {PUBLIC} <= all_scopes:
             return Grant(principal.name, ecosystem, scopes)
         self._require_client(principal, ecosystem)
+        self._require_package(principal, target, purl)
         if not scopes <= all_scopes:
             raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
         match self._any(ecosystem, scopes):
@@ -75,12 +83,18 @@ class Door:
                 f"The client {principal.name} of this proxy may not use {ecosystem}; ask the "
                 f"proxy's operator to add {ecosystem} to the client's ecosystems."
             )
-        if principal.packages:
-            # Which package a target is of, as a purl, nobody says yet: refuse rather than guess.
-            raise ClientForbidden(
-                f"The client {principal.name} is limited to certain packages, which this version "
-                "cannot check; ask the proxy's operator."
-            )
+
+    @staticmethod
+    def _require_package(principal: Principal, target: Target, purl: str) -> None:
+        """An index of everything is of no package: a client that is limited may not have it. An
+        answer that says nothing (a ping, a redirect to that index) it may."""
+        says_nothing = isinstance(target, StaticTarget) and not target.package
+        if not principal.packages or says_nothing or covered(principal.packages, purl):
+            return
+        raise ClientForbidden(
+            f"The client {principal.name} of this proxy is limited to certain packages, and"
+            f" {purl or 'an index of all packages'} is none of them; ask the proxy's operator."
+        )
 
     def _entitled(self, ecosystem: str, all_scopes: frozenset[str]) -> frozenset[str]:
         allowed = self._entitlements.allowed

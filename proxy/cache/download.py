@@ -39,10 +39,11 @@ RANGE_REFUSED = 416
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """`max_object`: bytes; a larger one is passed through. `min_rate`: bytes a second."""
+    """`max_object`: bytes; a larger one is passed through. `resume_rate`: bytes a second; an answer
+    that was slower than that altogether is not resumed when it ends (the upstream room ends it)."""
 
     max_object: int = 1 << 62
-    min_rate: int = 0
+    resume_rate: int = 1024
 
 
 @final
@@ -90,6 +91,9 @@ class Download:
         for _ in range(MAX_CLAIMS):
             claimed = self._claim(order)
             if not isinstance(claimed, Foreign):
+                if claimed is not None and self._relay.take_stored(flight, order):
+                    # Another process stored it between our look and our claim.
+                    return claimed.close()
                 return await self._lead(flight, order, claimed)
             found = await self._relay.follow(flight, order, claimed)
             if found is End.LANDED:
@@ -172,7 +176,6 @@ class Download:
             order.ecosystem,
             order.source.location,
             start=transfer.start,
-            if_range=transfer.if_range,
             no_cache=transfer.no_cache,
         )
         response = await self._upstream.open(request)
@@ -186,8 +189,8 @@ class Download:
 
     async def _take(self, leader: Leader, response: UpstreamResponse, skip: int) -> None:
         """Take the body in, without its first `skip` bytes."""
-        transfer, pieces = leader.transfer, response.pieces()
-        rate = Rate(self._limits.min_rate)
+        pieces = response.pieces()
+        rate = Rate(self._limits.resume_rate)
         while True:
             asked = self._clock()
             try:
@@ -198,9 +201,7 @@ class Download:
                 raise
             if not piece:
                 return
-            if not rate.keeps(len(piece), self._clock() - asked):
-                leader.dripping = True
-                raise Unavailable("The upstream sends too slowly; try again.", retry_after=5)
+            rate.keeps(len(piece), self._clock() - asked)
             if fresh := piece[skip:]:
                 await self._write(leader, fresh)
             skip = max(0, skip - len(piece))

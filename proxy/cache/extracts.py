@@ -71,7 +71,7 @@ class Extracts:
             data = await self._of_ranges(order, whole)
         proven = data is None
         if data is None:
-            data = await self._of_stored(order, body or await order.fetch_whole())
+            data = await self._of_stored(order, body or await _fetch_whole(order))
         facts = replace(order.facts(), extracted="whole" if proven else "parts")
         await self._keep(flight, order.key, data, facts)
 
@@ -135,6 +135,12 @@ class Extracts:
             return writer.commit(hashlib.sha256(data).hexdigest(), facts.fields())
         finally:
             writer.close()
+
+
+async def _fetch_whole(order: Order) -> Body:
+    if order.fetch_whole is None:
+        raise AssertionError("an order for an extract does not say how to fetch its whole")
+    return await order.fetch_whole()
 
 
 def stored_whole(storage: Storage, key: str, whole: Whole | None) -> Record | None:

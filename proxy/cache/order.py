@@ -24,5 +24,5 @@ class Order:
     name: str
     source: Source
     facts: Callable[[], ArtifactFacts]
-    fetch_whole: Callable[[], Awaitable[Body]]
     no_cache: bool = False
+    fetch_whole: Callable[[], Awaitable[Body]] | None = None

@@ -87,7 +87,8 @@ class Relay:
     def _ended(self, flight: Flight, order: Order, progress: Progress, *, shown: bool) -> End:
         if progress.state == "failed" and progress.error:
             raise from_text(progress.error)
-        if self._take_stored(flight, order, progress):
+        landed = progress.received if progress.state == "landed" else -1
+        if self.take_stored(flight, order, size=landed):
             return End.LANDED
         if progress.state == "landed" and shown:
             flight.advance(progress.received)
@@ -95,13 +96,18 @@ class Relay:
             return End.LANDED
         return End.ABANDONED
 
-    def _take_stored(self, flight: Flight, order: Order, progress: Progress) -> bool:
-        """Finish with what is in the store, if it is what was being fetched."""
+    def take_stored(self, flight: Flight, order: Order, *, size: int | None = None) -> bool:
+        """Finish with what is in the store by now, if it is what is being fetched.
+
+        `size`: where no digest tells, it must have this one.
+        """
         record = self._storage.lookup(order.key)
         facts = ArtifactFacts.of_record(record) if record is not None else None
-        if record is None or facts is None or facts.digest != order.source.digest:
+        if record is None or facts is None or record.suspect:
             return False
-        if facts.digest is None and (progress.state, progress.received) != ("landed", record.size):
+        if not facts.fulfils(order.source.digest, record.sha256):
+            return False
+        if order.source.digest is None and size not in (None, record.size):
             return False
         body = self._storage.open(record)
         if body is None:

@@ -3,7 +3,7 @@
 Purpose: the sizes and digests of a body in the making, kept over several upstream answers when a
 broken transfer is resumed; what to do after a break; the rule of a minimum rate.
 
-Reading: RFC 9110 section 14.2 and 13.1.5 (resuming). Non-goals: reading and writing.
+Reading: RFC 9110 section 14.2 (resuming). Non-goals: reading and writing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ class Transfer:
         self._other = hashlib.new(digest.algorithm) if digest is not None and other else None
         self.received = 0
         self.size = self._source.size
-        self.etag = ""
         self.framed = True
 
     def update(self, piece: bytes) -> None:
@@ -74,31 +73,19 @@ class Transfer:
         """The first byte to ask for."""
         return self.received if self.ranged else 0
 
-    @property
-    def if_range(self) -> str:
-        """The validator that the rest depends on; empty where the digest tells at the end."""
-        return self.etag if self.received and self._source.digest is None else ""
-
     def accept(self, head: Head) -> int:
         """Take an answer's head; how many of its first bytes are here already.
 
-        Raises DigestMismatch when its size cannot be right, Malformed when it is a page or cannot
-        go on from what is here.
+        Raises DigestMismatch when its size cannot be right, Malformed when it is a page.
         """
         if head.size is not None and self.size is not None and head.size != self.size:
             raise DigestMismatch(
                 f"The upstream sends {head.size} bytes where {self.size} belong; nothing was kept."
             )
-        etag = head.etag if head.etag.startswith('"') else ""
-        if self._source.digest is None:
-            if head.media_type.lower().startswith("text/html"):
-                raise Malformed("The upstream sent a page in place of the file.")
-            if self.received and (head.start != self.received or etag != self.etag):
-                self.etag = ""
-                raise Malformed("The upstream's answer broke off and has changed; try again.")
+        if not self.resumable and head.media_type.lower().startswith("text/html"):
+            raise Malformed("The upstream sent a page in place of the file.")
         self.size = head.size if head.size is not None else self.size
         self.framed = head.framed
-        self.etag = etag
         return self.received - head.start
 
     def expect(self, count: int) -> None:
@@ -109,22 +96,21 @@ class Transfer:
     def broke_off(self, *, headed: bool) -> Next:
         """Count a broken answer and decide. `headed`: followers have sent a head.
 
-        Resumed only while it goes forward, and only where a digest, or a strong validator, will
-        tell whether the rest belongs to what is here.
+        Resumed only while it goes forward, and only where a digest will tell whether the rest
+        belongs to what is here. A validator is not enough: what came may have been wrong, too.
         """
         self.breaks += 1
         self._idle = 0 if self.received > self._mark else self._idle + 1
         self._mark = max(self._mark, self.received)
         if self.breaks > MAX_BREAKS or self._idle > MAX_IDLE_BREAKS:
             return Next.STOP
-        if self.received == 0 or self._source.digest is not None or self.etag:
+        if self.received == 0 or self.resumable:
             return Next.RESUME
         return Next.STOP if headed else Next.RESTART
 
     def refuse_range(self) -> None:
-        """The upstream cannot give the rest alone: ask for the whole, and trust no validator."""
+        """The upstream cannot give the rest alone: ask for the whole from here on."""
         self.ranged = False
-        self.etag = ""
 
     def check(self) -> None:
         """Judge the whole. Raises Unavailable (cut), DigestMismatch or Malformed."""
@@ -146,7 +132,7 @@ class Transfer:
 
     @property
     def resumable(self) -> bool:
-        """Tell whether bytes of unknown origin may be gone on with: the digest will tell."""
+        """Tell whether bytes of any origin may be gone on with: the digest will tell."""
         return self._source.digest is not None
 
     @property

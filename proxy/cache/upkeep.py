@@ -239,4 +239,6 @@ class Upkeep:
             self._work = None
             self._reconciled_at = now
             self._books = index.books()
-            LOG.info("the index and the entries agree: %s", self._found)
+            changed = self._found != Reconciled(entries=self._found.entries)
+            level = logging.INFO if changed else logging.DEBUG
+            LOG.log(level, "the index and the entries agree: %s", self._found)

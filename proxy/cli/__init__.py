@@ -13,9 +13,9 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from proxy import __version__
-from proxy.cli import cache, check_config, serve
+from proxy.cli import audit, cache, check_config, client, serve
 
-_COMMANDS = (serve, check_config, cache)
+_COMMANDS = (serve, check_config, client, audit, cache)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

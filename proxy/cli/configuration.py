@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from proxy.config import ConfigError
 
 # argparse has no public name for what add_subparsers returns.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+Checked = TypeVar("Checked")
 EX_CONFIG = 78  # sysexits.h
 
 
@@ -27,6 +29,18 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
         help="configuration file (default: $CGR_PROXY_CONFIG, ./cgr-proxy.toml,"
         " /etc/cgr-proxy/cgr-proxy.toml, built-in defaults)",
     )
+
+
+def typed(check: Callable[[str], Checked]) -> Callable[[str], Checked]:
+    """Let a parser of configuration values parse an argument, its sentence for a person kept."""
+
+    def parse(text: str) -> Checked:
+        try:
+            return check(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
 
 
 def report(error: ConfigError) -> int:

@@ -35,14 +35,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Load, then serve. Returns the exit code."""
     options = {"server.listen": arguments.listen, "server.admin_listen": arguments.admin_listen}
     overrides = {key: text for key, text in options.items() if text is not None}
+    environ = dict(os.environ)  # a reload sees what the start saw, pull tokens too
     try:
-        settings = load(arguments.config, os.environ, overrides)
+        settings = load(arguments.config, environ, overrides)
     except ConfigError as error:
         return report(error)
     _forget_tokens()
+    # The very file of the start: if it goes, a search could find another, or none at all.
+    file = settings.file or arguments.config
     from proxy.app import run as run_app  # noqa: PLC0415  # late: a wrong configuration is told first
 
-    return run_app(settings)
+    return run_app(settings, lambda: load(file, environ, overrides))
 
 
 def _forget_tokens() -> None:

@@ -18,11 +18,13 @@ from proxy.config.mistakes import ConfigError
 from proxy.config.schema import Reference, reference
 from proxy.config.settings import (
     ECOSYSTEMS,
+    LIBRARIES,
     Address,
     CacheSettings,
     ClientSettings,
     CredentialSettings,
     EntitlementSettings,
+    IssuerSettings,
     LimitSettings,
     LogSettings,
     Network,
@@ -33,12 +35,14 @@ from proxy.config.settings import (
 
 __all__ = [
     "ECOSYSTEMS",
+    "LIBRARIES",
     "Address",
     "CacheSettings",
     "ClientSettings",
     "ConfigError",
     "CredentialSettings",
     "EntitlementSettings",
+    "IssuerSettings",
     "LimitSettings",
     "LogSettings",
     "Network",

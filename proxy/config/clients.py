@@ -1,8 +1,8 @@
-"""The stanzas of [[clients]]: who may come, with which token, from where, for what.
+"""The stanzas of [[clients]]: who may come, with which token or certificate, from where, for what.
 
 Purpose: read each stanza by the table of keys and check what one stanza, or two together, must
 not say: a client that nobody could be, a client that could use nothing, the same name or the same
-token twice. A place is `FILE:clients[name].key`, with the number where the name is unusable.
+token twice.
 
 Reading: the README's part on clients. Non-goals: matching requests (that is `proxy.access`).
 """
@@ -11,16 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from proxy.config import values
 from proxy.config.mistakes import Mistakes
-from proxy.config.reading import read
 from proxy.config.schema import CLIENT
 from proxy.config.settings import ClientSettings
-from proxy.config.sources import Given, unknown_key
-
-_NAMES = {f"clients.{key.name}": key for key in CLIENT}
+from proxy.config.stanzas import Stanza, read_stanzas
 
 
 def read_clients(
@@ -28,54 +23,24 @@ def read_clients(
 ) -> tuple[ClientSettings, ...]:
     """Read all stanzas; wrong ones are noted and mark `clients` as broken."""
     before = len(mistakes)
-    clients: list[ClientSettings] = []
-    places: list[str] = []
-    for number, stanza in enumerate(stanzas):
-        if isinstance(stanza, dict):
-            places.append(_place(file, stanza, number))
-            clients.append(_read_stanza(stanza, number, places[-1], file, mistakes))
-        else:
-            mistakes.add(f"{file}:clients[{number}]", "is written as [[clients]], once for each")
-    _refuse_twins(clients, places, mistakes)
+    read = list(read_stanzas("clients", CLIENT, stanzas, file, mistakes))
+    clients = [_checked(stanza, mistakes) for stanza in read]
+    _refuse_twins(clients, [stanza.place for stanza in read], mistakes)
     if len(mistakes) > before:
         mistakes.broken.add("clients")
     return tuple(clients)
 
 
-def _place(file: Path, stanza: dict[str, object], number: int) -> str:
-    try:
-        return f"{file}:clients[{values.client_name(str(stanza.get('name', '')))}]"
-    except ValueError:
-        return f"{file}:clients[{number}]"
-
-
-def _read_stanza(
-    stanza: dict[str, object], number: int, place: str, file: Path, mistakes: Mistakes
-) -> ClientSettings:
-    for name in stanza:
-        if f"clients.{name}" not in _NAMES:
-            mistakes.add(f"{place}.{name}", unknown_key(f"clients.{name}", _NAMES))
-    found: dict[str, Any] = {}
-    for key in CLIENT:
-        given = (
-            Given(stanza[key.name], f"{place}.{key.name}", file.parent)
-            if key.name in stanza
-            else None
-        )
-        # A literal secret in a stanza was noted under its number: see sources.from_table.
-        found[key.name] = read(key, given, mistakes, name=f"clients[{number}].{key.name}")
-    client = ClientSettings(**found)
-    if "name" not in stanza:
+def _checked(stanza: Stanza, mistakes: Mistakes) -> ClientSettings:
+    client = ClientSettings(**stanza.found)
+    place, broken = stanza.place, stanza.broken
+    if "name" not in stanza.given:
         mistakes.add(f"{place}.name", "is missing: every client needs a name")
-    broken = {key.name for key in CLIENT if f"clients[{number}].{key.name}" in mistakes.broken}
     if not client.ecosystems and "ecosystems" not in broken:
         mistakes.add(f"{place}.ecosystems", "is empty: this client could use nothing")
-    if (
-        not client.token_hashes
-        and not client.networks
-        and not {"token_hashes", "networks"} & broken
-    ):
-        mistakes.add(place, "needs token_hashes or networks: nobody could be this client")
+    who = {"token_hashes": client.token_hashes, "subjects": client.subjects}
+    if not any(who.values()) and not client.networks and not {*who, "networks"} & broken:
+        mistakes.add(place, "needs token_hashes, subjects or networks: nobody could be this client")
     return client
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from proxy.config.clients import read_clients
 from proxy.config.credentials import resolve
 from proxy.config.mistakes import Mistakes
+from proxy.config.oidc import read_issuers
 from proxy.config.reading import read
 from proxy.config.rules import check_rules
 from proxy.config.schema import scalar_keys
@@ -25,6 +26,7 @@ from proxy.config.settings import (
     ClientSettings,
     CredentialSettings,
     EntitlementSettings,
+    IssuerSettings,
     LimitSettings,
     LogSettings,
     ServerSettings,
@@ -50,9 +52,11 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     file = find_file(path, environ)
     given: dict[str, Given] = {}
     clients: tuple[ClientSettings, ...] = ()
+    issuers: tuple[IssuerSettings, ...] = ()
     if file is not None:
         given, stanzas = from_table(read_file(file), file, mistakes)
-        clients = read_clients(stanzas, file, mistakes)
+        clients = read_clients(stanzas["clients"], file, mistakes)
+        issuers = read_issuers(stanzas["oidc"], file, mistakes)
     given |= from_environment(environ, mistakes)
     given |= from_options(overrides, mistakes)
     places = {name: value.place for name, value in given.items()}
@@ -60,7 +64,8 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
         name: read(key, given.get(name), mistakes, name=name) for name, key in scalar_keys().items()
     }
     found["cache.directory"] = found["cache.directory"] or _cache_folder(environ, mistakes)
-    settings = _settings(found, clients, resolve(found, places, environ, mistakes), file)
+    credentials = resolve(found, places, environ, mistakes)
+    settings = _settings(found, clients, issuers, credentials, file)
     check_rules(settings, places, mistakes)
     mistakes.raise_if_any()
     return settings
@@ -69,6 +74,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
 def _settings(
     found: Mapping[str, Any],
     clients: tuple[ClientSettings, ...],
+    issuers: tuple[IssuerSettings, ...],
     credentials: Mapping[str, CredentialSettings],
     file: Path | None,
 ) -> Settings:
@@ -84,6 +90,7 @@ def _settings(
         credentials=credentials,
         entitlements=EntitlementSettings(**section("entitlements")),
         clients=clients,
+        oidc=issuers,
         log=LogSettings(**section("log")),
         file=file,
     )
@@ -104,6 +111,9 @@ def missing_files(settings: Settings) -> tuple[str, ...]:
     """One line for each file that the settings name and that is not there at the moment."""
     named: list[tuple[str, Path | None]] = [
         ("server.admin_token_file", settings.server.admin_token_file),
+        ("server.tls_certificate", settings.server.tls_certificate),
+        ("server.tls_key", settings.server.tls_key),
+        ("server.client_ca", settings.server.client_ca),
         ("upstream.ca_bundle", settings.upstream.ca_bundle),
     ]
     for credential in settings.credentials.values():

@@ -78,6 +78,8 @@ def _shaped(key: Key, given: Given) -> object:
             fits = isinstance(value, bool)
         case Shape.LIST:
             fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        case Shape.TABLE:
+            fits = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
         case _:
             fits = isinstance(value, str)
     if fits:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from proxy.config.mistakes import Mistakes
-from proxy.config.settings import Settings
+from proxy.config.settings import LIBRARIES, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ def check_rules(settings: Settings, places: Mapping[str, str], mistakes: Mistake
 
 
 def _clients_off_loopback(settings: Settings) -> str:
-    if settings.clients or settings.server.listen.is_loopback:
+    if settings.clients or settings.oidc or settings.server.listen.is_loopback:
         return ""
     return (
-        f"{settings.server.listen} is not loopback and no [[clients]] are configured:"
+        f"{settings.server.listen} is not loopback and no [[clients]] (or [[oidc]]) are configured:"
         " everybody could use the pull token; add a client or listen on 127.0.0.1"
     )
 
@@ -55,12 +55,41 @@ def _admin_token(settings: Settings) -> str:
 
 
 def _clients_behind_front(settings: Settings) -> str:
-    if not settings.server.trusted_proxies or settings.clients:
+    if not settings.server.trusted_proxies or settings.clients or settings.oidc:
         return ""
     return (
         "trusted_proxies without [[clients]]: behind a front everybody looks local;"
         " add the clients that may pass"
     )
+
+
+def _tls_pair(settings: Settings) -> str:
+    server = settings.server
+    if (server.tls_certificate is None) == (server.tls_key is None):
+        return ""
+    return "tls_certificate and tls_key belong together: give both, or none"
+
+
+def _client_ca(settings: Settings) -> str:
+    if settings.server.client_ca is None or settings.server.tls_certificate is not None:
+        return ""
+    return "client certificates are shown in TLS: set tls_certificate and tls_key too"
+
+
+def _subjects(settings: Settings) -> str:
+    named = next((client.name for client in settings.clients if client.subjects), "")
+    if not named or settings.server.client_ca is not None:
+        return ""
+    return f"{named} has subjects and server.client_ca is not set: nobody could show a certificate"
+
+
+def _plain_issuer(settings: Settings) -> str:
+    if settings.upstream.allow_insecure:
+        return ""
+    plain = (given.name for given in settings.oidc if not given.issuer.startswith("https:"))
+    if not (named := next(plain, "")):
+        return ""
+    return f"{named}: anybody on the way could put in keys of their own: use an https issuer"
 
 
 def _two_listeners(settings: Settings) -> str:
@@ -73,10 +102,13 @@ def _two_listeners(settings: Settings) -> str:
     return f"{admin} is taken by server.listen: choose another port"
 
 
-def _plain_http(settings: Settings) -> str:
-    if settings.upstream.allow_insecure or settings.upstream.libraries.startswith("https:"):
-        return ""
-    return "plain http would show the pull token to the network: use https (or allow_insecure)"
+def _plain_http(key: str) -> Rule:
+    def check(settings: Settings) -> str:
+        if settings.upstream.allow_insecure or getattr(settings.upstream, key).startswith("https:"):
+            return ""
+        return "plain http would show the pull token to the network: use https (or allow_insecure)"
+
+    return Rule((f"upstream.{key}", "upstream.allow_insecure"), check)
 
 
 def _static_list(settings: Settings) -> str:
@@ -88,11 +120,33 @@ def _static_list(settings: Settings) -> str:
     return ""
 
 
+def _platform(settings: Settings) -> str:
+    if settings.entitlements.source != "platform":
+        return ""
+    if not settings.upstream.has_platform:
+        return (
+            'source is "platform" and upstream.libraries is not the vendor\'s: set upstream.issuer'
+            " and upstream.api too, or the pull token would be shown to somebody else's issuer"
+        )
+    if not any(name in settings.credentials for name in LIBRARIES):
+        return 'source is "platform" and there is no pull token to ask it with'
+    return ""
+
+
 RULES = (
-    Rule(("server.listen", "clients"), _clients_off_loopback),
+    Rule(("server.listen", "clients", "oidc"), _clients_off_loopback),
     Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
-    Rule(("server.trusted_proxies", "clients"), _clients_behind_front),
+    Rule(("server.trusted_proxies", "clients", "oidc"), _clients_behind_front),
+    Rule(("server.tls_certificate", "server.tls_key"), _tls_pair),
+    Rule(("server.client_ca", "server.tls_certificate"), _client_ca),
+    Rule(("clients", "server.client_ca"), _subjects),
+    Rule(("oidc", "upstream.allow_insecure"), _plain_issuer),
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
-    Rule(("upstream.libraries", "upstream.allow_insecure"), _plain_http),
+    _plain_http("libraries"),
+    _plain_http("issuer"),
+    _plain_http("api"),
     Rule(("entitlements.ecosystems", "entitlements.source"), _static_list),
+    Rule(
+        ("entitlements.source", "upstream.libraries", "upstream.issuer", "upstream.api"), _platform
+    ),
 )

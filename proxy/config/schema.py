@@ -20,8 +20,11 @@ from proxy.config.settings import ECOSYSTEMS
 from proxy.model import HostRules
 
 SECTIONS = (
-    "server", "cache", "limits", "upstream", "credentials", "entitlements", "clients", "log",
+    "server", "cache", "limits", "upstream", "credentials", "entitlements", "clients",
+    "oidc", "log",
 )  # fmt: skip
+ARRAYS = ("clients", "oidc")
+"""Sections that are written with two brackets, once for each."""
 DEFAULT_CREDENTIAL = "default"
 Default: TypeAlias = str | int | bool | tuple[str, ...]
 
@@ -34,6 +37,7 @@ class Shape(Enum):
     INTEGER = "a whole number without quotes"
     BOOLEAN = "true or false without quotes"
     LIST = "a list of texts, such as []"
+    TABLE = 'a table of texts, such as { sub = "ci" }'
 
 
 def _same(value: object) -> object:
@@ -79,6 +83,12 @@ SERVER = (
         'What clients call us, for absolute links; "" takes scheme and host from the request.'),
     Key("server.trusted_proxies", Shape.LIST, (), values.network,
         "Networks of fronts whose X-Forwarded-Proto, -Host, -Prefix and -For are believed."),
+    Key("server.tls_certificate", Shape.PATH, "", _same,
+        "PEM file with the certificate (and its chain) to serve TLS with; read again on change."),
+    Key("server.tls_key", Shape.PATH, "", _same,
+        "PEM file with the key of tls_certificate, not encrypted."),
+    Key("server.client_ca", Shape.PATH, "", _same,
+        "PEM file of authorities whose client certificates are believed (mutual TLS)."),
     Key("server.shutdown_grace", Shape.TEXT, "60s", values.bounded(values.duration, "0s", "1d"),
         "How long transfers in flight may go on after SIGTERM."),
 )  # fmt: skip
@@ -115,6 +125,10 @@ LIMITS = (
 UPSTREAM = (
     Key("upstream.libraries", Shape.TEXT, "https://libraries.cgr.dev", values.url,
         "Where language packages come from."),
+    Key("upstream.issuer", Shape.TEXT, "https://issuer.enforce.dev", values.url,
+        "Where a pull token is exchanged for a short-lived one."),
+    Key("upstream.api", Shape.TEXT, "https://console-api.enforce.dev", values.url,
+        "The vendor's platform, which knows what the organisation may use."),
     Key("upstream.redirect_hosts", Shape.LIST, ("*.r2.cloudflarestorage.com",), values.host_rule,
         "Hosts that an upstream may redirect to, host or host:port, wildcard on the left.",
         HostRules),
@@ -128,12 +142,17 @@ UPSTREAM = (
         "Ecosystems that are served from the cache only.", frozenset),
 )  # fmt: skip
 ENTITLEMENTS = (
-    Key("entitlements.source", Shape.TEXT, "auto",
-        values.choice("auto", "static",
-                      refused={"platform": '"platform" is not available in this version'}),
-        'Who says what the organisation may use: "static" (the list here) or "auto".'),
+    Key("entitlements.source", Shape.TEXT, "auto", values.choice("auto", "platform", "static"),
+        "Who says what the organisation may use: static (the list), platform, or auto: that if it"
+        " may ask."),
+    Key("entitlements.organization", Shape.TEXT, "", values.organization,
+        'UIDP of the organisation; "" takes it from the pull token\'s user name.'),
     Key("entitlements.ecosystems", Shape.LIST, (), values.ecosystem,
         "What the organisation may use, for the source static.", frozenset),
+    Key("entitlements.refresh", Shape.TEXT, "60s", values.bounded(values.duration, "1s", "1h"),
+        "How often the platform is asked; something withdrawn is refused after that."),
+    Key("entitlements.grace", Shape.TEXT, "24h", values.bounded(values.duration, "0s", "24h"),
+        "How long the last known answer holds while the platform does not answer; then 503."),
 )  # fmt: skip
 LOG = (
     Key("log.level", Shape.TEXT, "info", values.choice("debug", "info", "warning", "error"),
@@ -142,6 +161,10 @@ LOG = (
         "text, json, or auto: text on a terminal, json elsewhere."),
     Key("log.access", Shape.BOOLEAN, _ON, _same,
         "Write one line for each request."),
+    Key("log.audit", Shape.PATH, "", _same,
+        'Where the audit log is kept; "" is audit.jsonl in the cache folder.'),
+    Key("log.audit_size", Shape.TEXT, "100MiB", values.bounded(values.size, "0B", "1TiB"),
+        'How large the audit log may become before the older half goes; "0B" keeps none.'),
 )  # fmt: skip
 # One stanza; the names are relative to [[clients]]. Each of them only in the file.
 CLIENT = (
@@ -149,10 +172,29 @@ CLIENT = (
         "Name of the client, for logs."),
     Key("token_hashes", Shape.LIST, (), values.token_hash,
         "SHA-256 of each token of this client, sha256:HEX; several for rotation."),
+    Key("subjects", Shape.LIST, (), values.subject,
+        "Subjects of client certificates: a whole distinguished name (RFC 4514), DNS:.. or URI:.."),
     Key("networks", Shape.LIST, (), values.network,
-        "Networks of this client; with token_hashes too, a request needs both."),
+        "Networks of this client; with token_hashes or subjects too, a request needs both."),
     Key("ecosystems", Shape.LIST, (), values.ecosystem,
         "What this client may use.", frozenset),
+    Key("packages", Shape.LIST, (), values.package,
+        "Prefixes of package URLs that this client is limited to, such as pkg:pypi/flask."),
+)  # fmt: skip
+# One stanza; the names are relative to [[oidc]]. Each of them only in the file.
+OIDC = (
+    Key("name", Shape.TEXT, "", values.optional_name,
+        'Name of these jobs, for logs; "" is the host of the issuer.'),
+    Key("issuer", Shape.TEXT, "", values.issuer,
+        "Whose ID tokens are believed: the URL that stands in their iss claim."),
+    Key("audience", Shape.TEXT, "", values.claim,
+        "What the aud claim of a token must name."),
+    Key("claims", Shape.TABLE, (), values.claims,
+        "What other claims must say, exactly or with a star at the end; one at least."),
+    Key("ecosystems", Shape.LIST, (), values.ecosystem,
+        "What these jobs may use.", frozenset),
+    Key("packages", Shape.LIST, (), values.package,
+        "Prefixes of package URLs that these jobs are limited to."),
 )  # fmt: skip
 # The names are relative to [credentials.ECOSYSTEM].
 CREDENTIAL = (
@@ -168,7 +210,7 @@ CREDENTIAL = (
 
 
 def scalar_keys() -> Mapping[str, Key]:
-    """Every key that is no part of [[clients]], by its full dotted name."""
+    """Every key that is no part of [[clients]] or [[oidc]], by its full dotted name."""
     fixed = SERVER + CACHE + LIMITS + UPSTREAM + ENTITLEMENTS + LOG
     spread = {
         f"credentials.{owner}.{key.name}": key
@@ -184,10 +226,14 @@ def reference() -> list[Reference]:
     rows += [(f"credentials.<ecosystem>.{key.name}", key) for key in CREDENTIAL]
     rows += [(key.name, key) for key in ENTITLEMENTS]
     rows += [(f"clients.{key.name}", key) for key in CLIENT]
+    rows += [(f"oidc.{key.name}", key) for key in OIDC]
     rows += [(key.name, key) for key in LOG]
-    return [Reference(name, _as_toml(key.default), key.meaning) for name, key in rows]
+    return [Reference(name, _as_toml(key), key.meaning) for name, key in rows]
 
 
-def _as_toml(default: Default) -> str:
+def _as_toml(key: Key) -> str:
+    default = key.default
+    if key.shape is Shape.TABLE:
+        return "{}"
     # JSON and TOML write these four types alike.
     return json.dumps(list(default) if isinstance(default, tuple) else default)

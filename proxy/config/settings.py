@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from proxy.model import HostRules
 from proxy.secret import Secret
@@ -23,6 +24,8 @@ Network = IPv4Network | IPv6Network
 
 # Every ecosystem that a client, a credential or an entitlement may name, built or not yet.
 ECOSYSTEMS = ("python", "java", "javascript", "oci", "apk", "go", "dotnet")
+# Those of `upstream.libraries`: their pull tokens may ask the platform what is entitled.
+LIBRARIES = ("python", "java", "javascript", "go", "dotnet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class ServerSettings:
     admin_token_file: Path | None
     public_url: str
     trusted_proxies: tuple[Network, ...]
+    tls_certificate: Path | None
+    tls_key: Path | None
+    client_ca: Path | None
     shutdown_grace: float
 
 
@@ -88,11 +94,26 @@ class UpstreamSettings:
     """[upstream]. `frozen`: ecosystems that are served from the cache only."""
 
     libraries: str
+    issuer: str
+    api: str
     redirect_hosts: HostRules
     allow_networks: tuple[Network, ...]
     allow_insecure: bool
     ca_bundle: Path | None
     frozen: frozenset[str]
+
+    @property
+    def has_platform(self) -> bool:
+        """Whether issuer and API belong to `libraries`: the vendor's to the vendor's, or all own.
+
+        The pull token of a mirror must not be shown to the vendor's issuer, which knows nothing
+        of it.
+        """
+        own = urlsplit(self.libraries).hostname
+        if own is not None and own.endswith(".cgr.dev"):
+            return True
+        hosts = [urlsplit(url).hostname or "" for url in (self.issuer, self.api)]
+        return not any(host.endswith(".enforce.dev") for host in hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,32 +136,54 @@ class CredentialSettings:
 
 @dataclass(frozen=True, slots=True)
 class EntitlementSettings:
-    """[entitlements]. `ecosystems` counts for the source `static` only."""
+    """[entitlements]. `ecosystems` counts for the source `static` only. `organization` empty:
+    from the pull token. `refresh`, `grace` in seconds."""
 
-    source: Literal["auto", "static"]
+    source: Literal["auto", "platform", "static"]
+    organization: str
     ecosystems: frozenset[str]
+    refresh: float
+    grace: float
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """One [[clients]] stanza. `token_hashes`: `sha256:<64 lower-case hex>` each.
+    """One [[clients]] stanza. `token_hashes`: `sha256:<64 lower-case hex>` each. `subjects`:
+    distinguished names (RFC 4514), `DNS:...` or `URI:...`. `packages`: prefixes of package URLs.
 
-    Hashes and networks both given: a request needs both. At least one of them is given.
+    Of hashes, subjects and networks a request needs everything that is given; one of them is.
     """
 
     name: str
     token_hashes: tuple[str, ...]
+    subjects: tuple[str, ...]
     networks: tuple[Network, ...]
     ecosystems: frozenset[str]
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    """One [[oidc]] stanza. `issuer` as the tokens spell it. `claims`: name and wanted value each,
+    exact or with a star at its end. `name` is always set: the issuer's host where none is given."""
+
+    name: str
+    issuer: str
+    audience: str
+    claims: tuple[tuple[str, str], ...]
+    ecosystems: frozenset[str]
+    packages: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """[log]."""
+    """[log]. `audit` None: `audit.jsonl` in the cache folder; `audit_size` 0: no audit log."""
 
     level: Literal["debug", "info", "warning", "error"]
     format: Literal["auto", "text", "json"]
     access: bool
+    audit: Path | None
+    audit_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +200,6 @@ class Settings:
     credentials: Mapping[str, CredentialSettings]
     entitlements: EntitlementSettings
     clients: tuple[ClientSettings, ...]
+    oidc: tuple[IssuerSettings, ...]
     log: LogSettings
     file: Path | None = None

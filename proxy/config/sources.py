@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.config.mistakes import ConfigError, Mistakes, looks_secret, masked, shown
-from proxy.config.schema import DEFAULT_CREDENTIAL, SECTIONS, scalar_keys
+from proxy.config.schema import ARRAYS, DEFAULT_CREDENTIAL, SECTIONS, scalar_keys
 from proxy.config.settings import ECOSYSTEMS
 
 ENVIRONMENT_PREFIX = "CGR_PROXY_"
@@ -102,8 +102,8 @@ def _syntax_mistake(path: Path, message: str, newlines: int) -> str:
 
 def from_table(
     table: Mapping[str, object], path: Path, mistakes: Mistakes
-) -> tuple[dict[str, Given], list[object]]:
-    """Flatten a file: scalar keys by dotted name, and the stanzas of [[clients]] as they are."""
+) -> tuple[dict[str, Given], dict[str, list[object]]]:
+    """Flatten a file: scalar keys by dotted name, and stanzas by their section, as they are."""
     for name in _secret_places(table, ""):
         mistakes.add(f"{path}:{name}", _LITERAL, key=name)
     given: dict[str, Given] = {}
@@ -113,11 +113,11 @@ def from_table(
             given[name] = Given(value, f"{path}:{name}", path.parent)
         else:
             mistakes.add(f"{path}:{_plain(name)}", unknown_key(name, known))
-    stanzas = table.get("clients", [])
-    if isinstance(stanzas, list):
-        return given, stanzas
-    mistakes.add(f"{path}:clients", "is written as [[clients]], once for each", key="clients")
-    return given, []
+    stanzas = {name: table.get(name, []) for name in ARRAYS}
+    for name, found in stanzas.items():
+        if not isinstance(found, list):
+            mistakes.add(f"{path}:{name}", f"is written as [[{name}]], once for each", key=name)
+    return given, {name: list(s) if isinstance(s, list) else [] for name, s in stanzas.items()}
 
 
 _LITERAL = "looks like a token; a literal secret is refused: put it into a file and name that file"
@@ -130,7 +130,7 @@ def _leaves(
     for section, body in table.items():
         if section not in SECTIONS:
             mistakes.add(f"{path}:{_plain(section)}", _unknown("section", section, SECTIONS))
-        elif section == "clients":
+        elif section in ARRAYS:
             continue
         elif not isinstance(body, dict):
             mistakes.add(f"{path}:{section}", f"is a section: write [{section}]", key=section)
@@ -204,8 +204,9 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
 
 
 def _unknown_variable(name: str, known: Mapping[str, str]) -> str:
-    if name.startswith(variable("clients.")):
-        return "clients can only be given in the file"
+    for section in ARRAYS:
+        if name.startswith(variable(f"{section}.")):
+            return f"{section} can only be given in the file"
     if _SECRET_NAME.search(name) and not name.endswith("_FILE"):
         return "unknown key; a literal secret is refused: name a file with ..__PASSWORD_FILE"
     near = difflib.get_close_matches(name, known, n=1)

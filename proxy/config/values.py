@@ -15,7 +15,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from proxy.config.mistakes import shown
 from proxy.config.settings import ECOSYSTEMS, Address, Network
@@ -32,8 +32,17 @@ _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _ALL_DIGITS = re.compile(r"[0-9.]+")  # a host of digits that is no IPv4 address: 127.1, 2130706433
 _PORT = re.compile(r"[0-9]{1,5}")
 _URL_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
+_ORGANIZATION = re.compile(r"[0-9a-f]{40}(?:/[0-9a-f]{16})*")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_RDN = re.compile(r"(\A|(?<!\\)[,+])\s*([A-Za-z0-9.]+)\s*=\s*")
+# The name may hold an @ only where a segment begins (an npm scope): else a version begins there.
+_PURL = re.compile(
+    r"pkg:([A-Za-z][A-Za-z0-9.+-]*)/((?:@?[A-Za-z0-9._~%:+-]+/)*(?:@?[A-Za-z0-9._~%:+-]+)?)"
+    r"(@[A-Za-z0-9._~%:+-]*)?"
+)
+_JUDGED_CLAIMS = frozenset({"iss", "aud", "exp", "nbf", "iat"})
+_LONGEST_CLAIM = 500
 _NETLOC = re.compile(r"(\[[^\]]*\]|[^\[\]:]+)(?::([0-9]{0,5}))?")
 _NO_URL = "must be a URL such as https://mirror.example or http://127.0.0.1:8080/path"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -228,3 +237,77 @@ def username(text: str) -> str:
     if text and (not text.isascii() or not text.isprintable() or " " in text or ":" in text):
         raise ValueError("a user name is one word of visible ASCII without a colon")
     return text
+
+
+def organization(text: str) -> str:
+    """The UIDP of an organisation or folder; empty: from the pull token."""
+    if text and not _ORGANIZATION.fullmatch(text):
+        raise ValueError("an organisation is a UIDP: 40 hex digits, and /16 hex for each folder")
+    return text
+
+
+def optional_name(text: str) -> str:
+    """As `client_name`; empty: none."""
+    return client_name(text) if text else ""
+
+
+def subject(text: str) -> str:
+    """What a client certificate must name, spelt the way `proxy.server` reads it off one.
+
+    `DNS:name` and `URI:uri` stand for subject alternative names; everything else is a whole
+    distinguished name (RFC 4514), most specific part first.
+    """
+    kind, colon, rest = text.partition(":")
+    if colon and kind in {"DNS", "URI"}:
+        if not rest or not rest.isascii() or not rest.isprintable() or " " in rest:
+            raise ValueError(f"behind {kind}: stands one name, such as DNS:build-7.farm.example")
+        return f"DNS:{rest.lower()}" if kind == "DNS" else text
+    from cryptography.x509 import Name  # noqa: PLC0415  # late: 50 ms that few need
+
+    try:
+        # Blanks around the signs, as OpenSSL shows names to people, mean nothing.
+        return Name.from_rfc4514_string(_RDN.sub(r"\1\2=", text)).rfc4514_string()
+    except ValueError:
+        raise ValueError(
+            "a subject is a distinguished name such as CN=build-7,O=farm (other attributes than"
+            " CN, OU, O, L, ST, C, STREET, DC and UID by their number), or DNS:.. or URI:.."
+        ) from None
+
+
+def package(text: str) -> str:
+    """A prefix of package URLs, spelt the normal way: whole segments, or a star at its end."""
+    star = "*" if text.endswith("*") else ""
+    found = _PURL.fullmatch(text.removesuffix("*"))
+    if not found or "*" in text[:-1] or (found[3] == "@" and not star):
+        raise ValueError(
+            f'{shown(text)} is no prefix of package URLs: write it such as "pkg:pypi/flask",'
+            ' "pkg:npm/@scope/" or "pkg:pypi/types-*"'
+        )
+    kind, name, version = found[1].lower(), found[2], found[3] or ""
+    name = quote(unquote(name), safe="/:")
+    if kind == "pypi":
+        # Index pages are asked for under the normal name (PEP 503).
+        name = re.sub("[-_.]+", "-", name).lower()
+    return f"pkg:{kind}/{name}{version[:1]}{quote(unquote(version[1:]), safe=':')}{star}"
+
+
+def issuer(text: str) -> str:
+    """The URL of an OpenID issuer, exactly as its tokens spell it: it is compared with them."""
+    return text if url(text) else ""
+
+
+def claim(text: str) -> str:
+    """What a claim must say."""
+    if not 1 <= len(text) <= _LONGEST_CLAIM or not text.isprintable():
+        raise ValueError("must be a text of 1 to 500 visible characters")
+    return text
+
+
+def claims(table: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Names of claims and what they must say: exactly that, or with a star at the end."""
+    for name, wanted in table.items():
+        if not name or name in _JUDGED_CLAIMS:
+            raise ValueError(f"{shown(name)} is not compared as a text: it is always checked")
+        if "*" in claim(wanted)[:-1]:
+            raise ValueError(f"{shown(wanted)} has a star in its middle: it may only end with one")
+    return tuple(sorted(table.items()))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from typing import Protocol, TypeAlias, runtime_checkable
+from urllib.parse import quote
 
 from proxy.errors import ProxyError
 from proxy.model import (
@@ -44,6 +45,10 @@ class Ecosystem(Protocol):
     @property
     def mounts(self) -> tuple[Mount, ...]:
         """Every prefix of the URL space that belongs to it, with the entitlement scope of each."""
+        ...
+
+    def purl(self, package: str, version: str = "") -> str:
+        """Spell a package of this ecosystem as package URL, with `package_url`."""
         ...
 
     def classify(self, line: RequestLine) -> Target:
@@ -118,6 +123,13 @@ class Streaming(Protocol):
     def stream(self, target: DocumentTarget, media_type: str) -> Transformation:
         """Do what `rewrite` does, piece by piece. `media_type`: what the upstream calls it."""
         ...
+
+
+def package_url(kind: str, name: str, version: str = "") -> str:
+    """A package URL (purl specification): `kind` is its type, `name` the namespace and the name,
+    separated by slashes. Everything is percent-encoded that has a meaning in one."""
+    behind = f"@{quote(version, safe=':')}" if version else ""
+    return f"pkg:{kind}/{quote(name, safe='/:')}{behind}"
 
 
 def problem(error: ProxyError, request_id: str) -> ErrorBody:

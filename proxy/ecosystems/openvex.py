@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.ecosystems.base import problem
+from proxy.ecosystems.base import package_url, problem
 from proxy.errors import Malformed, MethodNotAllowed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     PUBLIC,
@@ -50,6 +50,10 @@ class OpenVex:
     def mounts(self) -> tuple[Mount, ...]:
         """One."""
         return (Mount(("openvex",), PUBLIC),)
+
+    def purl(self, package: str, version: str = "") -> str:
+        """Spell a project as package URL; "" where a document is of none."""
+        return package_url("pypi", package, version) if package else ""
 
     def classify(self, line: RequestLine) -> DocumentTarget:
         """Say what a request line asks for. Raises UnknownPath, MethodNotAllowed."""

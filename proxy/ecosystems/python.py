@@ -25,7 +25,7 @@ from proxy.ecosystems import (
     simple_json,
     wheel,
 )
-from proxy.ecosystems.base import Span, problem
+from proxy.ecosystems.base import Span, package_url, problem
 from proxy.ecosystems.python_paths import FILE_MOUNTS, INDEXES, SCOPE
 from proxy.ecosystems.simple_root import RootStream
 from proxy.errors import InvalidName, MethodNotAllowed, ProxyError, UnknownPath
@@ -56,6 +56,10 @@ class Python:
         """Five indexes and two prefixes of files."""
         indexes = tuple(Mount((prefix,), scope) for prefix, scope in INDEXES.items())
         return (*indexes, *(Mount((prefix,), SCOPE) for prefix in FILE_MOUNTS))
+
+    def purl(self, package: str, version: str = "") -> str:
+        """Spell a project (normalised) as package URL."""
+        return package_url("pypi", package, version)
 
     def classify(self, line: RequestLine) -> Target:
         """Say what a request line asks for.

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from proxy.observe.audit import AuditFile, AuditLog
 from proxy.observe.formats import AccessRecord, JsonFormat, LineFormat, TextFormat
 from proxy.observe.redaction import Redactor
 from proxy.observe.sink import Sink, open_sink
@@ -101,6 +102,7 @@ class Logs:
 
     def __init__(self, writer: Writer, redactor: Redactor, level: int, *, access: bool) -> None:
         self.access = AccessLog(writer if access else None)
+        self.audit = AuditLog(redactor)
         self.redactor = redactor
         self._writer = writer
         self._handler = _QueueingHandler(writer)
@@ -113,7 +115,12 @@ class Logs:
     @property
     def dropped(self) -> int:
         """Log lines lost so far, for the metric."""
-        return self._writer.dropped
+        return self._writer.dropped + self.audit.dropped
+
+    def keep_audit(self, file: AuditFile) -> None:
+        """Keep an audit log from now on; the writer's thread writes it. Call it once, at start."""
+        self.audit = AuditLog(self.redactor, file)
+        self._writer.also(self.audit.drain)
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Block until what was logged before is written; False when that takes too long."""
@@ -126,6 +133,7 @@ class Logs:
         root.setLevel(self._before[0])
         root.handlers[:] = self._before[1]
         self._writer.stop(timeout)
+        self.audit.close()
 
 
 def start_logs(

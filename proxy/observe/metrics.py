@@ -147,6 +147,10 @@ class Metrics:
             )
         )
 
+    def watch(self, collector: Collector) -> None:
+        """Take further samples from a collector, at each rendering."""
+        self._registry.register(collector)
+
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type. Reads /proc: call it in a thread."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST

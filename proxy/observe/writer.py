@@ -49,6 +49,7 @@ class Writer:
         self._messages: deque[logging.LogRecord] = deque()
         self._flushes: deque[threading.Event] = deque()
         self._wake = threading.Event()
+        self._also: Callable[[], None] | None = None
         self._stopping = False
         # Each counter is moved by one side only; `+=` of the callers' side may lose one of two
         # simultaneous drops, which no reader of a drop counter will mind.
@@ -62,6 +63,10 @@ class Writer:
     def dropped(self) -> int:
         """Lines lost so far: queue full, or refused by the sink."""
         return self._overflowed + self._unwritten
+
+    def also(self, work: Callable[[], None]) -> None:
+        """Have the thread do this too, each time it wakes. It MUST NOT raise."""
+        self._also = work
 
     def append_access(self, record: AccessRecord) -> None:
         """Queue an access line. Never blocks, never raises."""
@@ -113,6 +118,8 @@ class Writer:
             for _ in range(_ROUNDS):
                 if not self._write_batch():
                     break
+            if self._also is not None:
+                self._also()
             for done in flushes:
                 done.set()
             if stopping:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import final
 
@@ -41,15 +43,23 @@ _MAX_TOKEN = 4096
 @final
 class Admin:
     """Answers admin requests. `token_file` None: on loopback, where no token is needed.
+    `views`: what is shown as JSON, by path.
 
     Raises OSError or ValueError when the file cannot be read or holds no token.
     """
 
-    def __init__(self, metrics: Metrics, health: Health, token_file: Path | None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        token_file: Path | None,
+        views: Mapping[str, Callable[[], object]] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._health = health
         self._token_file = token_file
         self._token = _read_token(token_file) if token_file is not None else None
+        self._views = views or {}
         self._ids = RequestIds()
 
     def reload(self) -> None:
@@ -90,11 +100,16 @@ class Admin:
         if (probe := self._health.probe(request.raw_path, request.method)) is not None:
             return probe(headers)
         self._authenticate(request)
-        if request.raw_path != "/metrics":
-            raise UnknownPath("The admin listener has /metrics, /healthz and /readyz.")
+        view = self._views.get(request.raw_path)
+        if view is None and request.raw_path != "/metrics":
+            known = ", ".join(("/metrics", "/healthz", "/readyz", *self._views))
+            raise UnknownPath(f"The admin listener has {known}.")
         if request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed("The metrics are only read.")
-        body, media_type = await asyncio.to_thread(self._metrics.render)
+            raise MethodNotAllowed("The metrics and views are only read.")
+        if view is None:
+            body, media_type = await asyncio.to_thread(self._metrics.render)
+        else:
+            body, media_type = json.dumps(view(), indent=2).encode() + b"\n", "application/json"
         headers["Content-Type"] = media_type
         headers["Cache-Control"] = "no-store"
         return web.Response(body=body, headers=headers)

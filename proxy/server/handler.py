@@ -16,9 +16,9 @@ from typing import assert_never, final
 
 from aiohttp import web
 
-from proxy.access.clients import Clients
 from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
+from proxy.access.gate import Gate
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
 from proxy.cache.bulk import Bulk
 from proxy.cache.coding import CODINGS
@@ -42,6 +42,7 @@ from proxy.model import (
     RequestLine,
     StaticTarget,
 )
+from proxy.observe.audit import AuditLog
 from proxy.observe.logs import AccessLog
 from proxy.observe.metrics import NONE, Metrics
 from proxy.observe.request_id import RequestIds
@@ -50,9 +51,11 @@ from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import render
-from proxy.server.front import Network, Peer, base_url, check_framing, check_no_body, peer_of
+from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
 from proxy.server.health import Health
 from proxy.server.mounts import Mounts
+from proxy.server.tls import Certificates
+from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
 
 LOG = logging.getLogger(__name__)
@@ -64,11 +67,12 @@ class Rooms:
     """Everything a request walks through. `hosts`: what upstream links may name.
 
     `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
-    can make of what the upstream has (core metadata of wheels).
+    can make of what the upstream has (core metadata of wheels). `certificates` None: nobody is
+    known by one.
     """
 
     mounts: Mounts
-    clients: Clients
+    gate: Gate
     door: Door
     documents: Documents
     bulk: Bulk
@@ -76,25 +80,13 @@ class Rooms:
     health: Health
     metrics: Metrics
     access_log: AccessLog
+    audit: AuditLog
     hosts: HostRules
     trusted_proxies: tuple[Network, ...] = ()
     public_url: str = ""
     min_rate: int = 0
     extracts: bool = True
-
-
-@dataclass(slots=True)
-class _Walk:
-    """What is known of one request so far."""
-
-    request: web.BaseRequest
-    id: str
-    started: float
-    peer: Peer | None = None
-    line: RequestLine | None = None
-    ecosystem: Ecosystem | None = None
-    principal: str = ""
-    cache: str = NONE
+    certificates: Certificates | None = None
 
 
 @final
@@ -107,7 +99,7 @@ class Handler:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
-        walk = _Walk(request, self._ids.next(), time.perf_counter())
+        walk = Walk(request, self._ids.next(), time.perf_counter())
         response: web.StreamResponse | None = None
         try:
             with self._rooms.health.in_flight():
@@ -120,7 +112,7 @@ class Handler:
 
     def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
         """Answer what the parser refused (400), or a defect of ours (500)."""
-        walk = _Walk(request, self._ids.next(), time.perf_counter())
+        walk = Walk(request, self._ids.next(), time.perf_counter())
         error: ProxyError = BadRequest("The request is not valid HTTP/1.1.")
         if status >= 500:
             error = InternalError("The proxy failed on this request; its log says why.")
@@ -128,7 +120,7 @@ class Handler:
         self._note(walk, response)
         return response
 
-    async def _answer_or_error(self, walk: _Walk) -> web.StreamResponse:
+    async def _answer_or_error(self, walk: Walk) -> web.StreamResponse:
         """The answer, or the failure in words. Raises ConnectionError when a head is out already
         and what follows it cannot be told from an answer any more."""
         failure: ProxyError
@@ -148,7 +140,7 @@ class Handler:
 
     # --- the walk ----------------------------------------------------------------------------
 
-    async def _answer(self, walk: _Walk) -> web.StreamResponse:
+    async def _answer(self, walk: Walk) -> web.StreamResponse:
         rooms, request = self._rooms, walk.request
         target = request.raw_path
         walk.ecosystem = rooms.mounts.guess(target)
@@ -160,17 +152,25 @@ class Handler:
             return self._options(walk)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
         credential = parse_authorization(request.headers.getall("Authorization", []))
-        principal = rooms.clients.identify(
-            credential, peer.address, forwarded=peer.forwarded, lenient=target.startswith("/v2/")
+        walk.principal = principal = await rooms.gate.identify(
+            credential,
+            peer.address,
+            # A certificate that came with a trusted front's connection is the front's.
+            subjects=rooms.certificates.subjects(request)
+            if rooms.certificates is not None and not peer.trusted
+            else (),
+            forwarded=peer.forwarded,
+            lenient=target.startswith("/v2/"),
         )
-        walk.principal = principal.name
         walk.line = line = self._line(walk, target)
         walk.ecosystem = ecosystem = rooms.mounts.require(line.segments)
-        found = ecosystem.classify(line)
+        walk.target = found = ecosystem.classify(line)
         if line.method == "POST" and not isinstance(found, ForwardTarget):
             raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
         check_no_body(request)
-        grant = rooms.door.require(principal, ecosystem.name, found, rooms.mounts.scopes(ecosystem))
+        scopes = rooms.mounts.scopes(ecosystem)
+        purl = walk.purl if principal.packages else ""
+        grant = rooms.door.require(principal, ecosystem.name, found, scopes, purl)
         match found:
             case StaticTarget():
                 return responses.static(found, responses.base_headers(walk.id))
@@ -183,7 +183,7 @@ class Handler:
             case _:
                 assert_never(found)
 
-    def _line(self, walk: _Walk, target: str) -> RequestLine:
+    def _line(self, walk: Walk, target: str) -> RequestLine:
         headers = walk.request.headers
         return canonicalise(
             walk.request.method,
@@ -193,7 +193,7 @@ class Handler:
         )
 
     async def _document(
-        self, walk: _Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
         if target.bulk:
             return await self._bulk(walk, ecosystem, target, grant)
@@ -208,7 +208,7 @@ class Handler:
         return responses.document(walk.request, target, held, variant, headers)
 
     async def _bulk(
-        self, walk: _Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
         found = await self._rooms.bulk.get(ecosystem, target, grant)
         try:
@@ -219,7 +219,7 @@ class Handler:
             found.close()
 
     async def _artifact(
-        self, walk: _Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant
+        self, walk: Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant
     ) -> web.StreamResponse:
         rooms, request = self._rooms, walk.request
         found = await rooms.artifacts.get(
@@ -246,23 +246,25 @@ class Handler:
                 case _:
                     assert_never(found)
         finally:
+            walk.digest = digest_of(found)
             found.close()
 
     # --- the ends ----------------------------------------------------------------------------
 
-    def _links(self, walk: _Walk, *, based: bool = False) -> Links:
+    def _links(self, walk: Walk, *, based: bool = False) -> Links:
         base = ""
         if based and walk.peer is not None:
             base = base_url(walk.request, self._rooms.public_url, walk.peer)
         return Links(base, self._rooms.hosts, self._rooms.extracts)
 
     @staticmethod
-    def _options(walk: _Walk) -> web.Response:
+    def _options(walk: Walk) -> web.Response:
         headers = responses.base_headers(walk.id)
         headers["Allow"] = "GET, HEAD"
         return web.Response(status=204, headers=headers)
 
-    def _render(self, walk: _Walk, error: ProxyError) -> web.Response:
+    def _render(self, walk: Walk, error: ProxyError) -> web.Response:
+        walk.error = error
         response = render(error, walk.ecosystem, walk.id, responses.base_headers(walk.id))
         if response.headers.get("Cache-Status") == DENIED:
             walk.cache = "denied"
@@ -270,7 +272,7 @@ class Handler:
             response.force_close()
         return response
 
-    def _note(self, walk: _Walk, response: web.StreamResponse | None) -> None:
+    def _note(self, walk: Walk, response: web.StreamResponse | None) -> None:
         """Tell metrics and access log; status 499: the client left before an answer."""
         request = walk.request
         seconds = time.perf_counter() - walk.started
@@ -280,7 +282,7 @@ class Handler:
         self._rooms.metrics.request(name, status, walk.cache, seconds, sent)
         self._rooms.access_log.append(
             walk.id,
-            walk.principal,
+            walk.principal.name if walk.principal is not None else "",
             str(walk.peer.address) if walk.peer is not None else "",
             request.method,
             walk.line.path if walk.line is not None else request.raw_path,
@@ -291,3 +293,5 @@ class Handler:
             walk.cache if walk.cache != NONE else "",
             request.headers.get("User-Agent", ""),
         )
+        if self._rooms.audit.on and (record := walk.audited(time.time(), status, sent)) is not None:
+            self._rooms.audit.append(record)

@@ -10,11 +10,13 @@ bytes that sit in a socket's buffer. Non-goals: signals (`process`).
 from __future__ import annotations
 
 import asyncio
-from typing import final
+import ssl
+from typing import Any, final
 
 from aiohttp import web
 
 from proxy.server.process import EX_UNAVAILABLE, CannotStart
+from proxy.server.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT
 from proxy.server.wire import Server
 
 BACKLOG = 1024
@@ -22,11 +24,40 @@ _TICK = 0.05
 
 
 @final
+class _Site(web.TCPSite):
+    """aiohttp's site with our patience: asyncio's own gives a handshake a whole minute."""
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None  # noqa: S101  # set up before: for the type checker
+        patience: dict[str, Any] = {}
+        if self._ssl_context is not None:
+            patience = {
+                "ssl_handshake_timeout": HANDSHAKE_TIMEOUT,
+                "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
+            }
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            reuse_address=self._reuse_address,
+            **patience,
+        )
+
+
+@final
 class Listener:
     """One address with one server behind it."""
 
-    def __init__(self, server: Server, host: str, port: int) -> None:
+    def __init__(
+        self, server: Server, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._server = server
+        self._tls = tls
         self._host = host
         self._runner = web.ServerRunner(server, shutdown_timeout=0.5)
         self._site: web.TCPSite | None = None
@@ -35,8 +66,13 @@ class Listener:
     async def start(self) -> None:
         """Listen. Raises CannotStart when the address is taken or not ours."""
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._host, self._port, backlog=BACKLOG, reuse_address=True
+        site = _Site(
+            self._runner,
+            self._host,
+            self._port,
+            backlog=BACKLOG,
+            reuse_address=True,
+            ssl_context=self._tls,
         )
         try:
             await site.start()
@@ -51,7 +87,7 @@ class Listener:
         """The real address, with the port that the system chose for port 0."""
         port = self._runner.addresses[0][1] if self._runner.addresses else self._port
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{port}"
+        return f"{'http' if self._tls is None else 'https'}://{host}:{port}"
 
     @property
     def connections(self) -> int:

@@ -143,7 +143,8 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             parent = (self.root / name).parent
             if not parent.is_dir():
-                parent.unlink(missing_ok=True)
+                with suppress(FileNotFoundError, IsADirectoryError):  # another process was faster
+                    parent.unlink()
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.replace(self.root / temporary, self.root / name)
 

@@ -35,6 +35,7 @@ _SETTINGS: Final = {
     "tag_index": 0,
     "disk_min_file_size": _OUT_OF_REACH,
     "sqlite_auto_vacuum": 0,
+    "sqlite_cache_size": 1024,  # pages: 4 MiB
     "sqlite_mmap_size": 0,  # a file cut short under a mapping kills the process
     "sqlite_journal_mode": "wal",
     "sqlite_synchronous": 1,

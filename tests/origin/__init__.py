@@ -1,7 +1,8 @@
 r"""The test origin: a look-alike of the vendor's upstream on loopback, traps included.
 
 One file for each part: `libraries` (the host: credentials, entitlement), `python` (its indexes and
-files), `store` (the object store behind it, on another address); shared by all of them `content`,
+files), `store` (the object store behind it, on another address), `platform` (the token exchange
+and the API of entitlements, each on another address); shared by all of them `content`,
 `faults`, `journal`, `credentials`, `settings`; underneath `wire` and `transmit`, an HTTP/1.1 server
 that sees raw targets and can misbehave at any byte. It knows nothing of the proxy.
 
@@ -28,6 +29,14 @@ Content and settings change while it runs: `origin.block("alpha", "1.0")`, `orig
 `.presign_lifetime = 1`, `.clock = fake`; `origin.credentials.issue()` and `.retire(origin.pair)`;
 `origin.throttle.rate = 1e6`.
 
+The vendor's platform stands beside it, at `origin.issuer_url` and `origin.api_url`::
+
+    origin.platform.entitle(origin.pair, "PYTHON", "PYTHON_ATHENA")    # replaces the list
+    origin.platform.settings.may_ask = False                           # 403, code 7
+    origin.fault("api", **status(503), times=None)                     # also "issuer"
+    await origin.close_listener("issuer")
+    assert origin.platform.count("GET", server="api") == 1             # counted apart
+
 Real wheels: `real()` (blocking; once through this machine's package client, then from a cache
 folder). For a test that drives a program: `with OriginThread(content=real()) as origin`.
 By hand: `python -m tests.origin --credentials-out DIR --fill`; see `control` for steering it.
@@ -52,10 +61,12 @@ from tests.origin.faults import (
 )
 from tests.origin.journal import Received
 from tests.origin.origin import COOKIE_CANARY, Origin
+from tests.origin.platform import ALL, PlatformSettings
 from tests.origin.settings import Settings
 from tests.origin.thread import OriginThread
 
 __all__ = [
+    "ALL",
     "COOKIE_CANARY",
     "TREE",
     "Artifact",
@@ -65,6 +76,7 @@ __all__ = [
     "FaultHandle",
     "Origin",
     "OriginThread",
+    "PlatformSettings",
     "Received",
     "Settings",
     "cache_folder",

@@ -36,6 +36,7 @@ class Credentials:
         self._clock = clock
         self._pairs: list[Pair] = []
         self._retired: set[str] = set()
+        self._tokens: dict[str, float] = {}
 
     def issue(self, lifetime: float = 30 * 86400.0) -> Pair:
         """Make a pair that is good for `lifetime` seconds (negative: already expired)."""
@@ -59,11 +60,21 @@ class Credentials:
         """Refuse a pair from now on; it stays known, so its use is no violation."""
         self._retired.add(pair.password)
 
+    def admit(self, token: str, expires: float) -> None:
+        """Take a short-lived token too: as bearer, or as password with any user name."""
+        self._tokens[token] = expires
+
+    def pair_of(self, password: str) -> Pair | None:
+        """The pair that a password was issued with."""
+        return next((pair for pair in self._pairs if pair.password == password), None)
+
     def judge(self, authorization: str | None) -> Verdict:
         """Judge an Authorization header. `unknown`: never issued here, somebody else's secret."""
         if authorization is None:
             return "missing"
         username, password = _read(authorization)
+        if (end := self._tokens.get(password)) is not None:
+            return "retired" if end <= self._clock() or password in self._retired else "good"
         for pair in self._pairs:
             if pair.password == password and username in (
                 None,

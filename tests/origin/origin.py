@@ -16,6 +16,7 @@ from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
 from tests.origin.journal import Journal, Received
 from tests.origin.libraries import Libraries
+from tests.origin.platform import Platform
 from tests.origin.python import Fill, PythonPart
 from tests.origin.settings import Settings
 from tests.origin.store import Store
@@ -24,6 +25,8 @@ from tests.origin.wire import Connection, Header, Listener, Request, Response
 
 HOST = "127.0.0.1"
 STORE_HOST = "127.0.0.2"
+ISSUER_HOST = "127.0.0.3"
+API_HOST = "127.0.0.4"
 COOKIE_CANARY = "canary-cookie-5f0c1d"
 
 Answer = Callable[[Request, Received], Awaitable[Response]]
@@ -33,7 +36,8 @@ class Origin:
     """A running look-alike of the upstream. Use it as an asynchronous context manager.
 
     `settings`, `content`, `throttle.rate` and `credentials` may be changed while it runs. `pair`:
-    the pull token made at construction.
+    the pull token made at construction. `platform`: the vendor's issuer and API; its requests are
+    counted apart, and only what names one of them (a fault, a listener to close) is about it.
     """
 
     def __init__(
@@ -66,9 +70,20 @@ class Origin:
             "origin": self._listener("origin", HOST, port, libraries.answer),
             "store": self._listener("store", STORE_HOST, store_port, store.answer),
         }
+        self.platform = Platform(
+            self.credentials, self._now, lambda: self._platform_listeners["api"].url
+        )
+        self.platform.entitle(self.pair)
+        platform = self.platform
+        self._platform_listeners = {
+            "issuer": self._listener("issuer", ISSUER_HOST, 0, platform.issue, platform),
+            "api": self._listener("api", API_HOST, 0, platform.answer, platform),
+        }
 
     async def __aenter__(self) -> Self:
         await self.reopen()
+        for listener in self._platform_listeners.values():
+            await listener.open()
         return self
 
     async def __aexit__(
@@ -78,7 +93,8 @@ class Origin:
         trace: TracebackType | None,
     ) -> None:
         self.faults.clear()
-        for listener in self._listeners.values():
+        self.platform.faults.clear()
+        for listener in (*self._listeners.values(), *self._platform_listeners.values()):
             await listener.close(keep_port=False)
 
     @property
@@ -90,6 +106,16 @@ class Origin:
     def store_url(self) -> str:
         """The object store: `http://127.0.0.2:PORT`."""
         return self._listeners["store"].url
+
+    @property
+    def issuer_url(self) -> str:
+        """The token exchange: `http://127.0.0.3:PORT`."""
+        return self._platform_listeners["issuer"].url
+
+    @property
+    def api_url(self) -> str:
+        """The platform's API: `http://127.0.0.4:PORT`."""
+        return self._platform_listeners["api"].url
 
     @property
     def username(self) -> str:
@@ -109,7 +135,7 @@ class Origin:
     @property
     def violations(self) -> list[str]:
         """Every broken rule, one sentence each."""
-        return self.journal.violations
+        return self.journal.violations + self.platform.journal.violations
 
     @property
     def body_bytes_sent(self) -> int:
@@ -124,11 +150,13 @@ class Origin:
 
     def fault(self, server: str | None = None, path: str = "", **what: Any) -> FaultHandle:
         """Put a fault to work (fields: see `faults.Fault`; ready-made ones stand beside it)."""
-        return self.faults.add(Fault(server=server, path=path, **what))
+        book = self.platform.faults if server in self._platform_listeners else self.faults
+        return book.add(Fault(server=server, path=path, **what))
 
     def reset(self) -> None:
         """Forget what was seen; faults, blocks and content stay."""
         self.journal.reset()
+        self.platform.journal.reset()
 
     def block(self, project: str, version: str | None = None) -> None:
         """Block a version (its files answer 403) or, without one, a package (409)."""
@@ -145,7 +173,7 @@ class Origin:
             self.content.blocked_versions.discard((project, version))
 
     async def close_listener(self, server: str | None = None) -> None:
-        """Stop one server, or both: connections break, new ones are refused."""
+        """Stop one server, or origin and store: connections break, new ones are refused."""
         for listener in self._chosen(server):
             await listener.close()
 
@@ -155,7 +183,9 @@ class Origin:
             await listener.open()
 
     def _chosen(self, server: str | None) -> list[Listener]:
-        return list(self._listeners.values()) if server is None else [self._listeners[server]]
+        if server is None:
+            return list(self._listeners.values())
+        return [{**self._listeners, **self._platform_listeners}[server]]
 
     def _now(self) -> float:
         return self.settings.clock()
@@ -171,21 +201,30 @@ class Origin:
             ("Alt-Svc", 'h3=":443"; ma=86400'),
         )
 
-    def _listener(self, server: str, host: str, port: int, answer: Answer) -> Listener:
-        transmitter = Transmitter(server, self._common, self.throttle, self.journal.body_bytes)
+    def _listener(
+        self,
+        server: str,
+        host: str,
+        port: int,
+        answer: Answer,
+        apart: Platform | None = None,
+    ) -> Listener:
+        journal = apart.journal if apart else self.journal
+        faults = apart.faults if apart else self.faults
+        transmitter = Transmitter(server, self._common, self.throttle, journal.body_bytes)
 
         async def serve(connection: Connection, request: Request) -> bool:
             received = Received(
                 server, request.method, request.target, request.headers, self._now()
             )
-            self.journal.begin(received)
+            journal.begin(received)
             try:
-                handle = self.faults.pick(server, request.method, request.target)
+                handle = faults.pick(server, request.method, request.target)
                 ignored = handle is not None and handle.fault.ignore_range
                 asked = request.without("range", "if-range") if ignored else request
                 response = await answer(asked, received)
                 return await transmitter.send(connection, request, response, handle)
             finally:
-                self.journal.end(received)
+                journal.end(received)
 
         return Listener(host, port, serve)

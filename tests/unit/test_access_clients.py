@@ -29,6 +29,14 @@ CONFIGURED = Clients(
             ecosystems=PYTHON,
         ),
         Client("inner", networks=(ip_network("10.1.5.0/24"),), ecosystems=PYTHON),
+        Client("build", subjects=("CN=b,O=farm", "DNS:b.example"), ecosystems=PYTHON),
+        Client(
+            "safe",
+            token_hashes=(hashed("safe"),),
+            subjects=("CN=safe",),
+            networks=(ip_network("10.4.0.0/16"),),
+            packages=("pkg:pypi/flask",),
+        ),
         # one token in two stanzas: either is enough
         Client("either", token_hashes=(hashed("both"),), networks=(ip_network("10.3.0.0/16"),)),
     ),
@@ -154,3 +162,78 @@ def test_a_stanza_without_token_and_network_matches_nobody() -> None:
     clients = Clients((Client("empty", ecosystems=None),), loopback_default=True)
     with pytest.raises(Unauthenticated):
         ask(clients, None, "127.0.0.1", forwarded=False, lenient=True)
+
+
+JOB = Principal("ci:x", "oidc", PYTHON)
+
+
+@pytest.mark.parametrize(
+    ("token", "peer", "subjects", "job", "lenient", "expected"),
+    [
+        # a certificate, under any of its names; over the network; under a token
+        (None, "192.0.2.1", ("CN=b,O=farm",), None, False, "build"),
+        (None, "192.0.2.1", ("CN=x", "DNS:b.example"), None, False, "build"),
+        (None, "10.1.0.1", ("CN=b,O=farm",), None, False, "build"),
+        ("new", "10.1.0.1", ("CN=b,O=farm",), None, False, "farm"),
+        # one that nobody has: the network is still there
+        (None, "10.1.0.1", ("CN=x",), None, False, "lan"),
+        (None, "192.0.2.1", ("CN=x",), None, False, Unauthenticated),
+        (None, "192.0.2.1", ("CN=b,O=farm,C=XX",), None, False, Unauthenticated),
+        # a credential that matches nobody, with a certificate that would do
+        ("x", "192.0.2.1", ("CN=b,O=farm",), None, False, Unauthenticated),
+        ("x", "192.0.2.1", ("CN=b,O=farm",), None, True, "build"),
+        # token, certificate and network of one stanza: all of them
+        ("safe", "10.4.0.1", ("CN=safe",), None, False, "safe"),
+        ("safe", "10.4.0.1", (), None, False, Unauthenticated),
+        ("safe", "10.5.0.1", ("CN=safe",), None, False, Unauthenticated),
+        (None, "10.4.0.1", ("CN=safe",), None, False, Unauthenticated),
+        # an ID token: under a client's token, over certificate and network
+        ("eyJ", "10.1.0.1", ("CN=b,O=farm",), JOB, False, "ci:x"),
+        ("new", "10.1.0.1", (), JOB, False, "farm"),
+    ],
+)
+def test_token_then_id_token_then_certificate_then_network(  # noqa: PLR0917
+    token: str | None,
+    peer: str,
+    subjects: tuple[str, ...],
+    job: Principal | None,
+    lenient: bool,
+    expected: str | type[AccessError],
+) -> None:
+    credential = None if token is None else Credential(token)
+
+    def identify() -> Principal:
+        return CONFIGURED.identify(
+            credential,
+            ip_address(peer),
+            subjects=subjects,
+            job=job,
+            forwarded=False,
+            lenient=lenient,
+        )
+
+    if isinstance(expected, str):
+        assert identify().name == expected
+        return
+    with pytest.raises(expected):
+        identify()
+
+
+def test_a_principal_has_the_kind_and_the_limits_of_its_stanza() -> None:
+    def kind(token: str | None, peer: str, *subjects: str) -> tuple[str, tuple[str, ...]]:
+        credential = None if token is None else Credential(token)
+        found = CONFIGURED.identify(
+            credential, ip_address(peer), subjects=subjects, forwarded=False
+        )
+        return found.kind, found.packages
+
+    assert kind("safe", "10.4.0.1", "CN=safe") == ("token", ("pkg:pypi/flask",))
+    assert kind(None, "192.0.2.1", "CN=b,O=farm") == ("mtls", ())
+    assert kind(None, "10.1.0.1") == ("network", ())
+
+
+def test_a_certificate_that_nobody_has_is_named_in_the_refusal() -> None:
+    with pytest.raises(Unauthenticated, match="CN=stranger"):
+        CONFIGURED.identify(
+            None, ip_address("192.0.2.1"), subjects=("CN=stranger",), forwarded=False
+        )

@@ -113,10 +113,34 @@ def test_a_scope_that_no_mount_has_is_refused_even_where_everything_is_allowed()
         Door(AssumedEntitlements()).require(EVERYTHING, "python", document("other"), SCOPES)
 
 
-def test_a_principal_limited_to_packages_is_refused_until_packages_can_be_checked() -> None:
-    limited = Principal("farm", "token", None, packages=("pkg:pypi/flask",))
-    with pytest.raises(ClientForbidden):
-        Door(AssumedEntitlements()).require(limited, "python", document(), SCOPES)
+LIMITED = Principal("farm", "token", None, packages=("pkg:pypi/flask", "pkg:pypi/types-*"))
+ROOT = StaticTarget(scope="python")
+REDIRECT = StaticTarget(scope="python", package="numpy")
+
+
+@pytest.mark.parametrize(
+    ("purl", "target", "passes"),
+    [
+        ("pkg:pypi/flask", document(), True),
+        ("pkg:pypi/flask@3.0.3", TARGETS[1], True),
+        ("pkg:pypi/types-pytz", document(), True),
+        ("pkg:pypi/flask-login", document(), False),
+        ("pkg:pypi/numpy@1.0", TARGETS[1], False),
+        ("", document(), False),
+        ("", ForwardTarget(path="/x", scope="python"), False),
+        ("", ROOT, True),
+        ("pkg:pypi/numpy", REDIRECT, False),
+    ],
+)
+def test_a_principal_limited_to_packages_gets_these_and_no_index_of_everything(
+    purl: str, target: Target, *, passes: bool
+) -> None:
+    door = Door(AssumedEntitlements())
+    if passes:
+        assert door.require(LIMITED, "python", target, SCOPES, purl).principal == "farm"
+        return
+    with pytest.raises(ClientForbidden, match=purl or "index of all packages"):
+        door.require(LIMITED, "python", target, SCOPES, purl)
 
 
 def test_grants_are_made_by_the_access_room_only() -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -35,7 +36,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """An application that only remembers its settings and whether it saw tokens, exit code 5."""
     seen: Served = []
 
-    def run(settings: Settings) -> int:
+    def run(settings: Settings, load: Callable[[], Settings]) -> int:
+        assert load() == settings
         seen.append((settings, [name for name in os.environ if name.startswith("CHAINGUARD_")]))
         return 5
 

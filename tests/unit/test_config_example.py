@@ -13,12 +13,14 @@ import pytest
 from proxy.config import (
     ClientSettings,
     CredentialSettings,
+    IssuerSettings,
     Reference,
     Settings,
     load,
     reference,
     settings,
 )
+from proxy.config.schema import ARRAYS
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "cgr-proxy.example.toml"
 ENVIRON = {"HOME": "/nonexistent"}
@@ -35,9 +37,9 @@ def dotted(table: dict[str, object]) -> dict[str, object]:
     """Flatten a parsed example to the names of the reference."""
     found: dict[str, object] = {}
     for section, body in table.items():
-        if section == "clients":
+        if section in ARRAYS:
             assert isinstance(body, list)
-            found |= {f"clients.{key}": value for key, value in body[0].items()}
+            found |= {f"{section}.{key}": value for key, value in body[0].items()}
         elif section == "credentials":
             assert isinstance(body, dict)
             found |= {f"credentials.<ecosystem>.{key}": v for key, v in body["python"].items()}
@@ -63,7 +65,7 @@ def test_the_keys_of_the_reference_are_the_fields_of_the_dataclasses() -> None:
     sections = {
         field.name: getattr(settings, f"{field.type}")
         for field in dataclasses.fields(Settings)
-        if field.name not in {"credentials", "clients", "file"}
+        if field.name not in {"credentials", *ARRAYS, "file"}
     }
     fields = {
         f"{name}.{field.name}"
@@ -71,6 +73,7 @@ def test_the_keys_of_the_reference_are_the_fields_of_the_dataclasses() -> None:
         for field in dataclasses.fields(kind)
     }
     fields |= {f"clients.{field.name}" for field in dataclasses.fields(ClientSettings)}
+    fields |= {f"oidc.{field.name}" for field in dataclasses.fields(IssuerSettings)}
     fields |= {f"credentials.<ecosystem>.{f.name}" for f in dataclasses.fields(CredentialSettings)}
     assert fields - INTERNAL == {row.key for row in reference()}
 
@@ -99,6 +102,7 @@ def test_the_commented_parts_of_the_example_load_too(tmp_path: Path) -> None:
     loaded = load(file, ENVIRON, {})
     assert list(loaded.credentials) == ["python"]
     assert [client.name for client in loaded.clients] == ["farm-a"]
+    assert [issuer.name for issuer in loaded.oidc] == ["ci"]
 
 
 @pytest.mark.parametrize("row", reference(), ids=lambda row: row.key)

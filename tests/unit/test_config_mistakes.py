@@ -22,6 +22,10 @@ HOME = {"HOME": "/nonexistent"}
 HASH = "sha256:" + "ab" * 32
 EMPTY_HASH = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 CLIENT = f'[[clients]]\nname = "farm"\ntoken_hashes = ["{HASH}"]\necosystems = ["python"]\n'
+OIDC = (
+    '[[oidc]]\nname = "ci"\nissuer = "https://i.example"\naudience = "a"\n'
+    'claims = { repository = "me/*" }\necosystems = ["python"]\n'
+)
 
 BROKEN = [
     # unknown things, with the nearest known one
@@ -33,8 +37,32 @@ BROKEN = [
     ('listen = "127.0.0.1:1"', "listen", "unknown section"),
     ('[credentials.pyton]\nusername = "x"', "credentials.pyton", 'did you mean "python"'),
     ('[credentials.python]\nidentity = "x"', "credentials.python.identity", "unknown key"),
-    (CLIENT + "packages = []", "clients[farm].packages", "unknown key"),
+    (CLIENT + "quota = 3", "clients[farm].quota", "unknown key"),
     (CLIENT + "network = []", "clients[farm].network", 'did you mean "networks"'),
+    # arrays of tables
+    (CLIENT + 'packages = ["flask"]', "clients[farm].packages", "pkg:pypi/flask"),
+    (CLIENT + 'packages = ["pkg:*"]', "clients[farm].packages", "no prefix"),
+    (CLIENT + 'packages = ["pkg:pypi/a*b"]', "clients[farm].packages", "no prefix"),
+    (CLIENT + 'packages = ["pkg:pypi/a", "pkg:pypi/A"]', "clients[farm].packages", "twice"),
+    (CLIENT + 'subjects = ["build-7"]', "clients[farm].subjects", "distinguished name"),
+    (CLIENT + 'subjects = ["DNS:"]', "clients[farm].subjects", "one name"),
+    (CLIENT + 'subjects = ["CN=b"]', "clients", "client_ca is not set"),
+    ("[oidc]\n", "oidc", "[[oidc]]"),
+    (OIDC.replace("issuer =", "isuer ="), "oidc[ci].isuer", 'did you mean "issuer"'),
+    (OIDC.replace("https:", "http:"), "oidc", "use an https issuer"),
+    (OIDC.replace("https://i.example", "x"), "oidc[ci].issuer", "must be a URL"),
+    (OIDC.replace("issuer =", "#"), "oidc[ci].issuer", "is missing"),
+    (OIDC.replace("audience =", "#"), "oidc[ci].audience", "is missing"),
+    (OIDC.replace("ecosystems =", "#"), "oidc[ci].ecosystems", "could use nothing"),
+    (OIDC.replace("claims =", "#"), "oidc[ci].claims", "everybody who gets a token"),
+    (OIDC.replace("me/*", "*"), "oidc[ci].claims", "everybody who gets a token"),
+    (OIDC.replace("me/*", "*/app"), "oidc[ci].claims", "a star in its middle"),
+    (OIDC.replace("repository", "aud"), "oidc[ci].claims", "always checked"),
+    (OIDC.replace('"me/*"', "3"), "oidc[ci].claims", "a table of texts"),
+    (OIDC.replace('{ repository = "me/*" }', '["me"]'), "oidc[ci].claims", "a table of texts"),
+    ('[server]\ntls_key = "k"', "server.tls_certificate", "give both, or none"),
+    ('[server]\nclient_ca = "c"', "server.client_ca", "set tls_certificate"),
+    ('[log]\naudit_size = "2TiB"', "log.audit_size", "at most 1TiB"),
     # wrong types
     ("server = 3", "server", "write [server]"),
     ("[[server]]\n", "server", "write [server]"),
@@ -72,8 +100,19 @@ BROKEN = [
     ('[upstream]\nallow_networks = ["::ffff:a00:0/104"]', "upstream.allow_networks", "IPv4"),
     ('[server]\npublic_url = "https://p.example?x=1"', "server.public_url", "no query"),
     ('[server]\npublic_url = "proxy.example"', "server.public_url", "must be a URL"),
-    ('[entitlements]\nsource = "platform"', "entitlements.source", "not available in this version"),
-    ('[entitlements]\nsource = "free"', "entitlements.source", '"auto" or "static"'),
+    ('[entitlements]\nsource = "platform"', "entitlements.source", "no pull token to ask it with"),
+    ('[entitlements]\nsource = "vendor"', "entitlements.source", "none of"),
+    ('[entitlements]\norganization = "acme"', "entitlements.organization", "40 hex digits"),
+    ('[entitlements]\nrefresh = "100ms"', "entitlements.refresh", "at least 1s"),
+    ('[entitlements]\ngrace = "25h"', "entitlements.grace", "at most 24h"),
+    ('[upstream]\nissuer = "http://i.example"', "upstream.issuer", "plain http"),
+    ('[upstream]\napi = "http://a.example"', "upstream.api", "plain http"),
+    (
+        '[upstream]\nlibraries = "https://m.example"\n[entitlements]\nsource = "platform"',
+        "entitlements.source",
+        "somebody else's issuer",
+    ),
+    ('[entitlements]\nsource = "free"', "entitlements.source", '"platform" or "static"'),
     ('[log]\nlevel = "loud"', "log.level", '"debug" or "info"'),
     # clients
     ('[[clients]]\necosystems = ["go"]\nnetworks = ["10.0.0.0/8"]', "clients[0].name", "missing"),
@@ -82,7 +121,7 @@ BROKEN = [
     (CLIENT.replace(HASH, EMPTY_HASH), "clients[farm].token_hashes", "empty token"),
     (CLIENT.replace('["python"]', '["pip"]'), "clients[farm].ecosystems", "is no ecosystem"),
     (CLIENT.replace('["python"]', "[]"), "clients[farm].ecosystems", "could use nothing"),
-    ('[[clients]]\nname = "x"\necosystems = ["go"]', "clients[x]", "token_hashes or networks"),
+    ('[[clients]]\nname = "x"\necosystems = ["go"]', "clients[x]", "nobody could be this"),
     (CLIENT + 'networks = ["10.0.0.1/8"]', "clients[farm].networks", '"10.0.0.0/8"'),
     (CLIENT + CLIENT.replace("ab", "cd"), "clients[farm].name", "earlier client"),
     (CLIENT + CLIENT.replace("farm", "b"), "clients[b].token_hashes", "belongs to the client farm"),

@@ -253,3 +253,41 @@ def test_host_rules_that_are_too_wide_or_no_hosts_are_refused(text: str) -> None
 
 def test_every_ecosystem_of_the_contract_is_known() -> None:
     assert ECOSYSTEMS == ("python", "java", "javascript", "oci", "apk", "go", "dotnet")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pkg:pypi/flask", "pkg:pypi/flask"),
+        ("pkg:PyPI/Flask_Login@3.0+cgr.1", "pkg:pypi/flask-login@3.0%2Bcgr.1"),
+        ("pkg:pypi/flask@3.*", "pkg:pypi/flask@3.*"),
+        ("pkg:pypi/flask@*", "pkg:pypi/flask@*"),
+        ("pkg:pypi/types-*", "pkg:pypi/types-*"),
+        ("pkg:pypi/", "pkg:pypi/"),
+        ("pkg:pypi/*", "pkg:pypi/*"),
+        ("pkg:npm/@scope/name@1.0.0", "pkg:npm/%40scope/name@1.0.0"),
+        ("pkg:npm/%40scope/", "pkg:npm/%40scope/"),
+        ("pkg:npm/@scope/*", "pkg:npm/%40scope/*"),
+        ("pkg:maven/org.apache/", "pkg:maven/org.apache/"),
+        ("pkg:npm/Name", "pkg:npm/Name"),
+    ],
+)
+def test_a_prefix_of_package_urls_is_spelt_the_normal_way(text: str, expected: str) -> None:
+    assert values.package(text) == expected
+    assert values.package(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CN=build-7,O=farm", "CN=build-7,O=farm"),
+        ("CN = build-7, O = farm", "CN=build-7,O=farm"),
+        ("CN=a\\, b,O=farm", "CN=a\\, b,O=farm"),
+        ("CN=a\\,O=b", "CN=a\\,O=b"),
+        ("1.2.840.113549.1.9.1=x@y.example", "1.2.840.113549.1.9.1=x@y.example"),
+        ("DNS:Build.Example", "DNS:build.example"),
+        ("URI:spiffe://Farm/b/7", "URI:spiffe://Farm/b/7"),
+    ],
+)
+def test_a_subject_is_spelt_as_it_is_read_off_a_certificate(text: str, expected: str) -> None:
+    assert values.subject(text) == expected

@@ -100,7 +100,10 @@ SILENT: dict[str, tuple[dict[str, Any], str]] = {
         f"cgr-proxy; fwd=stale; fwd-status=403; {STALE}",
     ),
     "no HTTP": (garbage(), "cgr-proxy; fwd=stale; ttl=-100; detail=upstream-malformed"),
-    "too many headers": (header_bomb(), "cgr-proxy; fwd=stale; ttl=-100; detail=upstream-malformed"),
+    "too many headers": (
+        header_bomb(),
+        "cgr-proxy; fwd=stale; ttl=-100; detail=upstream-malformed",
+    ),
     "rubbish": (
         {"status": 200, "body": b"{", "headers": (("Content-Type", "application/json"),)},
         "cgr-proxy; fwd=stale; ttl=-100; detail=upstream-malformed",

@@ -266,8 +266,8 @@ async def test_curl_does_not_take_an_aborted_body_for_a_whole_one(
         fault = {} if sized else {"framing": "chunked"}
         origin.fault("store", pattern(artifact), **wrong_bytes(), **fault, times=None)
         run = await asyncio.create_subprocess_exec(
-            "curl", "-sS", "--fail", version, "-o", str(tmp_path / "out"), proxy.url + artifact.link,
-            stderr=asyncio.subprocess.PIPE,
+            "curl", "-sS", "--fail", version, "-o", str(tmp_path / "out"),
+            proxy.url + artifact.link, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         _, stderr = await run.communicate()
         assert run.returncode in (18, 22, 56), stderr.decode()

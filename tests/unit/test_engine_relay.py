@@ -33,9 +33,11 @@ SIZE = 2 * MIB
 async def pair(folder: Path, origin: Origin) -> AsyncIterator[tuple[Running, Running]]:
     """Two proxies over one cache folder."""
     tables = {"cache": {"directory": str(folder / "cache")}}
-    async with running(folder / "a", origin, tables) as one:
-        async with running(folder / "b", origin, tables) as two:
-            yield one, two
+    async with (
+        running(folder / "a", origin, tables) as one,
+        running(folder / "b", origin, tables) as two,
+    ):
+        yield one, two
 
 
 @pytest.mark.parametrize("size", [40 * KIB, SIZE])
@@ -46,7 +48,7 @@ async def test_two_proxies_fetch_one_body(tmp_path: Path, size: int) -> None:
         asked = [
             asyncio.create_task(fetch(proxy, artifact.link))
             for proxy in (one, two)
-            for _ in "12345"
+            for _ in range(5)
         ]
         await held.reached()
         await until(lambda: one.app.health.running == two.app.health.running == 5)

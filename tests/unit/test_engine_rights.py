@@ -67,7 +67,10 @@ WITHDRAWN: dict[str, tuple[Callable[[Origin, Artifact], object], int]] = {
         ),
         404,
     ),
-    "its whole page is gone": (lambda origin, artifact: origin.content.drop(artifact.filename), 404),
+    "its whole page is gone": (
+        lambda origin, artifact: origin.content.drop(artifact.filename),
+        404,
+    ),
     "its file is gone, its page is not": (
         lambda origin, _: origin.fault("origin", FILES, times=None, **status(410)),
         410,

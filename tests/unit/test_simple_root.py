@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.ecosystems.simple_index import HTML, JSON, REPRESENTATIONS, TEXT_HTML
-from proxy.ecosystems.simple_root import WINDOW, RootStream
+from proxy.ecosystems.simple_root import RootStream
+from proxy.ecosystems.simple_root_json import WINDOW
 from proxy.errors import Malformed
 
 META = {"api-version": "1.3", "_last-serial": 1}

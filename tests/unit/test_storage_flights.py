@@ -244,6 +244,30 @@ def test_of_many_processes_that_race_exactly_one_owns_the_claim(tmp_path: Path) 
     assert not flights(tmp_path)
 
 
+def test_a_claim_that_ends_between_opening_and_locking_it_is_not_taken_for_a_new_one(
+    tmp_path: Path,
+) -> None:
+    storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+    first = storage.claim("key", "name")
+    opened = other.folder.open_or_create
+
+    def late(name: str) -> int:
+        fd = opened(name)
+        first.close()
+        return fd
+
+    other.folder.open_or_create = late  # type: ignore[method-assign]
+    second = other.claim("key", "name")
+    assert not isinstance(second, Foreign)
+    third = storage.claim("key", "name")
+    assert isinstance(third, Foreign)
+    third.close()
+    second.close()
+    assert not flights(tmp_path)
+    storage.close()
+    other.close()
+
+
 def test_a_damaged_claim_reads_as_the_last_good_note(tmp_path: Path) -> None:
     storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
     writer = storage.claim("key", "name")

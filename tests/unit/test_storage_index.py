@@ -308,6 +308,13 @@ def test_a_planted_file_name_is_neither_read_nor_removed(tmp_path: Path) -> None
     assert (tmp_path / "precious").exists()
 
 
+def test_the_disk_removes_no_file_whatever_a_row_says(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"x")
+    PlainDisk(str(tmp_path / "index")).remove("../precious")
+    PlainDisk(str(tmp_path)).remove("precious")
+    assert (tmp_path / "precious").exists()
+
+
 @pytest.mark.parametrize("value", [object(), 1.5, None, [1], {"a": 1}, True])
 def test_nothing_but_text_bytes_and_whole_numbers_is_stored(tmp_path: Path, value: object) -> None:
     disk = PlainDisk(str(tmp_path))

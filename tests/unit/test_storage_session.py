@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,13 +96,26 @@ def test_a_wrong_body_fails_its_recheck_and_is_gone(tmp_path: Path, ahead: float
     storage.close()
 
 
-def test_new_fields_do_not_clear_a_suspicion(tmp_path: Path, ahead: float) -> None:
+def test_new_fields_do_not_clear_a_suspicion(tmp_path: Path) -> None:
     crashed(tmp_path)
-    storage = reopened(tmp_path, ahead)
+    (entry,) = tmp_path.glob("v1/entries/*/*")
+    os.utime(entry, (1000, 1000))
+    storage = reopened(tmp_path, 2000)
     record = storage.lookup("theirs")
     assert record is not None
     assert storage.update(record, {"checked": 1}).suspect
     assert suspect(storage, "theirs")
+    storage.close()
+
+
+def test_a_kill_is_seen_after_clean_stops_before_it(tmp_path: Path, ahead: float) -> None:
+    first = DiskStorage(tmp_path)
+    put(first, "ours", b"ours")
+    first.close()
+    crashed(tmp_path)
+    storage = reopened(tmp_path, ahead)
+    assert storage.unclean
+    assert suspect(storage, "ours")
     storage.close()
 
 

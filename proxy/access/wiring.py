@@ -1,0 +1,56 @@
+"""Entitlements from their settings: which implementation, made of which parts.
+
+Purpose: the parts of this room that ask the platform are put together here, so that the composition
+root only hands over values. Non-goals: reading settings.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.access.asking import PlatformHttp
+from proxy.access.entitlements import Verdict
+from proxy.access.exchange import Issuer, PullTokens, Tokens
+from proxy.access.learning import PlatformEntitlements, Terms
+from proxy.access.memory import Clocks, Memory
+from proxy.access.platform import Platform
+from proxy.model import TokenSource
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformOptions:
+    """`issuer`, `api`: base URLs. `ecosystems`: whose pull tokens may ask. `directory`: where the
+    last answer is kept. `assume`: where we may not ask, the upstream's own refusals decide.
+    `refresh`, `grace` in seconds."""
+
+    issuer: str
+    api: str
+    ecosystems: Sequence[str]
+    organisation: str
+    directory: Path
+    assume: bool
+    refresh: float
+    grace: float
+
+
+def ask_platform(
+    options: PlatformOptions, tokens: TokenSource, tls: ssl.SSLContext, clocks: Clocks
+) -> PlatformEntitlements:
+    """Make the entitlements that the platform knows; `start` them."""
+    asking = PlatformHttp(tls)
+    issuer = Issuer(asking, options.issuer, wall=clocks.wall)
+    platform = Platform(
+        asking,
+        Tokens(issuer, options.api, clocks.steady),
+        PullTokens(tokens),
+        options.ecosystems,
+        url=options.api,
+        organisation=options.organisation,
+    )
+    unasked = Verdict.ALLOWED if options.assume else Verdict.UNKNOWN
+    terms = Terms(options.refresh, options.grace, unasked)
+    memory = Memory(options.directory, options.api, clocks)
+    return PlatformEntitlements(platform, memory, terms, clocks)

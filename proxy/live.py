@@ -1,0 +1,171 @@
+"""What of the configuration can change while the process runs, and what has to wait.
+
+Purpose: clients, the jobs whose ID tokens are believed, and the listener's certificate are taken
+anew at SIGHUP and within 10 s of a change of their files. A configuration with a mistake changes
+nothing: each mistake is a line in the log and the old one stays in force as a whole. What takes a
+restart (addresses, the cache folder, ...) is said.
+
+Part of the composition root, below `app`. Reading: Kubernetes' atomic writer (a symlink is swung).
+Non-goals: the pull tokens' files (the upstream room polls them), entitlements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from typing import final
+
+from proxy.access.asking import PlatformHttp
+from proxy.access.claims import Job
+from proxy.access.clients import Client, Clients
+from proxy.access.discovery import Discovery
+from proxy.access.gate import Gate
+from proxy.access.oidc import Oidc
+from proxy.config import ConfigError, Settings
+from proxy.server import process
+from proxy.server.tls import Certificates, ServerTls, TlsFiles
+from proxy.server.watch import Watch
+from proxy.upstream.addresses import AddressRules, check_resolved
+
+LOG = logging.getLogger("proxy.configuration")
+POLL = 2.0
+"""Seconds between two looks at the files; a change counts when two looks saw the same."""
+# The parts that are replaced as a whole while the process runs.
+_LIVE = ("clients", "oidc")
+
+
+@final
+class Live:
+    """Holds what can change. Raises CannotStart for TLS files that cannot be used.
+
+    `load` gives the settings anew, with the environment and the options of the start; None: they
+    never change. `http`: asks issuers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        http: PlatformHttp,
+        *,
+        load: Callable[[], Settings] | None,
+        wall: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self._load = load
+        self._turn = asyncio.Lock()
+        self._watch = Watch([settings.file] if settings.file is not None else [])
+        given = settings.upstream
+        rules = AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure)
+        discovery = Discovery(http, partial(check_resolved, rules))
+        self.oidc = Oidc(_jobs(settings), discovery, wall=wall, clock=clock)
+        # Once there were clients, a file without any (emptied by accident?) opens to nobody:
+        # only a start does that.
+        self._open = settings.server.listen.is_loopback and not (settings.clients or settings.oidc)
+        self.gate = Gate(_clients(settings, open_to_loopback=self._open), self.oidc)
+        self.tls = _tls(settings)
+        self.certificates = Certificates(wall) if settings.server.client_ca is not None else None
+
+    async def run(self) -> None:
+        """Look at the files, and at the age of keys, until cancelled."""
+        while True:
+            self.oidc.poll()
+            await asyncio.sleep(POLL)
+            await self.poll()
+
+    async def poll(self) -> None:
+        """Take what has changed since the last look. Never raises."""
+        if self.tls is not None:
+            await self.tls.poll()
+        if self._load is not None and await asyncio.to_thread(self._watch.changed):
+            await self._take(self._load)
+
+    async def reload(self) -> None:
+        """Take everything anew, changed or not. Never raises."""
+        if self.tls is not None:
+            await self.tls.reload()
+        if self._load is not None:
+            await self._take(self._load)
+
+    async def close(self) -> None:
+        """Stop asking issuers."""
+        await self.oidc.close()
+
+    async def _take(self, load: Callable[[], Settings]) -> None:
+        async with self._turn:
+            try:
+                found = await asyncio.to_thread(load)
+            except ConfigError as error:
+                for mistake in error.mistakes:
+                    LOG.error("the configuration stays as it was: %s", mistake)  # noqa: TRY400
+                return
+            for key in _waiting(self.settings, found):
+                LOG.warning("%s has changed in the configuration: that takes a restart", key)
+            if any(getattr(found, name) != getattr(self.settings, name) for name in _LIVE):
+                self._apply(found)
+
+    def _apply(self, found: Settings) -> None:
+        self._open = self._open and not (found.clients or found.oidc)
+        self.gate.clients = _clients(found, open_to_loopback=self._open)
+        self.oidc.replace(_jobs(found))
+        self.oidc.poll()
+        self.settings = replace(self.settings, clients=found.clients, oidc=found.oidc)
+        LOG.info(
+            "the configuration was read anew: %d clients, %d issuers of ID tokens",
+            len(found.clients),
+            len(found.oidc),
+        )
+        if not self._open and not (found.clients or found.oidc):
+            LOG.warning("no clients are left: nobody may come in until some are configured")
+
+
+def _waiting(running: Settings, found: Settings) -> Iterator[str]:
+    """The keys whose change takes a restart."""
+    for section in fields(Settings):
+        if section.name in _LIVE or section.name == "file":
+            continue
+        before, after = getattr(running, section.name), getattr(found, section.name)
+        if is_dataclass(before):
+            for key in fields(before):
+                if getattr(before, key.name) != getattr(after, key.name):
+                    yield f"{section.name}.{key.name}"
+        elif isinstance(before, Mapping):
+            for name in sorted({*before, *after}):
+                if before.get(name) != after.get(name):
+                    yield f"{section.name}.{name}"
+
+
+def _clients(given: Settings, *, open_to_loopback: bool) -> Clients:
+    """The clients of `given`. `open_to_loopback`: with none, this machine may use everything."""
+    return Clients(
+        [
+            Client(
+                name=item.name,
+                token_hashes=item.token_hashes,
+                networks=item.networks,
+                ecosystems=item.ecosystems,
+                subjects=item.subjects,
+                packages=item.packages,
+            )
+            for item in given.clients
+        ],
+        loopback_default=open_to_loopback,
+    )
+
+
+def _jobs(settings: Settings) -> list[Job]:
+    return [
+        Job(item.name, item.issuer, item.audience, item.claims, item.ecosystems, item.packages)
+        for item in settings.oidc
+    ]
+
+
+def _tls(settings: Settings) -> ServerTls | None:
+    given = settings.server
+    if given.tls_certificate is None or given.tls_key is None:
+        return None
+    with process.using("server.tls_certificate, tls_key or client_ca"):
+        return ServerTls(TlsFiles(given.tls_certificate, given.tls_key, given.client_ca))

@@ -1,0 +1,189 @@
+"""The audit log: one JSON line for each decision worth keeping, in a file of its own.
+
+Purpose: who got which artifact, who was denied what, what was withheld; so that after a package
+turns out bad somebody can say who has it. Lines are queued by the request and written by the log's
+thread. The file is bounded: at half of its size it becomes `<name>.1` and a new one begins.
+
+Neither a request's query nor any header stands in a line; paths go through the same redaction as
+the log's. A credential that matches nobody is no decision about anybody and is not kept: strangers
+could push everything else out.
+
+Reading: NIST SP 800-92. Non-goals: shipping (point a collector at the file), signing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, final
+
+from proxy.observe.formats import MAX_PATH, json_string, timestamp
+from proxy.observe.redaction import Redactor
+
+Decision = Literal["served", "denied", "withheld"]
+MAX_WAITING = 20_000
+BATCH = 500
+
+
+class AuditRecord(NamedTuple):
+    """One decision. `time` in epoch seconds; `sent` in bytes of body; `status` 499: the transfer
+    broke off. `digest`: `sha256:...` of the whole artifact where it is known."""
+
+    time: float
+    request_id: str
+    decision: Decision
+    principal: str
+    kind: str
+    peer: str
+    ecosystem: str
+    purl: str
+    path: str
+    status: int
+    sent: int
+    digest: str
+    cache: str
+    reason: str
+
+
+def line_of(record: AuditRecord, redactor: Redactor) -> str:
+    """The record as one line of JSON."""
+    clean = redactor.redact_cached
+    return (
+        f'{{"time":"{timestamp(record.time)}","request_id":{json_string(record.request_id)}'
+        f',"decision":"{record.decision}","principal":{json_string(record.principal)}'
+        f',"kind":{json_string(record.kind)},"peer":{json_string(record.peer)}'
+        f',"ecosystem":{json_string(record.ecosystem)}'
+        f',"purl":{json_string(clean(record.purl)[:MAX_PATH])}'
+        f',"path":{json_string(clean(record.path)[:MAX_PATH])}'
+        f',"status":{record.status:d},"bytes":{record.sent:d}'
+        f',"digest":{json_string(record.digest)},"cache":{json_string(record.cache)}'
+        f',"reason":{json_string(record.reason)}}}\n'
+    )
+
+
+@final
+class AuditLog:
+    """Takes records from requests, gives lines to a file. `file` None: nothing is kept."""
+
+    def __init__(self, redactor: Redactor, file: AuditFile | None = None) -> None:
+        self._redactor = redactor
+        self._file = file
+        self._waiting: deque[AuditRecord] = deque()
+        self.dropped = 0
+
+    @property
+    def on(self) -> bool:
+        """Whether records are kept at all."""
+        return self._file is not None
+
+    def append(self, record: AuditRecord) -> None:
+        """Queue a record. Never blocks, never raises; what does not fit is counted."""
+        if self._file is None:
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self.dropped += 1
+            return
+        self._waiting.append(record)
+
+    def drain(self) -> None:
+        """Write what is queued. Called by the log's thread only; never raises."""
+        while self._file is not None and self._waiting:
+            count = min(BATCH, len(self._waiting))
+            records = [self._waiting.popleft() for _ in range(count)]
+            lines = "".join(line_of(record, self._redactor) for record in records)
+            try:
+                self._file.write(lines.encode("ascii"))
+            except OSError:
+                self.dropped += count
+
+    def close(self) -> None:
+        """Write the rest and let go of the file. Called when the log's thread has ended."""
+        self.drain()
+        if self._file is not None:
+            self._file.close()
+
+
+@final
+class AuditFile:
+    """Appends to a file of bounded size, which several processes may share.
+
+    `size`: bytes for it and its predecessor together. Raises OSError when it cannot be opened.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._half = max(1, size // 2)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = self._open()
+
+    def write(self, lines: bytes) -> None:
+        """Append whole lines; one write, so that those of other processes stay whole too."""
+        self._turn()
+        while lines:
+            lines = lines[os.write(self._descriptor, lines) :]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+    def _turn(self) -> None:
+        """Begin a new file when this one is full, or when another process has begun one."""
+        if not self._is_current():
+            self._reopen()
+        if os.fstat(self._descriptor).st_size < self._half:
+            return
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            # Whoever waited for the lock finds it done.
+            if self._is_current():
+                self._path.rename(previous(self._path))
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._reopen()
+
+    def _is_current(self) -> bool:
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        here = os.fstat(self._descriptor)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _reopen(self) -> None:
+        old, self._descriptor = self._descriptor, self._open()
+        os.close(old)
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(self._path, flags, 0o600)
+
+
+def previous(path: Path) -> Path:
+    """Where the older half of an audit log is."""
+    return path.with_name(f"{path.name}.1")
+
+
+def read_records(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
+    """The records of a log that are wanted, the oldest first; lines that are none are passed over.
+
+    Raises OSError when the log is there and cannot be read.
+    """
+    for file in (previous(path), path):
+        try:
+            opened = file.open("rb")
+        except FileNotFoundError:
+            continue
+        with opened:
+            for line in opened:
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue  # cut off by a full disk
+                if isinstance(record, dict) and wanted(record):
+                    yield record
