@@ -20,12 +20,17 @@ from proxy.access.learning import PlatformEntitlements
 from proxy.access.memory import Clocks, read_boot_id, steady_seconds
 from proxy.access.wiring import PlatformOptions, ask_platform, token_exchange
 from proxy.cache.artifacts import Artifacts
+from proxy.cache.bulk import Bulk
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
+from proxy.cache.extracts import Extracts
 from proxy.cache.freshness import Policy
 from proxy.cache.upkeep import Upkeep
+from proxy.cache.variants import Variants
+from proxy.cache.worker import Worker
 from proxy.config import LIBRARIES, Settings
 from proxy.ecosystems import ECOSYSTEMS
+from proxy.ecosystems.base import Extracting
 from proxy.live import Live
 from proxy.observe.audit import AuditFile
 from proxy.observe.logs import Logs, start_logs
@@ -103,10 +108,13 @@ class App:
             storage,
             self.upstream,
             policy,
+            Variants(Worker()),
             origins=origins,
             max_document=settings.limits.max_document,
             clock=clock,
         )
+        self.bulk = Bulk(storage, self.upstream, policy, origins=origins, clock=clock)
+        extracting = {item.name: item for item in ECOSYSTEMS if isinstance(item, Extracting)}
         self.artifacts = Artifacts(
             storage,
             self.documents,
@@ -116,6 +124,7 @@ class App:
                 self.upstream,
                 self.metrics,
                 DownloadLimits(room),
+                Extracts(storage, self.upstream, extracting),
                 clock=time.monotonic,
             ),
             policy,
@@ -166,6 +175,7 @@ class App:
             stack.push_async_callback(asyncio.to_thread, self.upkeep.close)
             stack.push_async_callback(self.upstream.close)
             stack.push_async_callback(self.documents.close)
+            stack.push_async_callback(self.bulk.close)
             stack.push_async_callback(self.artifacts.close)
             if isinstance(self.entitlements, PlatformEntitlements):
                 stack.push_async_callback(self.entitlements.close)
@@ -219,6 +229,7 @@ class App:
             gate=self.live.gate,
             door=Door(self.entitlements),
             documents=self.documents,
+            bulk=self.bulk,
             artifacts=self.artifacts,
             health=self.health,
             metrics=self.metrics,
@@ -228,6 +239,7 @@ class App:
             trusted_proxies=settings.server.trusted_proxies,
             public_url=settings.server.public_url,
             min_rate=settings.limits.min_rate,
+            extracts=settings.cache.core_metadata,
             certificates=self.live.certificates,
         )
         handler = Handler(rooms)

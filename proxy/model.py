@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 from urllib.parse import quote
 
 from proxy.errors import InvalidDigest
@@ -126,6 +126,9 @@ class Grant:
 
 # --- what is asked: the closed union of targets ----------------------------------------------
 
+PUBLIC: Final = "public"
+"""The scope of what the upstream shows to everybody: whoever may come in here may have it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -144,6 +147,7 @@ class DocumentTarget:
     `representation`: the media type this client gets. `vary`: request headers that chose it.
     `moving`: short-lived like an OCI tag (`tag_ttl` in place of `document_ttl`).
     `based`: its links need the proxy's own base URL (not only relative ones).
+    `bulk`: so large that it is never held whole (see `proxy.ecosystems.base.Streaming`).
     """
 
     path: str
@@ -155,6 +159,7 @@ class DocumentTarget:
     vary: tuple[str, ...] = ()
     moving: bool = False
     based: bool = False
+    bulk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +214,22 @@ Target = DocumentTarget | ArtifactTarget | StaticTarget | ForwardTarget
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """The artifact that another one belongs to: its path here, and what its listing promises."""
+
+    path: str
+    digest: Digest | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where an artifact really is, and what it must be, as its listing says.
 
     `location`: an absolute URL, or a path on the ecosystem's upstream when it starts with `/`.
     `size` in bytes. `digest` None: the listing names none.
+    `whole`: of one without a digest of its own, the one that it belongs to. `extracted`: nobody
+    has it by itself; it is made of the whole, which is what `location` leads to (`Extracting`).
     """
 
     location: str
@@ -221,6 +237,13 @@ class Source:
     version: str = ""
     digest: Digest | None = None
     size: int | None = None
+    whole: Whole | None = None
+    extracted: bool = False
+
+    @property
+    def promise(self) -> Digest | None:
+        """The digest that tells whether something is this: its own, else that of its whole."""
+        return self.digest or (self.whole.digest if self.whole is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +288,12 @@ class HostRules:
 @dataclass(frozen=True, slots=True)
 class Links:
     """What a rewriter needs to make links: our `base` URL without trailing slash (empty when only
-    relative links are made) and the hosts that an upstream link may name."""
+    relative links are made), the hosts that an upstream link may name, whether to offer
+    extracts."""
 
     base: str = ""
     hosts: HostRules = field(default_factory=HostRules)
+    extracts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

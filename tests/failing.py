@@ -122,10 +122,12 @@ def failing(proxy: Running) -> FailingStorage:
     storage = FailingStorage(app.documents._storage)
     rooms: Iterable[Any] = (
         app.documents,
+        app.bulk,
         app.artifacts,
         app.artifacts._rights,
         app.artifacts._download,
         app.artifacts._download._relay,
+        app.artifacts._download._extracts,
     )
     for room in rooms:
         room._storage = storage

@@ -497,6 +497,13 @@ class Process(Evidence):
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     @property
+    def peak_rss(self) -> int:
+        """The most that was resident at any time, in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text("ascii")
+        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) << 10
+
+    @property
     def descriptors(self) -> int:
         """Open file descriptors."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())

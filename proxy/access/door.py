@@ -15,7 +15,7 @@ from typing import assert_never
 from proxy.access.entitlements import Entitlements, Verdict
 from proxy.access.packages import covered
 from proxy.errors import ClientForbidden, EntitlementUnknown, InternalError, NotEntitled
-from proxy.model import ArtifactTarget, Grant, Principal, StaticTarget, Target
+from proxy.model import PUBLIC, ArtifactTarget, Grant, Principal, StaticTarget, Target
 
 _RETRY_AFTER = 60
 """Seconds; the platform is asked again about once a minute."""
@@ -40,12 +40,15 @@ class Door:
         `purl`: the package that the target is of or lists; "" where it is of none (a root index).
         `all_scopes`: the scopes of all mounts of the ecosystem; `target.scope` is one of them. An
         artifact that several documents may list needs one of their scopes here, and in the cache
-        the scope of the very document that lists it.
+        the scope of the very document that lists it. What the upstream shows to everybody (the
+        scope PUBLIC) needs no right but that of coming in: the principal is the proof of it.
         Raises ClientForbidden, NotEntitled, EntitlementUnknown.
         """
+        scopes = _scopes_of(target)
+        if scopes == {PUBLIC} <= all_scopes:
+            return Grant(principal.name, ecosystem, scopes)
         self._require_client(principal, ecosystem)
         self._require_package(principal, target, purl)
-        scopes = _scopes_of(target)
         if not scopes <= all_scopes:
             raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
         match self._any(ecosystem, scopes):

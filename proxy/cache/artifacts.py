@@ -11,25 +11,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import final
 
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download
 from proxy.cache.entry import ArtifactFacts
+from proxy.cache.extracts import stored_whole
 from proxy.cache.flight import Flight
 from proxy.cache.found import Described, Flying, Stored
 from proxy.cache.freshness import Policy
-from proxy.cache.keys import artifact_key, flight_name
+from proxy.cache.keys import artifact_key, beside, flight_name
 from proxy.cache.order import Order
 from proxy.cache.rights import Permit, Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import DigestMismatch, Outcome
-from proxy.model import ArtifactTarget, Grant, Links
+from proxy.errors import DigestMismatch, Outcome, Unavailable
+from proxy.model import ArtifactTarget, Grant, Links, Source
 from proxy.observe.metrics import Metrics
-from proxy.storage.base import Record, Storage
+from proxy.storage.base import Body, Record, Storage
 from proxy.upstream.base import Upstream
 
 __all__ = ["Artifacts", "Described", "Flying", "Stored"]
@@ -115,8 +117,10 @@ class Artifacts:
         facts = ArtifactFacts.of_record(record) if record is not None else None
         if record is None or facts is None:
             return None
-        if not facts.fulfils(permit.source.digest, record.sha256):
+        if not facts.fulfils(permit.source.promise, record.sha256):
             return None
+        if facts.extracted == "parts" and stored_whole(self._storage, key, facts.whole):
+            return None  # made of unverified parts: made anew, now that the whole is here
         name = flight_name(key, permit.source)
         status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
         if record.suspect and not await self._recheck(record):
@@ -190,17 +194,47 @@ class Artifacts:
                 checked_at=now,
                 listing=permit.listing,
                 listing_sha256=permit.listing_sha256,
+                whole=source.whole,
             )
 
         no_cache = self._wrong.find(name, self._clock()) is not None
         flight = Flight(source.size)
-        order = Order(ecosystem.name, key, name, source, facts, no_cache)
+        order = Order(
+            *(ecosystem.name, key, name, source, facts),
+            fetch_whole=lambda: self._whole(ecosystem, key, permit),
+            no_cache=no_cache,
+        )
         task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
         flight.stoppable(task.cancel)
         self._flights[name] = flight
         self._leaders.add(task)
         task.add_done_callback(lambda done: self._ended(ecosystem, order, permit, flight, done))
         return flight
+
+    async def _whole(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Body:
+        """The verified and stored whole of an artifact that is to be extracted from it."""
+        source, whole = permit.source, permit.source.whole
+        if whole is None:
+            raise AssertionError("an artifact is to be extracted from nothing")
+        parent = Source(source.location, source.package, source.version, whole.digest, whole.size)
+        found = await self._fly(
+            ecosystem, beside(key, whole.path), replace(permit, source=parent), head_only=False
+        )
+        if isinstance(found, Stored):
+            return found.body
+        try:
+            while (
+                await found.follower.more()
+            ):  # not only waiting: a full disk waits for the slowest
+                found.follower.passed(found.follower.spot().count)
+            stored = self.landed(found)
+        except BaseException:
+            found.close()
+            raise
+        if stored is None:
+            found.close()
+            raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
+        return stored.body
 
     def _ended(
         self,

@@ -16,7 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import final
+from typing import TypeVar, final
 
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.entry import DocumentFacts
@@ -25,9 +25,11 @@ from proxy.cache.keys import document_key
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
+from proxy.cache.threads import in_thread
+from proxy.cache.variants import LARGE, Variant, Variants
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Malformed, Outcome, ProxyError, StorageFailed, Unavailable
-from proxy.model import Document, DocumentTarget, Grant, Links
+from proxy.model import ArtifactTarget, Document, DocumentTarget, Grant, Links, Source
 from proxy.storage.base import Body, Record, Storage
 from proxy.upstream.base import Head, Upstream, UpstreamRequest, UpstreamResponse
 
@@ -39,6 +41,7 @@ REFRESH_PAUSE = 5.0
 DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
 LOOSE_BUDGET = 16 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,6 @@ class Held:
     age: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A document as one kind of client gets it, with the strong ETag of exactly these bytes."""
-
-    body: bytes
-    media_type: str
-    etag: str
-    headers: tuple[tuple[str, str], ...] = ()
-
-
 @final
 class Documents:
     """`origins`: ecosystem name to upstream origin, part of every key. Sizes in bytes."""
@@ -71,6 +64,7 @@ class Documents:
         storage: Storage,
         upstream: Upstream,
         policy: Policy,
+        variants: Variants,
         *,
         origins: Mapping[str, str],
         max_document: int,
@@ -79,6 +73,7 @@ class Documents:
         self._storage = storage
         self._upstream = upstream
         self._policy = policy
+        self._variants = variants
         self._origins = origins
         self._max_document = max_document
         self._clock = clock
@@ -87,26 +82,29 @@ class Documents:
         self._doubted: Decisions[str] = Decisions()
         self._loose: Ready[Held] = Ready(LOOSE_BUDGET)  # what the disk did not take
         self._bodies: Ready[Document] = Ready(READY_BUDGET)
-        self._variants: Ready[Variant] = Ready(READY_BUDGET)
 
     async def close(self) -> None:
         """End every revalidation."""
         await self._flights.close()
+        await self._variants.close()
 
-    def variant(
-        self, ecosystem: Ecosystem, target: DocumentTarget, held: Held, links: Links
+    async def variant(
+        self,
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        held: Held,
+        links: Links,
+        *,
+        coding: str = "",
     ) -> Variant:
         """The client's form of a document, made once per change. Raises Malformed."""
-        base = links.base if target.based else ""
-        key = (ecosystem.name, target.path, held.sha256, target.representation, base)
-        ready = self._variants.get(key)
-        if ready is not None:
-            return ready
-        document = ecosystem.rewrite(target, held.document, links)
-        digest = hashlib.sha256(document.body).hexdigest()
-        made = Variant(document.body, document.media_type, f'"{digest[:40]}"', document.headers)
-        self._variants.put(key, made, len(made.body))
-        return made
+        return await self._variants.get(
+            ecosystem, target, held.document, held.sha256, links, coding=coding
+        )
+
+    async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
+        """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
+        return await self._variants.locate(ecosystem, target, held.document)
 
     async def get(
         self,
@@ -127,10 +125,11 @@ class Documents:
             raise AssertionError("a grant for something else was shown")
         key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
         now = self._clock()
-        held = self._load(key)
+        held = await self._load(key)
         verdict = self._judge(target, held, now)
         if held is not None and verdict is not None and verdict.fresh:
-            if held.sha256 != self._doubted.find(key, now):
+            doubted = held.sha256 == self._doubted.find(key, now)
+            if not doubted or verdict.age < DOUBT_AFTER:
                 return replace(held, age=verdict.age)
             self._doubted.forget(key)
         if (known := self._decisions.find(key, now)) is not None:
@@ -154,13 +153,10 @@ class Documents:
             return self._settle(key, held, verdict, error)
         return replace(found, status=replace(found.status, collapsed=True)) if joined else found
 
-    def doubt(self, ecosystem: Ecosystem, target: DocumentTarget) -> None:
-        """Ask the upstream at the next use of a document, even if it is fresh; once in a while."""
+    def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
+        """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
         key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
-        now = self._clock()
-        held = self._load(key)
-        if held is not None and now - held.facts.checked_at >= DOUBT_AFTER:
-            self._doubted.remember(key, held.sha256, now, self._policy.ttl)
+        self._doubted.remember(key, sha256, self._clock(), self._policy.ttl)
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -196,13 +192,13 @@ class Documents:
                 error = too_old(error, verdict.age)
         raise error.with_traceback(None)
 
-    def _load(self, key: str) -> Held | None:
-        loose, stored = self._loose.get(key), self._load_stored(key)
+    async def _load(self, key: str) -> Held | None:
+        loose, stored = self._loose.get(key), await self._load_stored(key)
         if loose is None or (stored and stored.facts.checked_at > loose.facts.checked_at):
             return stored
         return loose
 
-    def _load_stored(self, key: str) -> Held | None:
+    async def _load_stored(self, key: str) -> Held | None:
         record = self._storage.lookup(key)
         if record is None or (facts := DocumentFacts.of_record(record)) is None:
             return None
@@ -211,8 +207,8 @@ class Documents:
             body = self._storage.open(record)
             if body is None:
                 return None
-            content = _read(body, record)
-            if hashlib.sha256(content).hexdigest() != record.sha256:
+            content = await _aside(record.size, lambda: _read(body, record))
+            if content is None:
                 LOG.warning("a stored document is not what it was; treated as a miss")
                 self._storage.remove(key)
                 return None
@@ -274,10 +270,10 @@ class Documents:
         facts = DocumentFacts.of_head(head, self._clock())
         document = Document(body, facts.media_type, facts.url, facts.headers)
         status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)
-        found = Held(document, hashlib.sha256(body).hexdigest(), facts, status)
+        found = Held(document, await _aside(len(body), lambda: _sha256(body)), facts, status)
         # Rewriting is the check: what cannot be understood is neither kept nor passed on.
-        self.variant(ecosystem, target, found, links)
-        return replace(found, status=replace(status, stored=self._keep(key, found)))
+        await self.variant(ecosystem, target, found, links)
+        return replace(found, status=replace(status, stored=await self._keep(key, found)))
 
     def _confirm(self, key: str, held: Held | None, head: Head) -> Held:
         if held is None:
@@ -310,14 +306,9 @@ class Documents:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _keep(self, key: str, found: Held) -> bool:
+    async def _keep(self, key: str, found: Held) -> bool:
         try:
-            writer = self._storage.create(key)
-            try:
-                writer.write(found.document.body)
-                writer.commit(found.sha256, found.facts.fields())
-            finally:
-                writer.close()
+            await _aside(len(found.document.body), lambda: self._write(key, found))
         except StorageFailed as error:
             LOG.warning("a document could not be stored (%s); it is served all the same", error)
             self._keep_loose(key, found)
@@ -326,18 +317,36 @@ class Documents:
         self._bodies.put(found.sha256, found.document, len(found.document.body))
         return True
 
+    def _write(self, key: str, found: Held) -> None:
+        writer = self._storage.create(key)
+        try:
+            writer.write(found.document.body)
+            writer.commit(found.sha256, found.facts.fields())
+        finally:
+            writer.close()
+
     def _keep_loose(self, key: str, found: Held) -> None:
         """Keep in memory what the disk did not take: it is fresh all the same."""
         kept = replace(found, status=HIT, age=0)
         self._loose.put(key, kept, len(found.document.body))
 
 
-def _read(body: Body, record: Record) -> bytes:
-    """All of a body, or as much of it as the disk gives: its digest will tell."""
+async def _aside(size: int, call: Callable[[], T]) -> T:
+    """Do what takes long with so many bytes in a thread, and the rest at once."""
+    return await in_thread(call) if size > LARGE else call()
+
+
+def _read(body: Body, record: Record) -> bytes | None:
+    """All of a body; None when the disk does not give what was put there."""
     try:
-        return os.pread(body.fileno(), record.size, 0)
+        content = os.pread(body.fileno(), record.size, 0)
     except OSError as error:
         LOG.warning("a stored document cannot be read (%s)", type(error).__name__)
-        return b""
+        return None
     finally:
         body.close()
+    return content if _sha256(content) == record.sha256 else None
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -18,10 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+from proxy.cache.extracts import Extracts
 from proxy.cache.flight import Flight
-from proxy.cache.leader import Leader, in_thread
+from proxy.cache.leader import Leader
 from proxy.cache.order import Order
 from proxy.cache.relay import End, Relay
+from proxy.cache.threads import in_thread
 from proxy.cache.transfer import Next, Rate, Transfer
 from proxy.cache.verdicts import to_text
 from proxy.errors import DigestMismatch, Malformed, ProxyError, StorageFailed, Unavailable
@@ -48,15 +50,17 @@ class DownloadLimits:
 class Download:
     """Runs flights. One instance serves all ecosystems. `clock`: monotonic seconds."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the composition root's one call
         self,
         storage: Storage,
         upstream: Upstream,
         metrics: Metrics,
         limits: DownloadLimits,
+        extracts: Extracts,
         *,
         clock: Callable[[], float],
     ) -> None:
+        self._extracts = extracts
         self._storage = storage
         self._upstream = upstream
         self._metrics = metrics
@@ -82,6 +86,8 @@ class Download:
             raise
 
     async def _run(self, flight: Flight, order: Order) -> None:
+        if order.source.extracted:
+            return await self._extracts.bring(flight, order)
         for _ in range(MAX_CLAIMS):
             claimed = self._claim(order)
             if not isinstance(claimed, Foreign):

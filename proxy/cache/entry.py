@@ -8,14 +8,18 @@ Non-goals: reading or writing storage.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Self
+from typing import Final, Literal, Self, TypeAlias
 
 from proxy.errors import InvalidDigest
-from proxy.model import Digest
+from proxy.model import Digest, Whole
 from proxy.storage.base import Field, Fields, Record
 from proxy.upstream.base import Head
+
+Extracted: TypeAlias = Literal["", "parts", "whole"]
+_EXTRACTED: Final[Mapping[Field, Extracted]] = {"": "", "parts": "parts", "whole": "whole"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class ArtifactFacts:
     body fulfilled; None: the listing promised none. `fetched_at`, `checked_at`: epoch seconds;
     the latter when the upstream last let us have it. `withheld`: the verdict (see `verdicts`) by
     which the upstream has taken it back; it is not served until the upstream says otherwise.
+    `whole`: what it belongs to, if it has no digest of its own. `extracted`: it was made of that,
+    which was verified (`whole`) or of which only parts were read (`parts`).
     """
 
     location: str
@@ -107,6 +113,8 @@ class ArtifactFacts:
     listing: str = ""
     listing_sha256: str = ""
     withheld: str = ""
+    whole: Whole | None = None
+    extracted: Extracted = ""
 
     @classmethod
     def of_record(cls, record: Record) -> Self | None:
@@ -118,12 +126,14 @@ class ArtifactFacts:
                 location=str(fields["location"]),
                 package=str(fields["package"]),
                 version=str(fields["version"]),
-                digest=Digest.of(*str(digest).split(":", 1)) if digest else None,
+                digest=_digest(digest),
                 fetched_at=_moment(fields["fetched_at"]),
                 checked_at=_moment(fields["checked_at"]),
                 listing=str(fields["listing"]),
                 listing_sha256=str(fields["listing_sha256"]),
                 withheld=str(fields.get("withheld") or ""),
+                whole=_whole(fields),
+                extracted=_EXTRACTED[fields.get("extracted") or ""],
             )
         except (KeyError, TypeError, ValueError, OverflowError, InvalidDigest):
             return None
@@ -140,6 +150,8 @@ class ArtifactFacts:
             "listing": self.listing,
             "listing_sha256": self.listing_sha256,
             "withheld": self.withheld,
+            **_fields_of(self.whole),
+            **({"extracted": self.extracted} if self.extracted else {}),
         }
 
     def fulfils(self, promised: Digest | None, sha256: str) -> bool:
@@ -147,9 +159,25 @@ class ArtifactFacts:
 
         A listing that promises no digest (any more) does not contradict what is stored.
         """
-        if promised is None or promised == self.digest:
+        mine = (self.digest, self.whole.digest if self.whole is not None else None)
+        if promised is None or promised in mine:
             return True
         return promised == Digest("sha256", sha256)
+
+
+def _digest(value: Field) -> Digest | None:
+    return Digest.of(*str(value).split(":", 1)) if value else None
+
+
+def _whole(fields: Fields) -> Whole | None:
+    path = fields.get("whole_path")
+    return Whole(str(path), _digest(fields.get("whole_digest"))) if path else None
+
+
+def _fields_of(whole: Whole | None) -> Fields:
+    if whole is None:
+        return {}
+    return {"whole_path": whole.path, "whole_digest": str(whole.digest) if whole.digest else None}
 
 
 def _moment(value: Field) -> float:

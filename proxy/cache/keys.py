@@ -5,7 +5,8 @@ and readable, its parts joined by NUL (which no canonical path holds), so that a
 can walk everything of a package. It holds no principal: the right to an entry is checked before
 every look-up. It holds the origin: another upstream is other content.
 
-Non-goals: representations. A document is stored as the upstream sent it.
+Non-goals: representations: a document is stored as the upstream sent it, but for the few that are
+too large to be rewritten whole.
 """
 
 from __future__ import annotations
@@ -29,7 +30,23 @@ def artifact_key(ecosystem: str, origin: str, target: ArtifactTarget) -> str:
     )
 
 
+def beside(key: str, path: str) -> str:
+    """Name the entry of another artifact of the same package and version."""
+    ecosystem, package, version, _, *rest = key.split(SEPARATOR)
+    return SEPARATOR.join((ecosystem, package, version, path, *rest))
+
+
+def variant_key(ecosystem: str, origin: str, target: DocumentTarget) -> str:
+    """Name the entry of a `bulk` document as one kind of client gets it."""
+    return SEPARATOR.join(
+        (
+            *(ecosystem, target.package, target.version, target.path),
+            *("variant", origin, target.representation),
+        )
+    )
+
+
 def flight_name(key: str, source: Source) -> str:
     """Name what one flight brings: an entry's body with the digest that its listing promises, from
     the address that it names. (What an address refuses says nothing about another one.)"""
-    return SEPARATOR.join((key, str(source.digest), source.location))
+    return SEPARATOR.join((key, str(source.promise), source.location))

@@ -8,19 +8,17 @@ Non-goals: the upstream, deciding (`download`).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar, final
+from typing import final
 
 from proxy.cache.flight import Flight
+from proxy.cache.threads import in_thread
 from proxy.cache.transfer import Transfer
 from proxy.errors import StorageFailed, Unavailable
 from proxy.storage.base import Writer
 from proxy.storage.memory import MemoryWriter
 
 _CHUNK = 1 << 20
-T = TypeVar("T")
 
 
 @final
@@ -118,16 +116,3 @@ class Leader:
                 self.writer.write(piece)
             self.transfer.update(piece)
             offset += len(piece)
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """Run a call in a thread and outlast it: who is cancelled meanwhile MUST NOT close what the
-    call works on."""
-    running = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()
-        raise

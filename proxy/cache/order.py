@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxy.cache.entry import ArtifactFacts
 from proxy.model import Source
+from proxy.storage.base import Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Order:
     """What to fetch: under which key, from where, and the facts to keep with it.
 
     `name`: key and digest, what makes two flights the same one. `no_cache`: ask past caches in
-    between, because the last answer was wrong.
+    between, because the last answer was wrong. `fetch_whole`: brings what an artifact is to be
+    extracted from, verified and stored; whoever gets the body MUST close it.
     """
 
     ecosystem: str
@@ -23,3 +25,4 @@ class Order:
     source: Source
     facts: Callable[[], ArtifactFacts]
     no_cache: bool = False
+    fetch_whole: Callable[[], Awaitable[Body]] | None = None

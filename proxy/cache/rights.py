@@ -104,7 +104,7 @@ class Rights:
             limit = _left(deadline) if own else None
             try:
                 held = await self._documents.get(ecosystem, listing, grant, links, limit=limit)
-                return self._locate(ecosystem, target, listing, held, facts)
+                return await self._locate(ecosystem, target, listing, held, facts)
             except (NotListed, NotFound):
                 continue
             except ProxyError as error:
@@ -116,7 +116,7 @@ class Rights:
                 raise
         raise NotFound("No current index page of the upstream lists this file.")
 
-    def _locate(
+    async def _locate(
         self,
         ecosystem: Ecosystem,
         target: ArtifactTarget,
@@ -130,14 +130,14 @@ class Rights:
         key = (ecosystem.name, held.sha256, target.path)
         source = self._located.get(key)
         if source is None:
-            source = ecosystem.locate(target, held.document)
+            source = await self._documents.locate(ecosystem, target, held)
             self._located.put(key, source, 512 + len(source.location))
         return Permit(source, listing.path, held.sha256, held.status, listing)
 
     def doubt(self, ecosystem: Ecosystem, permit: Permit) -> None:
         """Have the listing of a permit asked again before its time: its promise was not kept."""
         if permit.document is not None:
-            self._documents.doubt(ecosystem, permit.document)
+            self._documents.doubt(ecosystem, permit.document, permit.listing_sha256)
 
     # --- would the upstream still give it? ---------------------------------------------------
 
@@ -258,5 +258,12 @@ def _in_order(
 def _permit_of(
     facts: ArtifactFacts, status: CacheStatus, document: DocumentTarget | None = None
 ) -> Permit:
-    source = Source(facts.location, facts.package, facts.version, facts.digest)
+    source = Source(
+        facts.location,
+        facts.package,
+        facts.version,
+        facts.digest,
+        whole=facts.whole,
+        extracted=bool(facts.extracted),
+    )
     return Permit(source, facts.listing, facts.listing_sha256, status, document)

@@ -103,6 +103,8 @@ CACHE = (
         "How long a not-found is remembered; 60s at most."),
     Key("cache.max_stale", Shape.TEXT, "24h", _TTL,
         'How old a document may be served when the upstream cannot answer; "0s" is never.'),
+    Key("cache.core_metadata", Shape.BOOLEAN, _ON, _same,
+        "Offer core metadata of Python wheels, made here where the upstream has none."),
 )  # fmt: skip
 LIMITS = (
     Key("limits.max_connections", Shape.INTEGER, 20000, values.count,

@@ -75,6 +75,7 @@ class CacheSettings:
     document_ttl: float
     negative_ttl: float
     max_stale: float
+    core_metadata: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.ecosystems.base import Ecosystem
+from proxy.ecosystems.openvex import OpenVex
 from proxy.ecosystems.python import Python
 
-ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(),)
+ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(), OpenVex())

@@ -11,7 +11,8 @@ caching, deciding about access: those rooms call these functions, never the othe
 from __future__ import annotations
 
 import json
-from typing import Protocol
+from collections.abc import Generator
+from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
 from proxy.errors import ProxyError
@@ -74,6 +75,53 @@ class Ecosystem(Protocol):
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure the way this ecosystem's clients show it to people."""
+        ...
+
+
+# --- what an ecosystem may have besides --------------------------------------------------------
+
+Span: TypeAlias = tuple[int, int]
+"""From a byte up to, not including, another."""
+
+
+@runtime_checkable
+class Extracting(Protocol):
+    """Of an ecosystem whose artifacts hold smaller ones that clients ask for by themselves."""
+
+    def extract(self, source: Source, size: int, budget: int) -> Generator[Span, bytes, bytes]:
+        """Make an artifact (`source.extracted`) of its whole, which has `size` bytes.
+
+        Yields the spans of the whole that it needs, is sent exactly those bytes, and returns the
+        artifact. `budget`: bytes it may ask for in all. MUST raise Malformed when the whole does
+        not hold it, or not within the budget; MUST bound what it inflates.
+        """
+        ...
+
+
+class Transformation(Protocol):
+    """A document on its way through, in pieces of any size and memory that does not grow."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take a piece of the upstream's document; what of the client's is ready by then.
+
+        Raises Malformed.
+        """
+        ...
+
+    def finish(self) -> bytes:
+        """Take note of the end; the rest. MUST raise Malformed when the document was cut."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """Of an ecosystem with a document that is too large to be rewritten whole (`bulk`).
+
+    The one exception to "a document is held as the upstream sent it and rewritten as a whole".
+    """
+
+    def stream(self, target: DocumentTarget, media_type: str) -> Transformation:
+        """Do what `rewrite` does, piece by piece. `media_type`: what the upstream calls it."""
         ...
 
 

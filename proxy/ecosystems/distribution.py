@@ -19,7 +19,6 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 MAX_NAME = 255
-METADATA = ".metadata"
 
 # Every ending that an index has ever accepted for upload, the longer ones first.
 _ENDINGS = (
@@ -61,6 +60,12 @@ def version_within(filename: str, project: str) -> str:
     """Give the version of `project` (normalised) that a file is; "" when it is not of it."""
     text = _version_text(filename, project)
     return "" if text is None else _version(text)
+
+
+def is_version_of(text: str, filename: str, project: str) -> bool:
+    """Tell whether a file is the version `text` of `project` (normalised)."""
+    found = _version_text(filename, project)
+    return found is not None and (text == found or _version(text) == _version(found))
 
 
 def guess(filename: str) -> str:

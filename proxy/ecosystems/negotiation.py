@@ -33,10 +33,9 @@ def choose(
 
     The highest quality wins; then the type that was named most precisely; then the order.
     """
-    line = ",".join(accept)
-    if not line.strip() or len(line) > MAX_ACCEPT:
+    wanted = qualities(accept, aliases or {})
+    if wanted is None:
         return default
-    wanted = _ranges(line, aliases or {})
     best: tuple[float, int, int] = (0.0, 0, 0)
     chosen = None
     for rank, media_type in enumerate(offered):
@@ -49,8 +48,14 @@ def choose(
     return chosen
 
 
-def _ranges(line: str, aliases: Mapping[str, str]) -> dict[str, float]:
-    """Map each media range to its quality, the highest where one is named twice."""
+def qualities(lines: Sequence[str], aliases: Mapping[str, str]) -> dict[str, float] | None:
+    """Map each media range or coding to its quality, the highest where one is named twice.
+
+    None: nothing is said, or more than anybody has to say.
+    """
+    line = ",".join(lines)
+    if not line.strip() or len(line) > MAX_ACCEPT:
+        return None
     ranges: dict[str, float] = {}
     for item in line.split(",", MAX_RANGES)[:MAX_RANGES]:
         name, *parameters = (part.strip() for part in item.split(";"))

@@ -1,14 +1,16 @@
 """The HTML form of the simple repository API (PEP 503, 592, 629, 658, 708, 714, 740, 792).
 
-Purpose: bytes to `ProjectPage` or `RootIndex` and back. HTML is where a proxy is cheated most
-easily: a connection that breaks in the middle leaves a page that looks whole, and a login page
-is as much HTML as an index. So a page is believed only when it was read to its end and closed,
-and when it has the marks of an index: a declared version, the customary title, or a file.
+Purpose: bytes to `ProjectPage` and back; `Reader` serves the list of all projects, too. HTML is
+where a proxy is cheated most easily: a connection that breaks in the middle leaves a page that
+looks whole, and a login page is as much HTML as an index. So a page is believed only when it was
+read to its end and closed, and when it has the marks of an index: a declared version, the
+customary title, or a file.
 
 `<base>` is ignored: the document's own URL is the base. Written pages are pure ASCII, with
 everything escaped that came from outside.
 
-Non-goals: choosing between JSON and HTML (`simple_index`), checking links (`simple_page`).
+Non-goals: choosing between JSON and HTML (`simple_index`), checking links (`simple_page`), the list
+of all projects (`simple_root`).
 """
 
 from __future__ import annotations
@@ -17,14 +19,12 @@ import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from html.parser import HTMLParser
-from urllib.parse import unquote
 
-from proxy.ecosystems.distribution import is_distribution, is_project_name, normalise
+from proxy.ecosystems.distribution import is_distribution
 from proxy.ecosystems.simple_page import (
     NEWEST_MINOR,
     File,
     ProjectPage,
-    RootIndex,
     checked,
     last_segment,
     resolve,
@@ -36,21 +36,23 @@ from proxy.errors import Malformed
 _VERSION = re.compile(r"1\.([0-9]{1,4})")
 _TITLE = re.compile(r"\s*(?:links\s+for\s|simple\s+index|simple\s+repository)", re.IGNORECASE)
 _ROOTS = frozenset({"html", "body"})
+_MANY = 1000
+CLOSING = "</body>\n</html>\n"
 
-_Attributes = dict[str, str]
+Attributes = dict[str, str]
 
 
-class _Reader(HTMLParser):
+class Reader(HTMLParser):
     """Collects what an index page says: its anchors, its metas, its headings, its end."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.anchors: list[tuple[_Attributes, str]] = []
+        self.anchors: list[tuple[Attributes, str]] = []
         self.metas: list[tuple[str, str]] = []
         self.headings: list[str] = []
         self.opened: set[str] = set()
         self.closed: set[str] = set()
-        self._open: _Attributes | None = None
+        self._open: Attributes | None = None
         self._heading = False
         self._text: list[str] = []
 
@@ -62,6 +64,7 @@ class _Reader(HTMLParser):
         return closed and self._open is None and not self.rawdata.strip()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """See HTMLParser."""
         if tag == "a":
             # An anchor ends where the next begins (HTML 13.2.6.4.7), its text is lost: no matter.
             self._flush()
@@ -75,6 +78,7 @@ class _Reader(HTMLParser):
         self.opened.add(tag)
 
     def handle_endtag(self, tag: str) -> None:
+        """See HTMLParser."""
         if tag == "a":
             self._flush()
         elif tag in {"title", "h1"} and self._heading:
@@ -83,6 +87,7 @@ class _Reader(HTMLParser):
         self.closed.add(tag)
 
     def handle_data(self, data: str) -> None:
+        """See HTMLParser."""
         if self._open is not None or self._heading:
             self._text.append(data)
 
@@ -92,6 +97,17 @@ class _Reader(HTMLParser):
         self._open = None
         self._text.clear()
 
+    def take_anchors(self) -> list[tuple[Attributes, str]]:
+        """The anchors that were read since the last call."""
+        taken, self.anchors = self.anchors, []
+        return taken
+
+    def overgrown(self, most: int) -> bool:
+        """Whether it holds more than an index page of any length makes it hold: what is read but
+        not taken is over so many characters, or over a thousand elements that no index has."""
+        held = len(self.rawdata) + sum(map(len, self._text))
+        return held > most or max(len(self.metas), len(self.headings), len(self.opened)) > _MANY
+
     def content(self, name: str) -> str | None:
         """Give the first meta of that name, which wins."""
         return next((content for key, content in self.metas if key == name), None)
@@ -99,6 +115,15 @@ class _Reader(HTMLParser):
     def contents(self, name: str) -> tuple[str, ...]:
         """Give all metas of that name."""
         return tuple(content for key, content in self.metas if key == name)
+
+    @property
+    def minor(self) -> int:
+        """The minor version of the API that the page declares. Raises Malformed."""
+        match = _VERSION.fullmatch(self.content("pypi:repository-version") or "1.0")
+        if match is None:
+            # PEP 629: clients must stop at a major version that they do not know.
+            raise Malformed("The upstream's index page is of an unknown version of the API.")
+        return int(match.group(1))
 
     @property
     def marked(self) -> bool:
@@ -128,17 +153,6 @@ def read_page(body: bytes, project: str, base: str) -> tuple[ProjectPage, int]:
     return page, len(named)
 
 
-def read_root(body: bytes) -> RootIndex:
-    """Read the list of projects. Raises Malformed."""
-    reader, minor = _read(body)
-    names = tuple(
-        text for attributes, text in reader.anchors if _is_project(attributes["href"], text)
-    )
-    if not names and not reader.marked:
-        raise Malformed("The upstream's answer is a web page, but no list of projects.")
-    return RootIndex(names, minor)
-
-
 def write_page(page: ProjectPage) -> bytes:
     """Write a page. It keeps the declared version: what HTML cannot say (sizes, versions), no
     version of the API asks of it."""
@@ -151,19 +165,11 @@ def write_page(page: ProjectPage) -> bytes:
     return _write(f"Links for {page.name}", page.minor, metas, map(_anchor, page.files))
 
 
-def write_root(index: RootIndex) -> bytes:
-    """Write the list of projects, each linked relatively by its normalised name."""
-    anchors = (
-        f'<a href="{escape(normalise(name))}/">{escape(name)}</a>' for name in index.projects
-    )
-    return _write("Simple index", index.minor, [], anchors)
-
-
 # --- reading ---------------------------------------------------------------------------------
 
 
-def _read(body: bytes) -> tuple[_Reader, int]:
-    reader = _Reader()
+def _read(body: bytes) -> tuple[Reader, int]:
+    reader = Reader()
     try:
         # Never `close()`: it would make sense of a half-read tag, and what is left over unread
         # is how a page that was cut shows itself.
@@ -172,11 +178,7 @@ def _read(body: bytes) -> tuple[_Reader, int]:
         raise Malformed("The upstream's index page is no readable HTML.") from error
     if not reader.whole:
         raise Malformed("The upstream's index page was cut off.")
-    match = _VERSION.fullmatch(reader.content("pypi:repository-version") or "1.0")
-    if match is None:
-        # PEP 629: clients must stop at a major version that they do not know.
-        raise Malformed("The upstream's index page is of an unknown version of the API.")
-    return reader, int(match.group(1))
+    return reader, reader.minor
 
 
 def _read_file(attributes: Mapping[str, str], text: str, base: str) -> File | None:
@@ -210,29 +212,31 @@ def _announced(value: str | None) -> bool | Mapping[str, str] | None:
     return {algorithm.lower(): digest} if equals else value == "true"
 
 
-def _is_project(href: str, text: str) -> bool:
-    """Tell whether an anchor is a project's: its text names what its link's last part names."""
-    last = href.partition("#")[0].partition("?")[0].strip().rstrip("/").rpartition("/")[2]
-    return is_project_name(text) and normalise(unquote(last)) == normalise(text)
-
-
 # --- writing ---------------------------------------------------------------------------------
 
 
 def _write(
     title: str, minor: int, metas: Iterable[tuple[str, str]], anchors: Iterable[str]
 ) -> bytes:
-    version = ("pypi:repository-version", f"1.{min(minor, NEWEST_MINOR)}")
-    head = "".join(
-        f'<meta name="{name}" content="{_attribute(content)}">\n'
-        for name, content in (version, *metas)
+    head = version_meta(minor) + "".join(
+        f'<meta name="{name}" content="{_attribute(content)}">\n' for name, content in metas
     )
     body = "".join(f"{anchor}<br>\n" for anchor in anchors)
-    page = (
-        f"<!DOCTYPE html>\n<html>\n<head>\n{head}<title>{escape(title)}</title>\n</head>\n"
-        f"<body>\n<h1>{escape(title)}</h1>\n{body}</body>\n</html>\n"
-    )
+    page = f"{opening(title, head)}{body}{CLOSING}"
     return page.encode("ascii", "xmlcharrefreplace")
+
+
+def opening(title: str, head: str) -> str:
+    """Everything before the first anchor. `head`: elements that stand in the head."""
+    return (
+        f"<!DOCTYPE html>\n<html>\n<head>\n{head}<title>{escape(title)}</title>\n</head>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n"
+    )
+
+
+def version_meta(minor: int) -> str:
+    """The element that declares the version of the API (PEP 629)."""
+    return f'<meta name="pypi:repository-version" content="1.{min(minor, NEWEST_MINOR)}">\n'
 
 
 def _anchor(file: File) -> str:

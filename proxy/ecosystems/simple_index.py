@@ -1,8 +1,9 @@
 """The simple repository API: read whatever the upstream sent, write what a client understands.
 
-Purpose: the face of the three modules behind it. `parse` and `parse_root` look at the bytes, not
-only at the media type: upstreams send JSON as octet-stream and error pages as anything. `render`
-and `render_root` write one of `REPRESENTATIONS`; `negotiate` finds out which.
+Purpose: the face of the three modules behind it. `parse` looks at the bytes, not only at the media
+type: upstreams send JSON as octet-stream and error pages as anything. `render` writes one of
+`REPRESENTATIONS`; `negotiate` finds out which. The list of all projects has its own way
+(`simple_root`).
 
 Reading: the simple repository API specification; PEP 691 for the media types. Non-goals: links
 that point at this proxy, and which hosts are allowed (`python`).
@@ -15,7 +16,7 @@ from typing import Final
 
 from proxy.ecosystems import simple_html, simple_json
 from proxy.ecosystems.negotiation import choose
-from proxy.ecosystems.simple_page import ProjectPage, RootIndex
+from proxy.ecosystems.simple_page import ProjectPage
 from proxy.errors import Malformed, NotAcceptable
 from proxy.model import Document
 
@@ -49,20 +50,13 @@ def parse(document: Document, project: str) -> ProjectPage:
     page, and for one that names files of which none can be used: an empty page would tell clients
     that the project has no release.
     """
-    if _is_json(document):
+    if is_json(document.media_type, document.body):
         page, named = simple_json.read_page(document.body, project, document.url)
     else:
         page, named = simple_html.read_page(document.body, project, document.url)
     if named and not page.files:
         raise Malformed("The upstream's index page names files, but none that may be used.")
     return page
-
-
-def parse_root(document: Document) -> RootIndex:
-    """Read the list of all projects. Raises Malformed."""
-    if _is_json(document):
-        return simple_json.read_root(document.body)
-    return simple_html.read_root(document.body)
 
 
 def render(page: ProjectPage, representation: str) -> bytes:
@@ -72,19 +66,15 @@ def render(page: ProjectPage, representation: str) -> bytes:
     return simple_html.write_page(page)
 
 
-def render_root(index: RootIndex, representation: str) -> bytes:
-    """Write the list of projects in one of `REPRESENTATIONS`."""
-    return (
-        simple_json.write_root(index) if representation == JSON else simple_html.write_root(index)
-    )
+def is_json(media_type: str, body: bytes) -> bool:
+    """Tell JSON from HTML by the first character, whatever the upstream calls it.
 
-
-def _is_json(document: Document) -> bool:
-    """Tell JSON from HTML by the first character, whatever the upstream calls it."""
-    declared = document.media_type.partition(";")[0].strip().lower()
+    `body`: its beginning is enough. Raises Malformed for what is neither.
+    """
+    declared = media_type.partition(";")[0].strip().lower()
     if declared.startswith(_FAMILY) and not declared.startswith(_VERSIONS):
         raise Malformed("The upstream's index page is of an unknown version of the API.")
-    start = document.body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\f")[:1]
+    start = body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\f")[:1]
     if start not in (b"{", b"<"):
         raise Malformed("The upstream's answer is neither a JSON nor an HTML index page.")
     return start == b"{"

@@ -1,10 +1,11 @@
 """The JSON form of the simple repository API (PEP 691, 700, 708, 714, 740, 792).
 
-Purpose: bytes to `ProjectPage` or `RootIndex` and back. Reading is strict where being lenient
+Purpose: bytes to `ProjectPage` and back. Reading is strict where being lenient
 would let two readers see two things (duplicate keys, NaN, lone surrogates, wrong types) and
 bounded where a document could be made to hurt; keys that no PEP names are kept as they are.
 
-Non-goals: choosing between JSON and HTML (`simple_index`), checking links (`simple_page`).
+Non-goals: choosing between JSON and HTML (`simple_index`), checking links (`simple_page`), the list
+of all projects (`simple_root`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from proxy.ecosystems.distribution import is_project_name, normalise
+from proxy.ecosystems.distribution import normalise
 from proxy.ecosystems.simple_page import (
     NEWEST_MINOR,
     File,
     ProjectPage,
-    RootIndex,
     checked,
 )
 from proxy.errors import Malformed
@@ -50,10 +50,10 @@ def read_page(body: bytes, project: str, base: str) -> tuple[ProjectPage, int]:
 
     Raises Malformed for anything that is not exactly such a page.
     """
-    top = _load(body)
+    top = load(body)
     if normalise(_string(top, "name")) != project:
         raise Malformed("The upstream's index page is another project's.")
-    meta, minor = _meta(top)
+    meta, minor = read_meta(top)
     named = [_read_file(item) for item in _objects(top, "files")]
     files = tuple(file for raw in named if (file := checked(raw, project, base)) is not None)
     status = _optional(top, "project-status", dict) or {}
@@ -74,15 +74,6 @@ def read_page(body: bytes, project: str, base: str) -> tuple[ProjectPage, int]:
     return page, len(named)
 
 
-def read_root(body: bytes) -> RootIndex:
-    """Read the list of projects; what can be none is left out. Raises Malformed."""
-    top = _load(body)
-    meta, minor = _meta(top)
-    names = (_string(item, "name") for item in _objects(top, "projects"))
-    projects = tuple(name for name in names if is_project_name(name))
-    return RootIndex(projects, minor, _others(meta, frozenset({"api-version"})))
-
-
 def write_page(page: ProjectPage) -> bytes:
     """Write a page. It declares 1.1 and later only if it keeps what PEP 700 asks for: the
     versions, and a size for every file."""
@@ -100,12 +91,6 @@ def write_page(page: ProjectPage) -> bytes:
     if page.alternate_locations:
         top["alternate-locations"] = list(page.alternate_locations)
     return _dump({**page.extra, **top})
-
-
-def write_root(index: RootIndex) -> bytes:
-    """Write the list of projects."""
-    meta = {"api-version": f"1.{min(index.minor, NEWEST_MINOR)}", **index.meta}
-    return _dump({"meta": meta, "projects": [{"name": name} for name in index.projects]})
 
 
 def _dump(top: _Object) -> bytes:
@@ -133,18 +118,16 @@ def _write_file(file: File) -> _Object:
 # --- reading, checked ------------------------------------------------------------------------
 
 
-def _load(body: bytes) -> _Object:
+def load(body: bytes) -> _Object:
+    """Read a JSON object, strictly. Raises Malformed."""
     try:
         text = body.decode("utf-8")
-        top = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
-        )
-        if _SURROGATE.search(text):
-            json.dumps(top, ensure_ascii=False).encode("utf-8")
+        top = DECODER.decode(text)
+        check_text(text, top)
     except (ValueError, RecursionError) as error:
-        raise Malformed("The upstream's index page is no valid JSON.") from error
+        raise Malformed("The upstream's document is no valid JSON.") from error
     if not isinstance(top, dict):
-        raise Malformed("The upstream's index page is no JSON object.")
+        raise Malformed("The upstream's document is no JSON object.")
     return top
 
 
@@ -166,7 +149,20 @@ def _finite(text: str) -> float:
     return value
 
 
-def _meta(top: _Object) -> tuple[_Object, int]:
+DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
+)
+"""Reads only what two readers cannot understand in two ways. Raises ValueError, RecursionError."""
+
+
+def check_text(text: str, value: object) -> None:
+    """Raise ValueError when the JSON text of a value holds half a character."""
+    if _SURROGATE.search(text):
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+
+
+def read_meta(top: Mapping[str, object]) -> tuple[_Object, int]:
+    """Read what is said about the whole: the meta object, the minor version. Raises Malformed."""
     meta = top.get("meta")
     if not isinstance(meta, dict):
         raise Malformed("The upstream's index page has no meta object.")

@@ -1,6 +1,6 @@
 """The simple repository API as plain values, and the checks that every link has to pass.
 
-Purpose: `ProjectPage`, `RootIndex` and `File` hold all that PEP 503, 592, 629, 658, 691, 700,
+Purpose: `ProjectPage` and `File` hold all that PEP 503, 592, 629, 658, 691, 700,
 708, 714, 740 and 792 define, whatever representation it came in. A reader makes a `File` as the
 page says; only what `checked` returns goes into a page, so that there every one has an absolute,
 checked URL and checked hashes.
@@ -84,15 +84,6 @@ class ProjectPage:
     tracks: tuple[str, ...] = ()
     alternate_locations: tuple[str, ...] = ()
     extra: Mapping[str, object] = field(default_factory=dict)
-    meta: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RootIndex:
-    """The list of all projects, as the upstream writes their names."""
-
-    projects: tuple[str, ...]
-    minor: int = 0
     meta: Mapping[str, object] = field(default_factory=dict)
 
 

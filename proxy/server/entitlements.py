@@ -13,6 +13,7 @@ from proxy.access.entitlements import Entitlements, StaticEntitlements, Verdict
 from proxy.access.known import NAMES, TIER
 from proxy.access.learning import PlatformEntitlements
 from proxy.ecosystems.base import Ecosystem
+from proxy.model import PUBLIC
 from proxy.observe.entitlements import EntitlementNumbers, Reading
 
 PATH = "/api/v1/entitlements"
@@ -30,7 +31,7 @@ class EntitlementView:
         self._scopes = tuple(
             (ecosystem.name, scope)
             for ecosystem in ecosystems
-            for scope in sorted({mount.scope for mount in ecosystem.mounts})
+            for scope in sorted({mount.scope for mount in ecosystem.mounts} - {PUBLIC})
         )
 
     def numbers(self) -> EntitlementNumbers:

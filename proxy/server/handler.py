@@ -20,6 +20,8 @@ from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
 from proxy.access.gate import Gate
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
+from proxy.cache.bulk import Bulk
+from proxy.cache.coding import CODINGS
 from proxy.cache.documents import Documents
 from proxy.cache.status import DENIED
 from proxy.ecosystems.base import Ecosystem
@@ -46,6 +48,7 @@ from proxy.observe.metrics import NONE, Metrics
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
 from proxy.server.canonical import canonicalise
+from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import render
 from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
@@ -63,14 +66,16 @@ RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be ve
 class Rooms:
     """Everything a request walks through. `hosts`: what upstream links may name.
 
-    `min_rate`: bytes a second that a client must take; 0: no minimum. `certificates` None: nobody
-    is known by one.
+    `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
+    can make of what the upstream has (core metadata of wheels). `certificates` None: nobody is
+    known by one.
     """
 
     mounts: Mounts
     gate: Gate
     door: Door
     documents: Documents
+    bulk: Bulk
     artifacts: Artifacts
     health: Health
     metrics: Metrics
@@ -80,6 +85,7 @@ class Rooms:
     trusted_proxies: tuple[Network, ...] = ()
     public_url: str = ""
     min_rate: int = 0
+    extracts: bool = True
     certificates: Certificates | None = None
 
 
@@ -193,12 +199,28 @@ class Handler:
     async def _document(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
+        if target.bulk:
+            return await self._bulk(walk, ecosystem, target, grant)
         links = self._links(walk, based=target.based)
         held = await self._rooms.documents.get(ecosystem, target, grant, links)
-        variant = self._rooms.documents.variant(ecosystem, target, held, links)
+        accepted = walk.request.headers.getall("Accept-Encoding", ())
+        variant = await self._rooms.documents.variant(
+            ecosystem, target, held, links, coding=choose_coding(accepted, CODINGS)
+        )
         walk.cache = held.status.label
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
+
+    async def _bulk(
+        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+    ) -> web.StreamResponse:
+        found = await self._rooms.bulk.get(ecosystem, target, grant)
+        try:
+            walk.cache = found.status.label
+            headers, rate = responses.base_headers(walk.id), self._rooms.min_rate
+            return await responses.bulk(walk.request, target, found, headers, rate)
+        finally:
+            found.close()
 
     async def _artifact(
         self, walk: Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant
@@ -237,7 +259,7 @@ class Handler:
         base = ""
         if based and walk.peer is not None:
             base = base_url(walk.request, self._rooms.public_url, walk.peer)
-        return Links(base, self._rooms.hosts)
+        return Links(base, self._rooms.hosts, self._rooms.extracts)
 
     @staticmethod
     def _options(walk: Walk) -> web.Response:

@@ -16,9 +16,10 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 
-from proxy.cache.documents import Held, Variant
+from proxy.cache.documents import Held
 from proxy.cache.flight import Spot
 from proxy.cache.found import Described, Flying, Stored
+from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
 from proxy.model import ArtifactTarget, DocumentTarget, StaticTarget
 from proxy.server.conditional import (
@@ -76,23 +77,55 @@ def document(
     headers["Cache-Control"] = "no-cache"
     headers["ETag"] = variant.etag
     headers["Age"] = str(held.age)
-    if target.vary:
-        headers["Vary"] = ", ".join(target.vary)
-    conditions = Conditions(
-        if_match=request.headers.getall("If-Match", ()),
-        if_none_match=request.headers.getall("If-None-Match", ()),
-    )
-    match select(conditions, etag=variant.etag, size=len(variant.body)):
+    headers["Vary"] = ", ".join((*target.vary, "Accept-Encoding"))
+    match select(_no_range(request), etag=variant.etag, size=len(variant.body)):
         case Failed():
             raise PreconditionFailed("The document has changed (If-Match does not hold).")
         case NotModified():
             return web.Response(status=304, headers=headers)
         case _:
-            headers["Content-Type"] = variant.media_type
-            if variant.media_type.startswith("text/html"):
-                headers["Content-Security-Policy"] = "default-src 'none'"
+            _describe(variant.media_type, headers)
+            if variant.coding:
+                headers["Content-Encoding"] = variant.coding
             headers.extend(variant.headers)
             return web.Response(body=variant.body, headers=headers)
+
+
+async def bulk(
+    request: web.BaseRequest,
+    target: DocumentTarget,
+    found: Stored,
+    headers: CIMultiDict[str],
+    min_rate: int,
+) -> web.StreamResponse:
+    """A document that lies on disk in one representation: 200 or 304."""
+    etag = f'"{found.record.sha256[:40]}"'
+    headers["Cache-Status"] = str(found.status)
+    headers["Cache-Control"] = "no-cache"
+    headers["ETag"] = etag
+    headers["Age"] = str(found.age)
+    headers["Vary"] = ", ".join(target.vary)
+    size = found.record.size
+    match select(_no_range(request), etag=etag, size=size):
+        case Failed():
+            raise PreconditionFailed("The document has changed (If-Match does not hold).")
+        case NotModified():
+            return web.Response(status=304, headers=headers)
+        case _:
+            _describe(target.representation, headers)
+            response = web.StreamResponse(headers=headers)
+            return await _send(request, response, found, (0, size), min_rate)
+
+
+def _no_range(request: web.BaseRequest) -> Conditions:
+    """The conditions that a document knows."""
+    return replace(conditions_of(request), range=(), if_range=())
+
+
+def _describe(media_type: str, headers: CIMultiDict[str]) -> None:
+    headers["Content-Type"] = media_type
+    if media_type.startswith("text/html"):
+        headers["Content-Security-Policy"] = "default-src 'none'"
 
 
 def _artifact_headers(target: ArtifactTarget, headers: CIMultiDict[str]) -> None:

@@ -192,14 +192,16 @@ def _size(headers: Mapping[str, str]) -> int | None:
 def _range(
     request: UpstreamRequest, headers: Mapping[str, str], length: int | None
 ) -> tuple[int, int]:
-    """Start and whole size of a 206: it must be what was asked for, to the end."""
+    """Start and whole size of a 206: it must be exactly what was asked for."""
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-    if match is None or request.start == 0:
+    if match is None or not request.range:
         raise Malformed("The upstream answered a range that was not asked for.")
     first, last, size = (int(part) for part in match.groups())
-    if first != request.start or not first <= last == size - 1:
+    start = max(0, size - request.suffix) if request.suffix else request.start
+    end = size if request.end is None else min(request.end, size)
+    if first != start or not first <= last == end - 1:
         raise Malformed("The upstream answered another range than was asked for.")
-    if length is not None and length != size - first:
+    if length is not None and length != end - first:
         raise Malformed("The upstream's range contradicts its length.")
     return first, size
 

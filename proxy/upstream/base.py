@@ -21,8 +21,10 @@ class UpstreamRequest:
 
     `location`: a path on the ecosystem's upstream (starts with `/`), or an absolute URL that a
     listing named. `accept`: the Accept header. `etag`, `last_modified`: make it conditional.
-    `start`, `if_range`: resume from a byte. `no_cache`: ask caches in between to pass it on.
-    `probe`: stop at the first answer of the upstream itself; a redirect then means "yes".
+    `start`, `if_range`: resume from a byte. `end`: only up to, not including, that byte. `suffix`:
+    only so many bytes at the end. A host that knows no ranges answers 200. `no_cache`: ask caches
+    in between to pass it on. `probe`: stop at the first answer of the upstream itself; a redirect
+    then means "yes".
     """
 
     ecosystem: str
@@ -31,9 +33,20 @@ class UpstreamRequest:
     etag: str = ""
     last_modified: str = ""
     start: int = 0
+    end: int | None = None
+    suffix: int = 0
     if_range: str = ""
     no_cache: bool = False
     probe: bool = False
+
+    @property
+    def range(self) -> str:
+        """The value of a Range header; empty where the whole is wanted."""
+        if self.suffix:
+            return f"bytes=-{self.suffix}"
+        if self.start or self.end is not None:
+            return f"bytes={self.start}-{'' if self.end is None else self.end - 1}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,8 +235,8 @@ def _headers(request: UpstreamRequest, token: str | None, *, own: bool) -> dict[
         "Accept-Encoding": "identity",
         "User-Agent": USER_AGENT,
     }
-    if request.start:
-        headers["Range"] = f"bytes={request.start}-"
+    if request.range:
+        headers["Range"] = request.range
         if request.if_range:
             headers["If-Range"] = request.if_range
     if not own:

@@ -45,7 +45,7 @@ By hand: `python -m tests.origin --credentials-out DIR --fill`; see `control` fo
 from __future__ import annotations
 
 from tests.origin.content import Artifact, Content
-from tests.origin.download import DownloadFailed, cache_folder, real
+from tests.origin.download import TREE, DownloadFailed, cache_folder, real, tree
 from tests.origin.faults import (
     Fault,
     FaultHandle,
@@ -68,6 +68,7 @@ from tests.origin.thread import OriginThread
 __all__ = [
     "ALL",
     "COOKIE_CANARY",
+    "TREE",
     "Artifact",
     "Content",
     "DownloadFailed",
@@ -87,6 +88,7 @@ __all__ = [
     "real",
     "redirect",
     "status",
+    "tree",
     "wrong_bytes",
     "wrong_content_range",
 ]

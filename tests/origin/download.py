@@ -39,6 +39,68 @@ PINS = (
     "werkzeug==3.1.9",
 )
 SDISTS = ("idna==3.20",)
+# What `TREE` needs, whole: for tests that resolve something of a size that people have.
+TREE = (
+    *("flask", "requests", "matplotlib", "httpx[http2]", "aiohttp", "sqlalchemy", "pydantic"),
+    *("rich", "cryptography", "jsonschema"),
+)
+TREE_PINS = (
+    "aiohappyeyeballs==2.7.1",
+    "aiohttp==3.14.5",
+    "aiosignal==1.4.0",
+    "annotated-types==0.8.0",
+    "anyio==4.16.0",
+    "attrs==26.1.0",
+    "blinker==1.9.0",
+    "certifi==2026.10.18",
+    "cffi==2.1.1",
+    "charset-normalizer==3.5.2",
+    "click==8.5.1",
+    "contourpy==1.3.3",
+    "cryptography==50.0.2",
+    "cycler==0.12.1",
+    "flask==3.0.3",
+    "fonttools==4.68.0",
+    "frozenlist==1.8.0",
+    "h11==0.16.0",
+    "h2==4.4.1",
+    "hpack==4.2.0",
+    "httpcore==1.0.9",
+    "httpx==0.28.1",
+    "hyperframe==6.1.0",
+    "idna==3.20",
+    "itsdangerous==2.2.0",
+    "jinja2==3.1.6",
+    "jsonschema==4.26.0",
+    "jsonschema-specifications==2025.9.1",
+    "kiwisolver==1.5.1",
+    "markdown-it-py==4.3.0",
+    "markupsafe==3.0.4",
+    "matplotlib==3.11.2",
+    "mdurl==0.1.2",
+    "multidict==7.2.1",
+    "numpy==2.4.6",
+    "packaging==26.3",
+    "pillow==13.0.0",
+    "propcache==0.5.4",
+    "pycparser==3.12",
+    "pydantic==2.14.3",
+    "pydantic-core==2.50.4",
+    "pygments==2.21.0",
+    "pyparsing==3.3.3",
+    "python-dateutil==4.0.0",
+    "referencing==0.37.0",
+    "requests==2.32.3",
+    "rich==15.0.0",
+    "rpds-py==2026.9.1",
+    "sqlalchemy==2.1.9",
+    "typing-extensions==4.16.0",
+    "typing-inspection==0.4.5",
+    "tzdata==2026.6",
+    "urllib3==2.8.0",
+    "werkzeug==3.1.9",
+    "yarl==1.25.1",
+)
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE)  # PEP 508
 _LIMIT = 600.0
@@ -63,12 +125,20 @@ def real(folder: Path | None = None, versions: tuple[str, ...] = (RUNNING,)) -> 
     Blocking: minutes at worst the first time, about 0.3 s later. Raises DownloadFailed.
     """
     folder = folder or cache_folder()
-    folders = [_complete(folder, version) for version in versions]
+    folders = [_complete(folder, version, PINS, SDISTS) for version in versions]
     return Content.from_folder(*folders, folder / "filled")
 
 
-def _complete(folder: Path, version: str) -> Path:
-    wanted = "\n".join([version, *PINS, *SDISTS])
+def tree(folder: Path | None = None) -> Content:
+    """Give a real tree of more than 40 packages (`TREE` with all that it needs): 60 MB of wheels.
+
+    Blocking, as `real`. Raises DownloadFailed.
+    """
+    return Content.from_folder(_complete(folder or cache_folder(), RUNNING, TREE_PINS, ()))
+
+
+def _complete(folder: Path, version: str, pins: tuple[str, ...], sdists: tuple[str, ...]) -> Path:
+    wanted = "\n".join([version, *pins, *sdists])
     target = folder / f"python-{version}-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
     if target.is_dir():
         return target
@@ -76,11 +146,12 @@ def _complete(folder: Path, version: str) -> Path:
     wheels = ["--only-binary=:all:"]
     if version != RUNNING:
         wheels += ["--python-version", version]
-    names = ",".join(pin.partition("==")[0] for pin in SDISTS)
+    names = ",".join(pin.partition("==")[0] for pin in sdists)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         fresh = Path(temporary) / "set"
-        _pip_download(fresh, [*wheels, "--", *PINS])
-        _pip_download(fresh, [f"--no-binary={names}", "--", *SDISTS])
+        _pip_download(fresh, [*wheels, "--", *pins])
+        if sdists:
+            _pip_download(fresh, [f"--no-binary={names}", "--", *sdists])
         try:
             fresh.rename(target)
         except OSError:

@@ -20,6 +20,7 @@ from tests.origin.python import decoded_path, not_found, refusal
 from tests.origin.settings import Settings
 from tests.origin.wire import Request, Response
 
+VEX_PROJECTS = ("alpha", "flask")
 _ARTIFACTS = ("/files/", "/python-upstream/")
 
 
@@ -50,8 +51,8 @@ class Libraries:
         self._inspect(request, received, path)
         if request.method not in ("GET", "HEAD"):
             return Response(405, (("Allow", "GET, HEAD"),))
-        if path == "/openvex/v1/all.json":
-            return _openvex()
+        if path.startswith("/openvex/"):
+            return self._openvex(request, received, path)
         verdict = self.credentials.judge(request.header("authorization"))
         if verdict != "good":
             self.journal.counters[f"credentials_{verdict}"] += 1
@@ -67,6 +68,22 @@ class Libraries:
             return await part.answer(request, path)
         return not_found()
 
+    def _openvex(self, request: Request, received: Received, path: str) -> Response:
+        """Public documents: who sends a credential there has sent it in vain."""
+        if request.header("authorization") is not None:
+            self.journal.violation(received, "a credential for a public document")
+        name = path.removeprefix("/openvex/v1/pypi/").removesuffix(".openvex.json")
+        if path != "/openvex/v1/all.json" and (name not in VEX_PROJECTS or "/" in name):
+            return not_found()
+        document = {
+            "@context": "https://openvex.dev/ns/v0.2.0",
+            "@id": f"https://libraries.cgr.dev{path}",
+            "author": "test origin",
+            "version": 1,
+            "statements": [],
+        }
+        return Response.of(200, "application/json", json.dumps(document, indent=1).encode())
+
     def _inspect(self, request: Request, received: Received, path: str) -> None:
         if request.method == "HEAD":
             self.journal.violation(received, "HEAD")
@@ -77,14 +94,3 @@ class Libraries:
         coding = request.all("accept-encoding")
         if path.startswith(_ARTIFACTS) and coding != "identity":
             self.journal.violation(received, "Accept-Encoding of an artifact is not identity")
-
-
-def _openvex() -> Response:
-    document = {
-        "@context": "https://openvex.dev/ns/v0.2.0",
-        "@id": "https://libraries.cgr.dev/openvex/v1/all.json",
-        "author": "test origin",
-        "version": 1,
-        "statements": [],
-    }
-    return Response.of(200, "application/json", json.dumps(document).encode())

@@ -4,8 +4,8 @@ Purpose: `/<index>/simple/...` for the vendor's five indexes, in HTML and JSON, 
 to `/files/...` and `/python-upstream/...`, which answer with a redirect to the object store whose
 own body is an HTML page (the trap that poisons naive caches).
 
-Reading: PEP 503, 592, 629, 658/714, 691, 700. Non-goals: authentication and entitlement (see
-`libraries`, which asks `scope_of` first); provenance.
+Reading: PEP 503, 592, 629, 658/714, 691, 700, 708, 740, 792. Non-goals: authentication and
+entitlement (see `libraries`, which asks `scope_of` first); true signatures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
 
@@ -29,6 +29,7 @@ from tests.origin.store import Store, serve_blob
 from tests.origin.wire import Header, Request, Response
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+PROVENANCE_TYPE = "application/vnd.pypi.integrity.v1+json"
 HTML_TYPE = "text/html; charset=utf-8"
 _WEIGHT = re.compile(r"[01](\.\d{0,3})?")
 _FILE_PREFIXES = ("/files/", "/python-upstream/")
@@ -62,6 +63,8 @@ class PythonPart:
         if path.startswith(_FILE_PREFIXES):
             return self._file(request, path)
         index, *rest = path.split("/")[1:]
+        if index == "python" and rest[:1] == ["integrity"]:
+            return self._provenance(request, rest[1:])
         if rest in ([], [""]):
             return _moved(302, f"/{index}/simple/")
         if rest[0] != "simple" or len(rest) > 3 or rest[2:] not in ([], [""]):
@@ -74,6 +77,7 @@ class PythonPart:
 
     def _root(self, request: Request, index: str) -> Response:
         names = self.content.projects(index)
+        names += [f"made-up-project-number-{n:07}" for n in range(self.settings.more_projects)]
         if self._speaks_json(request):
             document = {"meta": self._meta(), "projects": [{"name": name} for name in names]}
             return self._document(request, JSON_TYPE, json.dumps(document).encode())
@@ -102,6 +106,9 @@ class PythonPart:
         elif path.endswith(".metadata") and self.settings.core_metadata:
             artifact = self.content.at(path.removesuffix(".metadata"))
             blob = _metadata_blob(artifact) if artifact else None
+        elif path.endswith(".asc") and self.settings.gpg_sig:
+            artifact = self.content.at(path.removesuffix(".asc"))
+            blob = BytesBlob(f"signature of {path}\n".encode())
         if artifact is None or blob is None:
             return not_found()
         if artifact.project in self.content.blocked_packages:
@@ -116,6 +123,23 @@ class PythonPart:
         location = self.store_base() + self.store.presign(blob, path.rsplit("/", 1)[1])
         page = f'<a href="{html.escape(location)}">Found</a>.\n\n'.encode()
         return Response.of(302, HTML_TYPE, page, ("Location", location))
+
+    def _provenance(self, request: Request, rest: list[str]) -> Response:
+        """`<project>/<version>/<file>/provenance`, or `bundle.json` in place of the last."""
+        if len(rest) != 4 or not self.settings.provenance:
+            return not_found()
+        project, version, filename, kind = rest
+        found = any(
+            (a.project, a.version, a.filename) == (canonicalize_name(project), version, filename)
+            for a in self.content
+        )
+        if not found or kind not in ("provenance", "bundle.json"):
+            return not_found()
+        publisher = {"kind": "GitHub", "environment": "chainguard"}
+        bundle = {"publisher": publisher, "attestations": [{"version": 1, "of": filename}]}
+        document = {"version": 1, "attestation_bundles": [bundle]}
+        media_type = PROVENANCE_TYPE if kind == "provenance" else "application/json"
+        return self._document(request, media_type, json.dumps(document, indent=1).encode())
 
     # --- pages -----------------------------------------------------------------------------------
 
@@ -135,6 +159,16 @@ class PythonPart:
         }
         if page["meta"] != {"api-version": "1.0"}:
             page["versions"] = sorted({artifact.version for artifact in artifacts})
+        settings = self.settings
+        if settings.status:
+            reason = {"reason": settings.status_reason} if settings.status_reason else {}
+            page["project-status"] = {"status": settings.status, **reason}
+        if settings.tracks:
+            page["meta"]["tracks"] = list(settings.tracks)
+        if settings.alternate_locations:
+            page["alternate-locations"] = list(settings.alternate_locations)
+        if settings.private_keys:
+            page["_last-serial"] = page["meta"]["_last-serial"] = 42
         return page
 
     def _json_file(self, artifact: Artifact) -> dict[str, Any]:
@@ -155,8 +189,21 @@ class PythonPart:
             entry["upload-time"] = artifact.uploaded
         metadata = _metadata_blob(artifact) if settings.core_metadata else None
         if metadata is not None:
-            entry["core-metadata"] = {"sha256": metadata.sha256}
+            announced = {"sha256": metadata.sha256} if settings.metadata_hash else True
+            entry["core-metadata"] = announced
+            if settings.old_names:
+                entry["dist-info-metadata"] = entry["data-dist-info-metadata"] = announced
+        if settings.provenance:
+            entry["provenance"] = self._provenance_link(artifact)
+        if settings.gpg_sig:
+            entry["gpg-sig"] = True
+        if settings.private_keys:
+            entry["_private"] = {"of": artifact.filename}
         return entry
+
+    def _provenance_link(self, artifact: Artifact) -> str:
+        path = f"/python/integrity/{artifact.project}/{artifact.version}/{artifact.filename}"
+        return f"{self.base()}{quote(path)}/provenance"
 
     def _anchor(self, artifact: Artifact) -> str:
         settings = self.settings
@@ -170,16 +217,28 @@ class PythonPart:
             attributes["data-yanked"] = artifact.yanked
         metadata = _metadata_blob(artifact) if settings.core_metadata else None
         if metadata is not None:
-            attributes["data-core-metadata"] = f"sha256={metadata.sha256}"
-            attributes["data-dist-info-metadata"] = f"sha256={metadata.sha256}"
+            announced = f"sha256={metadata.sha256}" if settings.metadata_hash else "true"
+            attributes["data-core-metadata"] = announced
+            attributes["data-dist-info-metadata"] = announced
+        if settings.provenance:
+            attributes["data-provenance"] = self._provenance_link(artifact)
+        if settings.gpg_sig:
+            attributes["data-gpg-sig"] = "true"
         text = " ".join(f'{name}="{html.escape(value)}"' for name, value in attributes.items())
         return f"<a {text}>{html.escape(artifact.filename)}</a><br/>"
 
     def _html(self, title: str, anchors: list[str]) -> bytes:
-        version = self._meta()["api-version"]
+        settings = self.settings
+        metas = [("repository-version", self._meta()["api-version"])]
+        metas += [("project-status", settings.status)] if settings.status else []
+        metas += (
+            [("project-status-reason", settings.status_reason)] if settings.status_reason else []
+        )
+        metas += [("tracks", url) for url in settings.tracks]
+        metas += [("alternate-locations", url) for url in settings.alternate_locations]
         lines = [
             "<!DOCTYPE html>\n<html>\n<head>",
-            f'<meta name="pypi:repository-version" content="{version}">',
+            *(f'<meta name="pypi:{name}" content="{html.escape(text)}">' for name, text in metas),
             f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>",
             *anchors,
             "</body>\n</html>\n",

@@ -21,9 +21,14 @@ class Settings:
     Index pages: `hashes`, `sizes`, `upload_time`, `requires_python`, `yanked`, `core_metadata`
     (announced and served), `api_version` (sizes are needed for 1.1 and above), `json_index`
     (PEP 691 where asked for), `etag` (with 304), `weak_etag`, `cache_control` ("" = none), `gzip`
-    (documents, where accepted).
+    (documents, where accepted). `metadata_hash`: with it or as a bare "true"; `old_names`: JSON has
+    the names of core metadata from before PEP 714, too. `provenance` (PEP 740, linked and served),
+    `gpg_sig` (the same), `status` and `status_reason` (PEP 792), `tracks` and
+    `alternate_locations` (PEP 708), `private_keys` that no PEP names. `more_projects`: so many
+    made-up names on the list of all projects.
 
-    Artifacts: `direct` answers 200 in place of the redirect; `presign_lifetime` in seconds;
+    Artifacts: `direct` answers 200 in place of the redirect; `ranges` False: the object store sends
+    the whole, whatever part is asked for; `presign_lifetime` in seconds;
     `store_media_type` of what the object store sends, rightly or wrongly.
 
     `pip_friendly`: leave out the traps that pip itself falls into when it is sent here directly
@@ -41,6 +46,16 @@ class Settings:
     requires_python: bool = True
     yanked: bool = True
     core_metadata: bool = False
+    metadata_hash: bool = True
+    old_names: bool = False
+    provenance: bool = False
+    gpg_sig: bool = False
+    status: str = ""
+    status_reason: str = ""
+    tracks: tuple[str, ...] = ()
+    alternate_locations: tuple[str, ...] = ()
+    private_keys: bool = False
+    more_projects: int = 0
     api_version: str = "1.1"
     json_index: bool = True
     etag: bool = True
@@ -48,6 +63,7 @@ class Settings:
     cache_control: str = ""
     gzip: bool = False
     direct: bool = False
+    ranges: bool = True
     presign_lifetime: float = 300.0
     pip_friendly: bool = False
     store_media_type: str = "application/octet-stream"

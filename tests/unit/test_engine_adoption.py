@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.cache.keys import artifact_key, flight_name
-from proxy.cache.leader import in_thread
+from proxy.cache.threads import in_thread
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.model import ArtifactTarget, Digest, RequestLine, Source
 from proxy.storage.base import Progress

@@ -38,6 +38,7 @@ from proxy.model import (
     Source,
     StaticTarget,
     Target,
+    Whole,
     encode_path,
 )
 from proxy.server.canonical import canonicalise
@@ -118,6 +119,7 @@ def test_a_project_page_is_the_upstreams_path_in_the_clients_representation(inde
         accept=f"{JSON}, {HTML};q=0.2, text/html;q=0.1",
         representation=JSON,
         vary=("Accept",),
+        based=True,
     )
     assert document_target(f"/{index}/simple/").package == ""
     assert document_target(f"/{index}/simple/").representation == TEXT_HTML
@@ -166,7 +168,7 @@ def test_what_can_be_no_project_is_an_invalid_name(name: str) -> None:
         *("/", "/pypi/simple/", "/python/simple/flask/index.html", "/python/flask/", "/Python/"),
         *("/python/integrity/flask/3.0.3/x/provenance", "/cu127/simple/", "/python/simple/a/b/"),
         *("/files", "/files/", f"/files/{WHEEL}", f"/files/a/{WHEEL}/", "/files/a/flask.txt"),
-        *(f"/files/a/{WHEEL}.asc", f"/files/a/{WHEEL}.metadata.metadata", "/files/a/.metadata"),
+        *(f"/files/a/{WHEEL}.asc.asc", f"/files/a/{WHEEL}.metadata.metadata", "/files/a/.metadata"),
         *("/files/a/x.zip", f"/python/{WHEEL}", f"/elsewhere/a/{WHEEL}", "/files/a/flask%3f.zip"),
         *(f"/files/by-name/python/{WHEEL}", f"/files/by-name/other/flask/{WHEEL}"),
         *(f"/files/by-name/python/django/{WHEEL}", f"/files/by-name/python/Flask/{WHEEL}"),
@@ -294,10 +296,36 @@ def test_the_companion_is_found_where_the_page_announces_it(query: str) -> None:
 
 
 @pytest.mark.parametrize("announced", [None, False])
-def test_a_companion_that_is_not_announced_is_not_listed(announced: bool | None) -> None:
-    target = artifact_target(f"/files/a1/b2/flask/{WHEEL}.metadata")
+def test_the_companion_of_a_wheel_without_one_is_extracted_from_the_wheel(
+    announced: bool | None,
+) -> None:
+    path = f"/files/a1/b2/flask/{WHEEL}"
+    target = artifact_target(f"{path}.metadata")
+    assert PYTHON.locate(target, listing(flask(core_metadata=announced))) == Source(
+        location=ORIGIN + path,
+        package="flask",
+        version="3.0.3",
+        whole=Whole(path, flask().digest, 7),
+        extracted=True,
+    )
+
+
+def test_no_companion_is_extracted_from_what_is_no_wheel() -> None:
+    target = artifact_target("/files/a1/b2/flask/flask-1.0.tar.gz.metadata")
+    sdist = flask("/files/a1/b2/flask/flask-1.0.tar.gz", filename="flask-1.0.tar.gz")
     with pytest.raises(NotListed):
-        PYTHON.locate(target, listing(flask(core_metadata=announced)))
+        PYTHON.locate(target, listing(sdist))
+
+
+def test_a_signature_is_found_where_the_page_announces_it() -> None:
+    target = artifact_target(f"/files/a1/b2/flask/{WHEEL}.asc")
+    assert target.media_type == "application/pgp-signature"
+    source = PYTHON.locate(target, listing(flask(gpg_sig=True)))
+    assert source.location == f"{ORIGIN}/files/a1/b2/flask/{WHEEL}.asc"
+    assert (source.digest, source.promise, source.extracted) == (None, flask().digest, False)
+    for announced in (False, None):
+        with pytest.raises(NotListed):
+            PYTHON.locate(target, listing(flask(gpg_sig=announced)))
 
 
 def test_a_page_of_another_project_is_malformed() -> None:
@@ -352,11 +380,92 @@ def test_a_path_that_would_not_lead_back_to_the_page_is_linked_by_name(
     assert file["url"] == f"../../../files/by-name/python/{project}/foo-1-2.tar.gz"
 
 
-def test_what_is_not_served_is_not_announced() -> None:
-    document = listing(flask(gpg_sig=True, provenance=f"{ORIGIN}/python/integrity/x"))
-    body = PYTHON.rewrite(document_target("/python/simple/flask/", JSON), document, LINKS).body
-    assert b"gpg" not in body
-    assert b"integrity" not in body
+def test_core_metadata_of_wheels_is_offered_where_the_upstream_has_none_and_only_then() -> None:
+    sdist = flask("/files/a1/b2/flask/flask-1.0.tar.gz", filename="flask-1.0.tar.gz")
+    named = "flask-2.0-py3-none-any.whl"
+    has = flask(f"/files/a/b/flask/{named}", filename=named, core_metadata={"sha256": META_SHA})
+    document = listing(flask(), has, sdist)
+    target = document_target("/python/simple/flask/", JSON)
+    files = json.loads(PYTHON.rewrite(target, document, replace(LINKS, extracts=True)).body)[
+        "files"
+    ]
+    announced = [file.get("core-metadata") for file in files]
+    assert announced == [True, {"sha256": META_SHA}, None]
+    files = json.loads(PYTHON.rewrite(target, document, LINKS).body)["files"]
+    assert [file.get("core-metadata") for file in files] == [None, {"sha256": META_SHA}, None]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        f"/python/integrity/flask/3.0.3/{WHEEL}/provenance",
+        f"{ORIGIN}/python/integrity/Flask/3.0.3/{WHEEL}/provenance",
+        f"../../integrity/flask/3.0.3/{WHEEL}/bundle.json",
+    ],
+)
+def test_provenance_is_linked_absolutely_and_its_link_is_understood(link: str) -> None:
+    links = replace(LINKS, base="https://proxy.example:8443/p")
+    document = listing(flask(provenance=link))
+    path = urlsplit(urljoin(document.url, link)).path
+    for representation in simple_index.REPRESENTATIONS:
+        target = document_target("/python/simple/flask/", representation)
+        assert target.based
+        body = PYTHON.rewrite(target, document, links).body
+        assert f'"https://proxy.example:8443/p{path}"' in body.decode("ascii")
+    target = document_target(path)
+    assert (target.path, target.package, target.version) == (path, "flask", "3.0.3")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        f"{ORIGIN}/python/integrity/x",
+        f"https://store.example/python/integrity/flask/3.0.3/{WHEEL}/provenance",
+        f"{ORIGIN}/python/integrity/flask/3.0.3/{WHEEL}/provenance?x=1",
+        f"{ORIGIN}/python/integrity/django/3.0.3/{WHEEL}/provenance",
+        f"{ORIGIN}/cu126/integrity/flask/3.0.3/{WHEEL}/provenance",
+        "javascript:alert(1)",
+    ],
+)
+def test_provenance_that_is_not_served_is_not_announced(link: str) -> None:
+    body = PYTHON.rewrite(
+        document_target("/python/simple/flask/", JSON), listing(flask(provenance=link)), LINKS
+    ).body
+    assert b"provenance" not in body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/python/integrity/flask/3.0/{WHEEL}/provenance",
+        f"/python/integrity/django/3.0.3/{WHEEL}/provenance",
+        f"/python/integrity/flask/3.0.3/{WHEEL}/provenance/",
+        f"/python/integrity/flask/3.0.3/{WHEEL}/",
+        f"/python/integrity/flask/3.0.3/{WHEEL}",
+        f"/python/integrity/flask/3.0.3/{WHEEL}/attestation",
+        "/python/integrity/flask/3.0.3/flask.txt/provenance",
+        f"/python-remediated/integrity/flask/3.0.3/{WHEEL}/provenance",
+    ],
+)
+def test_provenance_of_what_it_does_not_name_is_unknown(path: str) -> None:
+    with pytest.raises(UnknownPath):
+        classify(path)
+
+
+def test_provenance_comes_as_what_the_client_accepts_byte_for_byte() -> None:
+    path = f"/python/integrity/flask/3.0.3/{WHEEL}/provenance"
+    assert document_target(path).representation == "application/vnd.pypi.integrity.v1+json"
+    assert document_target(path, "application/json").representation == "application/json"
+    bundle = document_target(path.replace("provenance", "bundle.json"))
+    assert bundle.representation == "application/json"
+    with pytest.raises(NotAcceptable):
+        classify(path, "text/html")
+    body = b'{ "version": 1,\n "attestation_bundles": [] }'
+    rewritten = PYTHON.rewrite(document_target(path), Document(body, "", ORIGIN + path), LINKS)
+    assert rewritten.body == body
+    for broken in (body[:-1], b"[]", b"<html></html>", b'{"a":1,"a":2}'):
+        with pytest.raises(Malformed):
+            PYTHON.rewrite(document_target(path), Document(broken, "", ORIGIN + path), LINKS)
 
 
 def test_no_answer_names_the_upstream() -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.ecosystems import simple_index
-from proxy.ecosystems.simple_index import HTML, JSON, TEXT_HTML, negotiate, parse, parse_root
+from proxy.ecosystems.simple_index import HTML, JSON, TEXT_HTML, negotiate, parse
 from proxy.ecosystems.simple_page import File, ProjectPage
 from proxy.errors import Malformed, NotAcceptable
 from proxy.model import Document
@@ -422,54 +422,12 @@ def test_junk_is_malformed_or_a_page_and_nothing_else(body: bytes, media_type: s
         page = read(body, media_type)
         for representation in simple_index.REPRESENTATIONS:
             simple_index.render(page, representation)
-    with suppress(Malformed):
-        parse_root(document(body, media_type))
 
 
 def test_a_page_of_100_000_unclosed_constructs_is_refused_quickly() -> None:
     for piece in ("<!--", "<a href='", "<![", "&#x", "<a ", "</", "<?"):
         with pytest.raises(Malformed):
             read("<html>" + piece * 100_000)
-
-
-# --- the root index --------------------------------------------------------------------------
-
-
-def test_the_list_of_projects_is_read_from_both_and_links_relatively() -> None:
-    body = json.dumps(
-        {
-            "meta": {"api-version": "1.3", "_last-serial": 1},
-            "projects": [{"name": "Flask"}, {"name": "zope.interface", "_last-serial": 2}],
-        }
-    )
-    root = parse_root(document(body))
-    assert root.projects == ("Flask", "zope.interface")
-    written = simple_index.render_root(root, TEXT_HTML)
-    assert b'<a href="zope-interface/">zope.interface</a>' in written
-    assert parse_root(document(written)).projects == root.projects
-    assert json.loads(simple_index.render_root(root, JSON))["meta"]["_last-serial"] == 1
-
-
-def test_only_anchors_that_are_projects_are_projects() -> None:
-    body = (
-        "<html><head><title>Simple index</title></head><body><a href='/'>Home</a>"
-        "<a href='/simple/Frob/'>frob</a><a href='https://evil.example/x'>y</a>"
-        "<a href='a b/'>a b</a></body></html>"
-    )
-    assert parse_root(document(body)).projects == ("frob",)
-
-
-def test_what_can_be_no_project_is_left_out_of_the_list() -> None:
-    names = ["ok", "../../x", "<script>", "a b", ""]
-    body = json.dumps(
-        {"meta": {"api-version": "1.0"}, "projects": [{"name": name} for name in names]}
-    )
-    assert parse_root(document(body)).projects == ("ok",)
-
-
-def test_a_web_page_is_no_list_of_projects() -> None:
-    with pytest.raises(Malformed):
-        parse_root(document("<html><body><a href='/login'>Sign in</a></body></html>"))
 
 
 # --- negotiation -----------------------------------------------------------------------------

@@ -1,0 +1,124 @@
+"""Variants: a document as one kind of client gets it, made once per change and kept ready.
+
+Purpose: per document (its very bytes), representation, base URL and coding there is one ready body
+with the strong ETag of exactly these bytes. Small documents are rewritten at once; larger ones, and
+everything that packs, outside the event loop, once for all who wait.
+
+Reading: RFC 9110 sections 8.8.3 (an ETag per coding) and 12. Non-goals: what is fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, replace
+from typing import final
+
+from proxy.cache.coding import SMALLEST, compress
+from proxy.cache.ready import Ready
+from proxy.cache.singleflight import SingleFlight
+from proxy.cache.worker import Worker
+from proxy.ecosystems.base import Ecosystem
+from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
+
+BUDGET = 64 << 20
+# Reading and writing a page takes 0.1 ms per KiB (measured): what would take longer than the loop
+# may be held up goes to another process, which costs 2 ms.
+LARGE = 96 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A body with its ETag. `coding`: the Content-Encoding, empty for none."""
+
+    body: bytes
+    media_type: str
+    etag: str
+    headers: tuple[tuple[str, str], ...] = ()
+    coding: str = ""
+
+
+@final
+class Variants:
+    """Makes and keeps them."""
+
+    def __init__(self, worker: Worker, budget: int = BUDGET) -> None:
+        self._worker = worker
+        self._ready: Ready[Variant] = Ready(budget)
+        self._making: SingleFlight[Variant] = SingleFlight()
+
+    async def close(self) -> None:
+        """Stop what is being made."""
+        await self._making.close()
+        await self._worker.close()
+
+    async def get(  # noqa: PLR0913  # all that a body depends on
+        self,
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        document: Document,
+        sha256: str,
+        links: Links,
+        *,
+        coding: str = "",
+    ) -> Variant:
+        """The client's form of a document whose bytes have that SHA-256. Raises Malformed.
+
+        A body that is not worth packing comes without the coding.
+        """
+        base = links.base if target.based else ""
+        key = (ecosystem.name, target.path, sha256, target.representation, base)
+        plain = self._ready.get((*key, ""))
+        if plain is None:
+            plain = await self._make(key, ecosystem, target, document, links)
+        if not coding or len(plain.body) < SMALLEST:
+            return plain
+        packed = self._ready.get((*key, coding))
+        if packed is None:
+            packed = await self._pack((*key, coding), plain)
+        return packed
+
+    async def locate(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document
+    ) -> Source:
+        """`Ecosystem.locate`, without holding up the loop. Raises NotListed, Malformed."""
+        if len(listing.body) <= LARGE:
+            return ecosystem.locate(target, listing)
+        return await self._worker.locate(ecosystem, target, listing)
+
+    async def _make(
+        self,
+        key: tuple[str, ...],
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        document: Document,
+        links: Links,
+    ) -> Variant:
+        if len(document.body) <= LARGE:
+            made = ecosystem.rewrite(target, document, links)
+            return self._keep((*key, ""), made, hashlib.sha256(made.body).hexdigest())
+
+        async def make() -> Variant:
+            made, sha256 = await self._worker.rewrite(ecosystem, target, document, links)
+            return self._keep((*key, ""), made, sha256)
+
+        task, _ = self._making.join("\0".join((*key, "")), make)
+        return await asyncio.shield(task)
+
+    async def _pack(self, key: tuple[str, ...], plain: Variant) -> Variant:
+        coding = key[-1]
+
+        async def pack() -> Variant:
+            body = await asyncio.to_thread(compress, plain.body, coding)
+            etag = f'{plain.etag[:-1]}-{coding}"'
+            packed = replace(plain, body=body, etag=etag, coding=coding)
+            self._ready.put(key, packed, len(body))
+            return packed
+
+        task, _ = self._making.join("\0".join(key), pack)
+        return await asyncio.shield(task)
+
+    def _keep(self, key: tuple[str, ...], made: Document, sha256: str) -> Variant:
+        variant = Variant(made.body, made.media_type, f'"{sha256[:40]}"', made.headers)
+        self._ready.put(key, variant, len(made.body))
+        return variant

@@ -1,0 +1,145 @@
+"""Another process for what would hold up the event loop: parsing and rewriting large documents.
+
+Purpose: JSON in a thread stalls the loop for most of the parse (measured), so it is done in one
+worker process, which is started when it is first needed. Jobs are pure functions of an ecosystem;
+they take turns, so that a document which kills the worker is known, tried once more in a new one,
+and then refused. What waits is bounded. The worker ends with us, however we end.
+
+Reading: design rule 14; `concurrent.futures`. Non-goals: keeping results (`variants`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import TypeVar, final
+
+from proxy.ecosystems.base import Ecosystem
+from proxy.errors import Malformed, Unavailable
+from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
+
+LOG = logging.getLogger(__name__)
+MAX_WAITING = 64
+JOB_SECONDS = 60
+T = TypeVar("T")
+
+
+@final
+class Worker:
+    """The one worker process of this one. Nothing is started before the first `run`."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self.pid = 0
+
+    async def rewrite(
+        self, ecosystem: Ecosystem, target: DocumentTarget, document: Document, links: Links
+    ) -> tuple[Document, str]:
+        """`Ecosystem.rewrite`, and the SHA-256 (lower-case hex) of the new body."""
+        return await self._run(partial(rewritten, ecosystem, target, document, links))
+
+    async def locate(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document
+    ) -> Source:
+        """`Ecosystem.locate`."""
+        return await self._run(partial(ecosystem.locate, target, listing))
+
+    async def close(self) -> None:
+        """End the process, whatever it is doing."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        """Run a job that can be pickled. Raises what it raises, Unavailable when too many wait,
+        Malformed when it was the end of two workers."""
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable(
+                "Too many large documents are being worked on; try again.",
+                retry_after=2,
+                asked=False,
+            )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._insist(job)
+        finally:
+            self._waiting -= 1
+
+    async def _insist(self, job: Callable[[], T]) -> T:
+        try:
+            return await self._once(job)
+        except BrokenProcessPool:
+            LOG.warning("the worker process died over a document; one more try")
+        try:
+            return await self._once(job)
+        except BrokenProcessPool as error:
+            LOG.warning("the worker process died over the same document again")
+            raise Malformed("The upstream's document could not be worked on.") from error
+
+    async def _once(self, job: Callable[[], T]) -> T:
+        pool = self._pool or await self._start()
+        try:
+            return await asyncio.wrap_future(pool.submit(_do, job))
+        except BrokenProcessPool:
+            self._pool = None
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+            raise
+
+    async def _start(self) -> ProcessPoolExecutor:
+        # Not forked: this process has threads and open connections.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(1, context, initializer=_prepare)
+        # The first job starts the process, which takes a while: in a thread.
+        first = await asyncio.to_thread(pool.submit, os.getpid)
+        self.pid = await asyncio.wrap_future(first)
+        self._pool = pool
+        return pool
+
+
+# --- in the other process --------------------------------------------------------------------
+
+
+def rewritten(
+    ecosystem: Ecosystem, target: DocumentTarget, document: Document, links: Links
+) -> tuple[Document, str]:
+    """Rewrite, and hash the result: both take long when it is large."""
+    made = ecosystem.rewrite(target, document, links)
+    return made, hashlib.sha256(made.body).hexdigest()
+
+
+def _do(job: Callable[[], T]) -> T:
+    """Run one job; a process that takes too long over it is ended by the kernel."""
+    signal.alarm(JOB_SECONDS)
+    try:
+        return job()
+    finally:
+        signal.alarm(0)
+
+
+def _prepare() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to act on
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end. Our own copy of the queue's pipe would never tell us."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,145 @@
+"""What a path below the Python mounts is about. Pure.
+
+Purpose: from the segments of a path to its target, and back from a project to the path of its page.
+`python` decides with it what a client asks for, `python_links` whether a link would lead back.
+
+    /python/simple/<project>/                                index page
+    /files/<...>/<project>/<file>[.metadata|.asc]            artifact, or a companion of it
+    /python-upstream/<...>/<file>                            the same by the vendor's fallback
+    /files/by-name/<index>/<project>/<file>                  the same, wherever it really lies
+    /python/integrity/<project>/<version>/<file>/provenance  who built it and how (PEP 740)
+                                          .../bundle.json    the same for sigstore's own tools
+
+Reading: PEP 503, 658, 740. Non-goals: redirects to normal spellings (`python`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from proxy.ecosystems import distribution, simple_index
+from proxy.ecosystems.negotiation import choose
+from proxy.errors import NotAcceptable
+from proxy.model import ArtifactTarget, DocumentTarget, encode_path
+
+SCOPE: Final = "python"
+REMEDIATED: Final = "python-remediated"
+# The order in which the indexes are asked for a file whose name prefers none.
+INDEXES: Final = {
+    "python": SCOPE,
+    REMEDIATED: REMEDIATED,
+    "cu126": SCOPE,
+    "cu128": SCOPE,
+    "cu129": SCOPE,
+}
+FILES: Final = "files"
+FILE_MOUNTS: Final = (FILES, "python-upstream")
+BY_NAME: Final = "by-name"
+METADATA: Final = ".metadata"
+SIGNATURE: Final = ".asc"
+OCTETS: Final = "application/octet-stream"
+PROVENANCE: Final = "application/vnd.pypi.integrity.v1+json"
+_PLAIN_JSON: Final = "application/json"
+_ACCEPT: Final = f"{simple_index.JSON}, {simple_index.HTML};q=0.2, {simple_index.TEXT_HTML};q=0.1"
+_MEDIA_TYPES: Final = {SIGNATURE: "application/pgp-signature", METADATA: OCTETS}
+
+
+def page(index: str, package: str, representation: str) -> DocumentTarget:
+    """The page of a project, or with an empty `package` the list of all of them."""
+    segments = (index, "simple", package) if package else (index, "simple")
+    return DocumentTarget(
+        path=encode_path(segments, slash=True),
+        scope=INDEXES[index],
+        package=package,
+        accept=_ACCEPT,
+        representation=representation,
+        vary=("Accept",),
+        based=bool(package),  # links to provenance are absolute
+        bulk=not package,
+    )
+
+
+def artifact(segments: Sequence[str]) -> ArtifactTarget | None:
+    """Understand the path of a file or of its companion; None: it is none of ours."""
+    if len(segments) < 3 or segments[0] not in FILE_MOUNTS:  # mount, folder, file
+        return None
+    filename, companion = split_companion(segments[-1])
+    if not distribution.is_distribution(filename):
+        return None
+    indexes: tuple[str, ...]
+    if tuple(segments[:2]) == (FILES, BY_NAME):
+        if len(segments) != 5 or segments[2] not in INDEXES:  # as in the picture
+            return None
+        package, indexes = segments[3], (segments[2],)
+        if distribution.normalise(package) != package:
+            return None
+        version = distribution.version_within(filename, package)
+    else:
+        package = project_of(segments[-2], filename)
+        version = distribution.version_within(filename, package)
+        indexes = _likely_indexes(version)
+    if not version:
+        return None
+    listed_in = tuple(page(index, package, simple_index.JSON) for index in indexes)
+    return ArtifactTarget(
+        path=encode_path(tuple(segments)),
+        scope=listed_in[0].scope,
+        package=package,
+        filename=segments[-1],
+        version=version,
+        media_type=_MEDIA_TYPES.get(companion, OCTETS),
+        listed_in=listed_in,
+    )
+
+
+def split_companion(name: str) -> tuple[str, str]:
+    """Split the name of a companion into its file's and its own ending; "": it is none."""
+    companion = next((ending for ending in _MEDIA_TYPES if name.endswith(ending)), "")
+    return name.removesuffix(companion), companion
+
+
+def integrity(segments: Sequence[str], accept: Sequence[str] = ()) -> DocumentTarget | None:
+    """Understand the path of a file's provenance; None: it is none. Raises NotAcceptable."""
+    match tuple(segments):
+        case ("python", "integrity", project, version, filename, "provenance" | "bundle.json"):
+            pass
+        case _:
+            return None
+    mine = distribution.is_distribution(filename) and distribution.is_project_name(project)
+    normal = distribution.normalise(project)
+    if not mine or not distribution.is_version_of(version, filename, normal):
+        return None
+    wanted = (PROVENANCE, _PLAIN_JSON) if segments[-1] == "provenance" else (_PLAIN_JSON,)
+    representation = choose(accept, wanted, default=wanted[0])
+    if representation is None:
+        raise NotAcceptable(f"Provenance exists as {' and '.join(wanted)}.")
+    return DocumentTarget(
+        path=encode_path(tuple(segments)),
+        scope=SCOPE,
+        package=normal,
+        version=distribution.version_within(filename, normal),
+        accept=", ".join((wanted[0], *(f"{other};q=0.5" for other in wanted[1:]))),
+        representation=representation,
+        vary=("Accept",),
+    )
+
+
+def project_of(folder: str, filename: str) -> str:
+    """Tell the project: the folder's name if the file is one of it, else a guess, else ""."""
+    if distribution.is_project_name(folder):
+        project = distribution.normalise(folder)
+        if distribution.belongs(filename, project):
+            return project
+    return distribution.guess(filename)
+
+
+def _likely_indexes(version: str) -> tuple[str, ...]:
+    """Order the indexes that may list a version: those that its local part names, then the rest.
+
+    All of them: a CUDA index lists plain versions too, and a file's path does not tell its index.
+    """
+    local = distribution.local_parts(version)
+    named = [REMEDIATED] if "cgr" in local else []
+    named += [part for part in local if part in INDEXES and part not in named]
+    return (*named, *(index for index in INDEXES if index not in named))

@@ -1,0 +1,347 @@
+"""Ready bodies: large documents in another process, one body per representation and coding."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proxy.cache.coding import CODINGS, compress
+from proxy.cache.variants import LARGE, Variants
+from proxy.cache.worker import MAX_WAITING, Worker
+from proxy.ecosystems.python import Python
+from proxy.ecosystems.simple_index import JSON, TEXT_HTML
+from proxy.errors import Malformed, NotListed, Unavailable
+from proxy.model import Document, DocumentTarget, HostRules, Links, RequestLine
+from tests.origin import Origin, OriginThread
+from tests.running import Running, process, running
+from tests.unit.stored import until
+
+PAGE = "/python/simple/alpha/"
+
+
+def big_page(size: int, origin: str = "https://libraries.example") -> bytes:
+    """An index page of about `size` bytes."""
+    files = [
+        {
+            "filename": f"alpha-{n}.0-py3-none-any.whl",
+            "url": f"{origin}/files/{n:08x}/ab/alpha/alpha-{n}.0-py3-none-any.whl",
+            "hashes": {"sha256": hashlib.sha256(b"%d" % n).hexdigest()},
+            "requires-python": ">=3.8",
+            "size": n,
+            "upload-time": "2026-03-01T07:08:09.123456Z",
+        }
+        for n in range(size // 320)
+    ]
+    versions = [f"{n}.0" for n in range(len(files))]
+    page = {"meta": {"api-version": "1.1"}, "name": "alpha", "files": files, "versions": versions}
+    return json.dumps(page).encode()
+
+
+def serve(origin: Origin, body: bytes) -> None:
+    headers = (("Content-Type", JSON), ("ETag", f'"{len(body)}"'))
+    origin.fault("origin", PAGE, status=200, body=body, headers=headers, times=None)
+
+
+@dataclass
+class Stalls:
+    """The longest time in which the loop did nothing else, and what was waited for meanwhile."""
+
+    longest: float = 0.0
+    ticks: int = 0
+
+    async def watch(self) -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            self.longest = max(self.longest, now - last)
+            self.ticks += 1
+            last = now
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[Stalls]:
+    stalls = Stalls()
+    task = asyncio.create_task(stalls.watch())
+    try:
+        yield stalls
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def drain(proxy: Running, target: str, **fields: str) -> int:
+    """Get something and throw it away as it comes; the number of bytes."""
+    reader, writer = await proxy.connect()
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    writer.write(
+        f"GET {target} HTTP/1.1\r\nHost: proxy.test\r\nConnection: close\r\n{lines}\r\n".encode()
+    )
+    count = 0
+    while piece := await reader.read(1 << 16):
+        assert count or piece.startswith(b"HTTP/1.1 200"), piece[:200]
+        count += len(piece)
+    writer.close()
+    return count
+
+
+def document(size: int) -> Document:
+    return Document(big_page(size), JSON, f"https://libraries.example{PAGE}")
+
+
+def target(representation: str = JSON) -> DocumentTarget:
+    line = RequestLine("GET", ("python", "simple", "alpha"), slash=True, accept=(representation,))
+    found = Python().classify(line)
+    assert isinstance(found, DocumentTarget)
+    return found
+
+
+@asynccontextmanager
+async def made() -> AsyncIterator[tuple[Worker, Variants]]:
+    worker = Worker()
+    variants = Variants(worker)
+    try:
+        yield worker, variants
+    finally:
+        await variants.close()
+
+
+# --- large documents ---------------------------------------------------------------------------
+
+
+async def test_a_page_of_10_mb_does_not_hold_up_the_loop(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        body = big_page(10 << 20, origin.url)
+        assert len(body) > 10_000_000
+        serve(origin, body)
+        async with watched() as stalls:
+            assert await drain(proxy, PAGE, Accept=JSON) > 8_000_000
+            assert await drain(proxy, PAGE, Accept=TEXT_HTML) > 5_000_000
+            assert await drain(proxy, PAGE, Accept=JSON, Accept_Encoding="gzip") < 4_000_000
+            answer = await proxy.get("/files/00000007/ab/alpha/alpha-7.0-py3-none-any.whl")
+            assert answer.status == 404  # listed, but the upstream does not have it
+            proxy.clock.advance(301)
+            assert await drain(proxy, PAGE, Accept=JSON) > 8_000_000
+        # On the loop each of these takes a second; the bound is for busy machines.
+        assert stalls.longest < 0.2, f"{stalls.longest:.3f} s"
+        assert stalls.ticks > 500
+
+
+async def test_a_large_page_is_the_same_page_as_a_small_one() -> None:
+    links = Links(hosts=HostRules())
+    large = document(2 * LARGE)
+    async with made() as (worker, variants):
+        for representation in (JSON, TEXT_HTML):
+            wanted = target(representation)
+            variant = await variants.get(Python(), wanted, large, "x", links)
+            assert variant.body == Python().rewrite(wanted, large, links).body
+            assert variant.etag == f'"{hashlib.sha256(variant.body).hexdigest()[:40]}"'
+        assert worker.pid not in (0, os.getpid())
+
+
+async def test_a_small_page_starts_no_process() -> None:
+    async with made() as (worker, variants):
+        await variants.get(Python(), target(), document(LARGE // 2), "x", Links())
+        assert worker.pid == 0
+
+
+async def test_all_who_wait_for_a_large_page_wait_for_one_rewriting(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        serve(origin, big_page(1 << 20, origin.url))
+        answers = await asyncio.gather(*(proxy.get(PAGE, accept=JSON) for _ in range(20)))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.header("ETag") for answer in answers}) == 1
+        assert origin.count("GET", PAGE) == 1
+
+
+async def test_an_error_of_the_other_process_is_the_same_error() -> None:
+    broken = document(2 * LARGE)
+    broken = Document(broken.body[:-10], broken.media_type, broken.url)
+    absent = Python().classify(
+        RequestLine("GET", ("files", "a", "alpha", "alpha-99999.0-py3-none-any.whl"))
+    )
+    async with made() as (_, variants):
+        with pytest.raises(Malformed, match="no valid JSON") as caught:
+            await variants.get(Python(), target(), broken, "x", Links())
+        assert caught.value.status == 502
+        with pytest.raises(NotListed):
+            await variants.locate(Python(), absent, document(2 * LARGE))  # type: ignore[arg-type]
+
+
+# --- the worker process ------------------------------------------------------------------------
+
+
+class _Deadly(Python):
+    """An ecosystem whose parser is killed by its documents, or by all but the first."""
+
+    def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
+        marker = Path(document.url)
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if document.media_type == "always":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return document
+
+
+async def test_a_killed_worker_is_replaced_and_the_document_tried_again(tmp_path: Path) -> None:
+    large = Document(b" " * (2 * LARGE), "once", str(tmp_path / "tried"))
+    async with made() as (worker, variants):
+        variant = await variants.get(_Deadly(), target(), large, "x", Links())
+        assert len(variant.body) == 2 * LARGE
+        first = worker.pid
+        again = await variants.get(_Deadly(), target(), large, "y", Links())
+        assert (again.body, worker.pid) == (variant.body, first)
+
+
+async def test_a_document_that_kills_two_workers_is_refused_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    deadly = Document(b" " * (2 * LARGE), "always", str(tmp_path / "tried"))
+    sound = document(2 * LARGE)
+    async with made() as (worker, variants):
+        refused, served = await asyncio.gather(
+            variants.get(_Deadly(), target(), deadly, "x", Links()),
+            variants.get(Python(), target(), sound, "y", Links()),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, Malformed)
+        assert not isinstance(served, BaseException), served
+        assert _alive(worker.pid)
+
+
+async def test_what_waits_for_the_worker_is_bounded() -> None:
+    worker = Worker()
+    sound = document(2 * LARGE)
+    try:
+        waiting = [
+            asyncio.ensure_future(worker.rewrite(Python(), target(), sound, Links()))
+            for _ in range(MAX_WAITING)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable) as caught:
+            await worker.rewrite(Python(), target(), sound, Links())
+        assert caught.value.retry_after is not None
+        for task in waiting[1:]:
+            task.cancel()
+        assert (await waiting[0])[0].body
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert (await worker.rewrite(Python(), target(), sound, Links()))[0].body
+    finally:
+        await worker.close()
+
+
+async def test_the_worker_ends_with_the_proxy(tmp_path: Path) -> None:
+    async with Origin() as origin:
+        async with running(tmp_path, origin) as proxy:
+            serve(origin, big_page(2 * LARGE, origin.url))
+            assert (await proxy.get(PAGE, accept=JSON)).status == 200
+            (child,) = _children()
+        assert not _alive(child)
+
+
+def test_the_worker_does_not_outlive_a_proxy_that_was_killed(tmp_path: Path) -> None:
+    with OriginThread() as origin, process(tmp_path, origin) as proxy:
+        body = big_page(2 * LARGE, origin.url)
+        headers = (("Content-Type", JSON),)
+        origin.fault("origin", PAGE, status=200, body=body, headers=headers, times=None)
+        assert proxy.get(PAGE, accept=JSON).status == 200
+        children = _children(proxy.pid)
+        assert children
+        proxy.signal(signal.SIGKILL)
+        proxy.wait()
+        until(lambda: not any(_alive(child) for child in children))
+
+
+def _children(pid: int = 0) -> list[int]:
+    """The worker among a process's children (the other is Python's own resource tracker)."""
+    pid = pid or os.getpid()
+    tasks = Path(f"/proc/{pid}/task")
+    found = {
+        int(child)
+        for task in tasks.iterdir()
+        for child in (task / "children").read_text("ascii").split()
+    }
+    return [child for child in found if b"spawn_main" in _line(child)]
+
+
+def _line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _alive(pid: int) -> bool:
+    return _line(pid) != b""
+
+
+# --- codings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("size", [20_000, 2 * LARGE])
+async def test_each_coding_is_a_body_with_an_etag_of_its_own(
+    tmp_path: Path, coding: str, size: int
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        serve(origin, big_page(size, origin.url))
+        plain = await proxy.get(PAGE, accept=JSON)
+        packed = await proxy.get(PAGE, accept=JSON, accept_encoding=coding)
+        assert (plain.header("Content-Encoding"), plain.header("Vary")) == (
+            None,
+            "Accept, Accept-Encoding",
+        )
+        assert packed.header("Content-Encoding") == coding
+        assert packed.header("Vary") == "Accept, Accept-Encoding"
+        assert packed.body == compress(plain.body, coding)
+        assert len(packed.body) < len(plain.body) // 2
+        etags = [str(answer.header("ETag")) for answer in (plain, packed)]
+        assert etags[1] == f'{etags[0][:-1]}-{coding}"'
+        for etag, accepted in zip(etags, ("identity", coding), strict=True):
+            again = await proxy.get(PAGE, accept=JSON, accept_encoding=accepted, if_none_match=etag)
+            assert (again.status, again.header("ETag"), again.body) == (304, etag, b"")
+            assert again.header("Vary") == "Accept, Accept-Encoding"
+        other = await proxy.get(PAGE, accept=JSON, accept_encoding=coding, if_none_match=etags[0])
+        assert other.status == 200
+        head = await proxy.head(PAGE, accept=JSON, accept_encoding=coding)
+        assert head.header("Content-Length") == str(len(packed.body))
+
+
+async def test_a_small_page_is_not_packed(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        answer = await proxy.get(
+            "/python/simple/fallback-only/", accept=JSON, accept_encoding="gzip"
+        )
+        assert answer.header("Content-Encoding") is None
+        assert answer.json()["name"] == "fallback-only"
+        assert answer.header("Vary") == "Accept, Accept-Encoding"
+
+
+async def test_artifacts_are_never_packed(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        wheel = origin.content.find("alpha-1.0-py3-none-any.whl")
+        for _ in range(2):
+            answer = await proxy.get(wheel.link, accept_encoding="gzip, zstd, br")
+            assert answer.header("Content-Encoding") is None
+            assert answer.sha256 == wheel.blob.sha256
+
+
+async def test_a_body_is_packed_once_for_all(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        serve(origin, big_page(20_000, origin.url))
+        fields = {"accept": JSON, "accept_encoding": "gzip"}
+        answers = await asyncio.gather(*(proxy.get(PAGE, **fields) for _ in range(10)))
+        assert len({answer.body for answer in answers}) == 1
+        assert json.loads(gzip.decompress(answers[0].body))["name"] == "alpha"
