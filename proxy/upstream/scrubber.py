@@ -38,7 +38,8 @@ class Scrubber:
             return
         self._sent.append(authorization)
         spellings = [text for value in self._sent for text in _spellings(value)]
-        self._forms = frozenset(form for text in spellings for form in forms_of(text))
+        found = {form for text in spellings for form in forms_of(text)}
+        self._forms = frozenset(found | {name for value in self._sent for name in _names(value)})
         secrets = [text for value in self._sent for text in _secrets(value)]
         self._pieces = frozenset(piece for text in secrets for piece in _pieces(text))
 
@@ -69,6 +70,12 @@ def _spellings(authorization: str) -> tuple[str, ...]:
         return secrets
     user, password = _pair(secrets[0])
     return (*secrets, user, user.replace("/", "_"), f"{user}:{password}")
+
+
+def _names(authorization: str) -> tuple[str, ...]:
+    """A user name with a slash, however short: no ordinary word looks like it."""
+    spellings = _spellings(authorization)
+    return spellings[2:4] if len(spellings) > 1 and "/" in spellings[2] else ()
 
 
 def _pair(credential: str) -> tuple[str, str]:

@@ -410,3 +410,12 @@ def test_a_credential_stays_known_after_a_rotation() -> None:
     for number in range(4):
         scrubber.sent(f"Bearer token-number-{number}-of-some-length")
     assert scrubber.holds(PASSWORD)
+
+
+def test_a_short_user_name_with_a_slash_is_found_and_a_plain_word_is_not() -> None:
+    scrubber = Scrubber()
+    scrubber.sent("Basic " + base64.b64encode(f"me/abc:{PASSWORD}".encode()).decode())
+    scrubber.sent("Basic " + base64.b64encode(f"python:{PASSWORD}".encode()).decode())
+    assert scrubber.holds("token of me/abc")
+    assert scrubber.holds("token of me_abc")
+    assert not scrubber.holds("application/vnd.python.simple")
