@@ -1,8 +1,7 @@
 """The values that travel between the rooms. Pure: no clock, no I/O, no state.
 
-Purpose: one word and one checked type for each thing (see the words in the README's
-architecture part). A value of these types has been checked where it was made; nobody checks
-it again.
+Purpose: one word and one checked type for each thing (see the words in the README). A value of
+these types has been checked where it was made; nobody checks it again.
 
 Three kinds of answer exist and are never mixed: an *artifact* (immutable bytes), a *document*
 (mutable metadata that lists artifacts) and a *decision* (a refusal, raised as an error of

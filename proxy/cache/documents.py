@@ -16,7 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar, final
+from typing import final
 
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.entry import DocumentFacts
@@ -25,8 +25,8 @@ from proxy.cache.keys import document_key
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
-from proxy.cache.threads import in_thread
-from proxy.cache.variants import LARGE, Variant, Variants
+from proxy.cache.threads import aside
+from proxy.cache.variants import Variant, Variants
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Malformed, Outcome, ProxyError, StorageFailed, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Grant, Links, Source
@@ -41,7 +41,6 @@ REFRESH_PAUSE = 5.0
 DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
 LOOSE_BUDGET = 16 << 20
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +206,7 @@ class Documents:
             body = self._storage.open(record)
             if body is None:
                 return None
-            content = await _aside(record.size, lambda: _read(body, record))
+            content = await aside(record.size, lambda: _read(body, record))
             if content is None:
                 LOG.warning("a stored document is not what it was; treated as a miss")
                 self._storage.remove(key)
@@ -270,7 +269,7 @@ class Documents:
         facts = DocumentFacts.of_head(head, self._clock())
         document = Document(body, facts.media_type, facts.url, facts.headers)
         status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)
-        found = Held(document, await _aside(len(body), lambda: _sha256(body)), facts, status)
+        found = Held(document, await aside(len(body), lambda: _sha256(body)), facts, status)
         # Rewriting is the check: what cannot be understood is neither kept nor passed on.
         await self.variant(ecosystem, target, found, links)
         return replace(found, status=replace(status, stored=await self._keep(key, found)))
@@ -308,7 +307,7 @@ class Documents:
 
     async def _keep(self, key: str, found: Held) -> bool:
         try:
-            await _aside(len(found.document.body), lambda: self._write(key, found))
+            await aside(len(found.document.body), lambda: self._write(key, found))
         except StorageFailed as error:
             LOG.warning("a document could not be stored (%s); it is served all the same", error)
             self._keep_loose(key, found)
@@ -329,11 +328,6 @@ class Documents:
         """Keep in memory what the disk did not take: it is fresh all the same."""
         kept = replace(found, status=HIT, age=0)
         self._loose.put(key, kept, len(found.document.body))
-
-
-async def _aside(size: int, call: Callable[[], T]) -> T:
-    """Do what takes long with so many bytes in a thread, and the rest at once."""
-    return await in_thread(call) if size > LARGE else call()
 
 
 def _read(body: Body, record: Record) -> bytes | None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+LARGE = 96 << 10  # bytes; less than that is hashed or read faster than a thread is found
 T = TypeVar("T")
 
 
@@ -24,3 +25,8 @@ async def in_thread(call: Callable[[], T]) -> T:
         if not running.cancelled():
             running.exception()
         raise
+
+
+async def aside(size: int, call: Callable[[], T]) -> T:
+    """Do what takes long with so many bytes in a thread, and the rest at once."""
+    return await in_thread(call) if size > LARGE else call()

@@ -17,6 +17,7 @@ from typing import final
 from proxy.cache.coding import SMALLEST, compress
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
+from proxy.cache.threads import LARGE
 from proxy.cache.worker import Worker
 from proxy.ecosystems.base import Ecosystem
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
@@ -24,7 +25,6 @@ from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
 BUDGET = 64 << 20
 # Reading and writing a page takes 0.1 ms per KiB (measured): what would take longer than the loop
 # may be held up goes to another process, which costs 2 ms.
-LARGE = 96 << 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from proxy.cache.coding import CODINGS, compress
-from proxy.cache.variants import LARGE, Variants
+from proxy.cache.threads import LARGE
+from proxy.cache.variants import Variants
 from proxy.cache.worker import MAX_WAITING, Worker
 from proxy.ecosystems.python import Python
 from proxy.ecosystems.simple_index import JSON, TEXT_HTML
