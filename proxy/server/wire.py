@@ -29,7 +29,7 @@ from aiohttp.web_protocol import PayloadAccessError, RequestHandler, RequestPayl
 LOG = logging.getLogger(__name__)
 KEEPALIVE = 30.0
 # Long enough for a client that is still sending a refused body to read the refusal.
-LINGERING = 2.0
+LINGERING = 0.5
 # How long a client that has closed its side may wait for the next byte.
 HALF_CLOSED = 5.0
 MAX_LINE = 8190
