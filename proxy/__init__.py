@@ -31,6 +31,9 @@ Three kinds of thing, never mixed:
 - an *artifact* is immutable bytes with (where the ecosystem has one) a digest. It never expires;
   its right to be served does: a current listing must name it, the upstream must still give it.
 - a *document* is mutable metadata that lists artifacts. It has a ttl, a validator, a stale window.
+  Three exceptions, each a module of its own: large ones are rewritten in another process
+  (`cache/worker`), one is too large for that (`cache/bulk`), and some artifacts are made of others
+  (`cache/extracts`).
 - a *decision* is a short-lived refusal, raised as an error of `proxy.errors`. "I could not ask" is
   never a 404.
 

@@ -287,8 +287,7 @@ class HostRules:
 @dataclass(frozen=True, slots=True)
 class Links:
     """What a rewriter needs to make links: our `base` URL without trailing slash (empty when only
-    relative links are made), the hosts that an upstream link may name, whether to offer
-    extracts."""
+    relative links are made), the hosts that upstream links may name, whether to offer extracts."""
 
     base: str = ""
     hosts: HostRules = field(default_factory=HostRules)

@@ -105,7 +105,7 @@ class Relay:
         facts = ArtifactFacts.of_record(record) if record is not None else None
         if record is None or facts is None or record.suspect:
             return False
-        if not facts.fulfils(order.source.digest, record.sha256):
+        if not facts.fulfils(order.source.promise, record.sha256):
             return False
         if order.source.digest is None and size not in (None, record.size):
             return False

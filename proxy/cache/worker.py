@@ -3,7 +3,8 @@
 Purpose: JSON in a thread stalls the loop for most of the parse (measured), so it is done in one
 worker process, which is started when it is first needed. Jobs are pure functions of an ecosystem;
 they take turns, so that a document which kills the worker is known, tried once more in a new one,
-and then refused. What waits is bounded. The worker ends with us, however we end.
+and then refused. What waits is bounded, and so is the time of a job. The worker ends with us,
+however we end. Where no process can be started at all, a thread has to do.
 
 Reading: design rule 14; `concurrent.futures`. Non-goals: keeping results (`variants`).
 """
@@ -24,6 +25,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TypeVar, final
 
+from proxy.cache.threads import in_thread
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Malformed, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
@@ -36,9 +38,16 @@ T = TypeVar("T")
 
 @final
 class Worker:
-    """The one worker process of this one. Nothing is started before the first `run`."""
+    """The one worker process of this one. Nothing is started before the first job.
 
-    def __init__(self) -> None:
+    `seconds`: that a job may take. `make_pool`: makes the pool of one process.
+    """
+
+    def __init__(
+        self, seconds: int = JOB_SECONDS, make_pool: Callable[[], ProcessPoolExecutor] | None = None
+    ) -> None:
+        self._seconds = seconds
+        self._make_pool = make_pool or _make_pool
         self._pool: ProcessPoolExecutor | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
@@ -93,23 +102,30 @@ class Worker:
             raise Malformed("The upstream's document could not be worked on.") from error
 
     async def _once(self, job: Callable[[], T]) -> T:
-        pool = self._pool or await self._start()
         try:
-            return await asyncio.wrap_future(pool.submit(_do, job))
+            pool = self._pool or await self._start()
+        except OSError as error:
+            LOG.warning("no worker process can be started (%s); using a thread", error)
+            return await in_thread(job)
+        try:
+            return await asyncio.wrap_future(pool.submit(_do, job, self._seconds))
         except BrokenProcessPool:
             self._pool = None
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
             raise
 
     async def _start(self) -> ProcessPoolExecutor:
-        # Not forked: this process has threads and open connections.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(1, context, initializer=_prepare)
+        pool = self._make_pool()
         # The first job starts the process, which takes a while: in a thread.
         first = await asyncio.to_thread(pool.submit, os.getpid)
         self.pid = await asyncio.wrap_future(first)
         self._pool = pool
         return pool
+
+
+def _make_pool() -> ProcessPoolExecutor:
+    # Not forked: this process has threads and open connections.
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_prepare)
 
 
 # --- in the other process --------------------------------------------------------------------
@@ -123,9 +139,9 @@ def rewritten(
     return made, hashlib.sha256(made.body).hexdigest()
 
 
-def _do(job: Callable[[], T]) -> T:
+def _do(job: Callable[[], T], seconds: int) -> T:
     """Run one job; a process that takes too long over it is ended by the kernel."""
-    signal.alarm(JOB_SECONDS)
+    signal.alarm(seconds)
     try:
         return job()
     finally:

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,6 +221,35 @@ async def test_a_document_that_kills_two_workers_is_refused_and_nothing_else(
         assert isinstance(refused, Malformed)
         assert not isinstance(served, BaseException), served
         assert _alive(worker.pid)
+
+
+class _Endless(Python):
+    """An ecosystem whose parser never comes to an end."""
+
+    def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
+        while True:
+            pass
+
+
+async def test_a_job_that_never_ends_is_ended() -> None:
+    worker = Worker(seconds=1)
+    try:
+        with pytest.raises(Malformed):
+            await worker.rewrite(_Endless(), target(), document(1000), Links())
+        assert (await worker.rewrite(Python(), target(), document(1000), Links()))[0].body
+    finally:
+        await worker.close()
+
+
+async def test_where_no_process_can_be_started_a_thread_does_it() -> None:
+    def refuse() -> ProcessPoolExecutor:
+        raise OSError("no semaphores here")
+
+    worker = Worker(make_pool=refuse)
+    made, _ = await worker.rewrite(Python(), target(), document(2 * LARGE), Links())
+    assert json.loads(made.body)["name"] == "alpha"
+    assert worker.pid == 0
+    await worker.close()
 
 
 async def test_what_waits_for_the_worker_is_bounded() -> None:

@@ -67,7 +67,10 @@ def test_a_statement_is_passed_on_byte_for_byte_or_not_at_all() -> None:
 
 async def test_every_client_gets_them_whatever_it_may_use_otherwise(tmp_path: Path) -> None:
     tables = {
-        "clients": [client("java-farm", "java"), client("python-farm", "python")],
+        "clients": [
+            client("java-farm", "java"),
+            {**client("python-farm", "python"), "packages": ["pkg:pypi/beta"]},
+        ],
         "entitlements": {"source": "static", "ecosystems": ["java"]},
     }
     async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
