@@ -100,7 +100,7 @@ class App:
         self.upstream = self._make_upstream(origins)
         policy = Policy(
             ttl=settings.cache.document_ttl,
-            tag_ttl=settings.cache.document_ttl,
+            tag_ttl=settings.cache.tag_ttl,
             max_stale=settings.cache.max_stale,
             negative_ttl=settings.cache.negative_ttl,
         )

@@ -153,6 +153,7 @@ RULES = (
     Rule(("oidc", "upstream.allow_insecure"), _plain_issuer),
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
     _plain_http("libraries"),
+    _plain_http("registry"),
     _plain_http("issuer"),
     _plain_http("api"),
     Rule(("upstream.issuer", "upstream.libraries", "upstream.api"), _keyless),

@@ -99,6 +99,8 @@ CACHE = (
         "How much the cache may hold before the least recently used is evicted."),
     Key("cache.document_ttl", Shape.TEXT, "5m", _TTL,
         "How long a document is fresh; the upstream's max-age may shorten it, never lengthen it."),
+    Key("cache.tag_ttl", Shape.TEXT, "60s", _TTL,
+        "How long a tag of a container image is taken to name the same image."),
     Key("cache.negative_ttl", Shape.TEXT, "30s", values.bounded(values.duration, "0s", "60s"),
         "How long a not-found is remembered; 60s at most."),
     Key("cache.max_stale", Shape.TEXT, "24h", _TTL,
@@ -125,6 +127,8 @@ LIMITS = (
 UPSTREAM = (
     Key("upstream.libraries", Shape.TEXT, "https://libraries.cgr.dev", values.url,
         "Where language packages come from."),
+    Key("upstream.registry", Shape.TEXT, "https://cgr.dev", values.url,
+        "Where container images and charts come from."),
     Key("upstream.issuer", Shape.TEXT, "https://issuer.enforce.dev", values.url,
         "Where a pull token is exchanged for a short-lived one."),
     Key("upstream.api", Shape.TEXT, "https://console-api.enforce.dev", values.url,

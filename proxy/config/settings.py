@@ -73,6 +73,7 @@ class CacheSettings:
     directory: Path
     max_size: int
     document_ttl: float
+    tag_ttl: float
     negative_ttl: float
     max_stale: float
     core_metadata: bool
@@ -96,6 +97,7 @@ class UpstreamSettings:
     """[upstream]. `frozen`: ecosystems that are served from the cache only."""
 
     libraries: str
+    registry: str
     issuer: str
     api: str
     redirect_hosts: HostRules

@@ -157,6 +157,7 @@ BROKEN = [
         "taken by server.listen",
     ),
     ('[upstream]\nlibraries = "http://m.example"', "upstream.libraries", "plain http"),
+    ('[upstream]\nregistry = "http://m.example"', "upstream.registry", "plain http"),
     ('[entitlements]\nsource = "static"', "entitlements.ecosystems", "nobody could use anything"),
     ('[entitlements]\necosystems = ["go"]', "entitlements.ecosystems", "counts only with"),
     # credentials
