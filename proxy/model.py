@@ -206,6 +206,12 @@ class ForwardTarget:
     package: str = ""
 
 
+def upstream_name(ecosystem: str, alias: str = "") -> str:
+    """How an upstream is called in tables of origins and credentials: like its ecosystem, and a
+    further one of it with its alias behind a colon."""
+    return f"{ecosystem}:{alias}" if alias else ecosystem
+
+
 Target = DocumentTarget | ArtifactTarget | StaticTarget | ForwardTarget
 
 
@@ -273,6 +279,11 @@ class HostRules:
         """Tell whether `host`:`port` matches a rule. Compared as parsed parts, never as prefix."""
         host = host.lower().rstrip(".")
         return any(self._matches(rule, host, port, default_port) for rule in self.rules)
+
+    @property
+    def in_full(self) -> HostRules:
+        """Only the rules without a wildcard."""
+        return HostRules(tuple(rule for rule in self.rules if not rule.startswith("*.")))
 
     @staticmethod
     def _matches(rule: str, host: str, port: int, default_port: int) -> bool:

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.model import upstream_name
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
@@ -24,7 +26,8 @@ class UpstreamRequest:
     `start`, `if_range`: resume from a byte. `end`: only up to, not including, that byte. `suffix`:
     only so many bytes at the end. A host that knows no ranges answers 200. `no_cache`: ask caches
     in between to pass it on. `probe`: stop at the first answer of the upstream itself; a redirect
-    then means "yes".
+    then means "yes". `upstream`: one of the further upstreams that the ecosystem has, by its alias.
+    `package`: what the answer is about; an upstream may want a token for each.
     """
 
     ecosystem: str
@@ -38,6 +41,13 @@ class UpstreamRequest:
     if_range: str = ""
     no_cache: bool = False
     probe: bool = False
+    upstream: str = ""
+    package: str = ""
+
+    @property
+    def upstream_name(self) -> str:
+        """Whose origin and credentials are meant: see `proxy.model.upstream_name`."""
+        return upstream_name(self.ecosystem, self.upstream)
 
     @property
     def range(self) -> str:

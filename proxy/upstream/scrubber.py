@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import final
 
 from proxy.observe.redaction import forms_of
 
 PIECE = 16  # characters in a row of a token: what is cut short or broken into lines is found too
-_KEPT = 16  # credentials
+_KEPT = 64  # credentials; a registry has a token for each of its repositories
 
 
 @final
@@ -28,27 +28,27 @@ class Scrubber:
     """Knows what was sent. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._sent: deque[str] = deque(maxlen=_KEPT)
-        self._forms: frozenset[str] = frozenset()
-        self._pieces: frozenset[str] = frozenset()
+        self._sent: OrderedDict[str, tuple[frozenset[str], frozenset[str]]] = OrderedDict()
 
     def sent(self, authorization: str) -> None:
         """Note the value of an Authorization header that goes out."""
         if authorization in self._sent:
+            self._sent.move_to_end(authorization)
             return
-        self._sent.append(authorization)
-        spellings = [text for value in self._sent for text in _spellings(value)]
-        found = {form for text in spellings for form in forms_of(text)}
-        self._forms = frozenset(found | {name for value in self._sent for name in _names(value)})
-        secrets = [text for value in self._sent for text in _secrets(value)]
-        self._pieces = frozenset(piece for text in secrets for piece in _pieces(text))
+        forms = {form for text in _spellings(authorization) for form in forms_of(text)}
+        pieces = (piece for text in _secrets(authorization) for piece in _pieces(text))
+        self._sent[authorization] = frozenset(forms.union(_names(authorization))), frozenset(pieces)
+        if len(self._sent) > _KEPT:
+            self._sent.popitem(last=False)
 
     def holds(self, text: str) -> bool:
         """Tell whether a text holds one, or a piece of one, spaces and line ends left out."""
         text = "".join(text.split())
-        if any(piece in self._pieces for piece in _pieces(text)):
-            return True
-        return any(form in text for form in self._forms)
+        found = frozenset(_pieces(text))
+        return any(
+            not found.isdisjoint(pieces) or any(form in text for form in forms)
+            for forms, pieces in self._sent.values()
+        )
 
 
 def _pieces(text: str) -> Iterator[str]:
