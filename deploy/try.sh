@@ -118,7 +118,7 @@ look_alike() {
     >"$run/origin.out" 2>"$run/origin.log" </dev/null &
   origin=$!
   ready "the look-alike" "$origin" "$run/origin.out"
-  # origin ready URL store URL control URL
+  # origin ready URL store URL control URL registry URL
   libraries=$(printf '%s\n' "$line" | cut -d ' ' -f 3)
   store=$(printf '%s\n' "$line" | cut -d ' ' -f 5)
   config=$run/cgr-proxy.toml
