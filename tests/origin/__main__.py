@@ -1,7 +1,8 @@
 """The test origin as a program: `python -m tests.origin`.
 
 Purpose: trying the proxy by hand and from scripts. Prints one line when it is ready:
-`origin ready URL store URL control URL registry URL`; SIGTERM or SIGINT ends it. Non-goals: production.
+`origin ready URL store URL control URL registry URL`; SIGTERM or SIGINT ends it. Non-goals:
+production.
 """
 
 from __future__ import annotations

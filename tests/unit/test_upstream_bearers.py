@@ -100,7 +100,7 @@ async def test_a_token_is_used_until_just_before_its_end(
     async with registry() as (origin, made):
         behaviour = origin.registry.behaviour
         behaviour.told_lifetime, behaviour.access_token = told, access_token
-        lifetime = {None: 300.0, 0: 60.0}.get(told, told) or 0.0
+        lifetime = 300.0 if told is None else told or 60.0
         await made.get(LATEST, package=PUBLIC)
         made.clock.ahead = lifetime * 0.8
         await made.get(LATEST, package=PUBLIC)
@@ -237,12 +237,15 @@ def _challenger(realm: str) -> bytes:
     ],
 )
 async def test_a_realm_somewhere_else_is_refused_and_not_asked(realm: str) -> None:
-    async with Origin() as origin, Raw(lambda _: _challenger(realm)) as host:
-        async with room(host.url, token_of(origin), challenging=True) as made:
-            with pytest.raises(ForbiddenAddress):
-                await made.get("/v2/a/manifests/b", package="a")
-            assert host.targets == ["/v2/a/manifests/b"]
-            assert made.seen.outcomes == ["challenge"]
+    async with (
+        Origin() as origin,
+        Raw(lambda _: _challenger(realm)) as host,
+        room(host.url, token_of(origin), challenging=True) as made,
+    ):
+        with pytest.raises(ForbiddenAddress):
+            await made.get("/v2/a/manifests/b", package="a")
+        assert host.targets == ["/v2/a/manifests/b"]
+        assert made.seen.outcomes == ["challenge"]
 
 
 async def test_a_realm_is_allowed_where_redirect_hosts_name_it_in_full() -> None:
@@ -294,11 +297,14 @@ async def test_an_endpoint_that_gives_no_token_is_asked_once(
     def reply(target: str) -> bytes:
         return given if target.startswith("/token") else _challenger(f"{host.url}/token")
 
-    async with Origin() as origin, Raw(reply) as host:
-        async with room(host.url, token_of(origin), challenging=True) as made:
-            with pytest.raises(error):
-                await made.get("/v2/a/manifests/b", package="a")
-            assert all(target.startswith(("/v2/", "/token")) for target in host.targets)
+    async with (
+        Origin() as origin,
+        Raw(reply) as host,
+        room(host.url, token_of(origin), challenging=True) as made,
+    ):
+        with pytest.raises(error):
+            await made.get("/v2/a/manifests/b", package="a")
+        assert all(target.startswith(("/v2/", "/token")) for target in host.targets)
 
 
 async def test_a_host_that_challenges_for_ever_is_asked_a_few_times() -> None:
@@ -308,16 +314,22 @@ async def test_a_host_that_challenges_for_ever_is_asked_a_few_times() -> None:
         challenge = f'Bearer realm="{host.url}/token",scope="repository:a{len(host.heads)}:pull"'
         return answer(401, WWW_Authenticate=challenge)
 
-    async with Origin() as origin, Raw(reply) as host:
-        async with room(host.url, token_of(origin), challenging=True) as made:
-            with pytest.raises(Blocked):
-                await made.get("/v2/a/manifests/b", package="a")
-            assert len(host.heads) <= 8
+    async with (
+        Origin() as origin,
+        Raw(reply) as host,
+        room(host.url, token_of(origin), challenging=True) as made,
+    ):
+        with pytest.raises(Blocked):
+            await made.get("/v2/a/manifests/b", package="a")
+        assert len(host.heads) <= 8
 
 
 async def test_an_upstream_that_takes_the_pull_token_itself_is_not_answered_with_a_token() -> None:
-    async with Origin() as origin, Raw(lambda _: _challenger(f"{host.url}/token")) as host:
-        async with room(host.url, token_of(origin)) as made:
-            with pytest.raises(CredentialRefused):
-                await made.get("/python/simple/")
-            assert not any(target.startswith("/token") for target in host.targets)
+    async with (
+        Origin() as origin,
+        Raw(lambda _: _challenger(f"{host.url}/token")) as host,
+        room(host.url, token_of(origin)) as made,
+    ):
+        with pytest.raises(CredentialRefused):
+            await made.get("/python/simple/")
+        assert not any(target.startswith("/token") for target in host.targets)
