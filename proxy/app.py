@@ -56,6 +56,8 @@ from proxy.upstream.tls import client_context
 LOG = logging.getLogger("proxy")
 POLL_CREDENTIALS = 2.0
 RENEW_TOKENS = 1.0
+# The keys of `[upstream]` that are asked with bearer tokens, had for the pull token.
+CHALLENGING = frozenset({"registry"})
 
 
 class App:
@@ -220,6 +222,7 @@ class App:
             clock=time.monotonic,
             observer=self.metrics,
             frozen=given.frozen,
+            challenging=frozenset(item.name for item in ECOSYSTEMS if item.upstream in CHALLENGING),
         )
 
     def _make_listeners(self, logs: Logs) -> tuple[Listener, Listener | None]:

@@ -6,13 +6,14 @@ these types has been checked where it was made; nobody checks it again.
 Three kinds of answer exist and are never mixed: an *artifact* (immutable bytes), a *document*
 (mutable metadata that lists artifacts) and a *decision* (a refusal, raised as an error of
 `proxy.errors`). The closed unions here are matched exhaustively (`match` + `assert_never`).
+One file of more than 350 lines: whoever looks for a word of the house finds it here.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 from urllib.parse import quote
 
@@ -147,6 +148,12 @@ class DocumentTarget:
     `moving`: short-lived like an OCI tag (`tag_ttl` in place of `document_ttl`).
     `based`: its links need the proxy's own base URL (not only relative ones).
     `bulk`: so large that it is never held whole (see `proxy.ecosystems.base.Streaming`).
+    `verbatim`: clients get the very bytes in the upstream's own media type, if they accept it.
+    `digest`: the request names it by its digest; it never changes then, but its right to be served
+    does. `by_digest`: the path at which the same bytes are found by their digest, put behind it.
+    `max_size` in bytes; 0: as large as any document may be. `otherwise`: what is asked for in its
+    place when the upstream does not have it. `upstream`: see `upstream_name`. `about`: what it is,
+    in the words of its ecosystem, for errors.
     """
 
     path: str
@@ -159,6 +166,24 @@ class DocumentTarget:
     moving: bool = False
     based: bool = False
     bulk: bool = False
+    verbatim: bool = False
+    digest: Digest | None = None
+    by_digest: str = ""
+    max_size: int = 0
+    otherwise: DocumentTarget | StaticTarget | None = None
+    upstream: str = ""
+    about: str = ""
+
+    def found_by(self, digest: Digest) -> DocumentTarget:
+        """The same document, asked for by its digest."""
+        return replace(
+            self,
+            path=f"{self.by_digest}{digest}",
+            version=str(digest),
+            digest=digest,
+            moving=False,
+            by_digest="",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +194,9 @@ class ArtifactTarget:
     `listed_in`: the documents that may list it, in the order to ask; the first that does gives
     the true URL, digest and size, and with them the right to be served. Empty: the path itself
     is the address. `checksum_of`: a sidecar document to compare with (Maven). `media_type`: what
-    the client is told; the upstream's own type is not trusted.
+    the client is told; the upstream's own type is not trusted. `headers`: fields that belong to it.
+    `of_package`: whoever has a copy from the upstream's package may keep it while the upstream
+    shows anything of that package. `upstream`, `about`: as for documents.
     """
 
     path: str
@@ -181,6 +208,10 @@ class ArtifactTarget:
     digest: Digest | None = None
     listed_in: tuple[DocumentTarget, ...] = ()
     checksum_of: tuple[DocumentTarget, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    of_package: bool = False
+    upstream: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +224,7 @@ class StaticTarget:
     media_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     package: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +236,7 @@ class ForwardTarget:
     method: Method = "GET"
     max_body: int = 0
     package: str = ""
+    about: str = ""
 
 
 def upstream_name(ecosystem: str, alias: str = "") -> str:
@@ -235,6 +268,7 @@ class Source:
     `size` in bytes. `digest` None: the listing names none.
     `whole`: of one without a digest of its own, the one that it belongs to. `extracted`: nobody
     has it by itself; it is made of the whole, which is what `location` leads to (`Extracting`).
+    `upstream`: whose path it is, see `upstream_name`.
     """
 
     location: str
@@ -244,6 +278,7 @@ class Source:
     size: int | None = None
     whole: Whole | None = None
     extracted: bool = False
+    upstream: str = ""
 
     @property
     def promise(self) -> Digest | None:
@@ -307,10 +342,11 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """An error as one ecosystem's clients show it to people."""
+    """An error as one ecosystem's clients show it to people. `headers`: what they look at too."""
 
     media_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 # --- ports that two rooms of one level share -------------------------------------------------

@@ -28,8 +28,8 @@ from proxy.cache.rights import Permit, Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import DigestMismatch, Outcome, Unavailable
-from proxy.model import ArtifactTarget, Grant, Links, Source
+from proxy.errors import DigestMismatch, Outcome, StorageFailed, Unavailable
+from proxy.model import ArtifactTarget, Grant, Links, Source, upstream_name
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Body, Record, Storage
 from proxy.upstream.base import Upstream
@@ -91,7 +91,8 @@ class Artifacts:
     ) -> Stored | Flying | Described:
         """The artifact, by the shortest way that is allowed. Raises what `proxy.errors` has."""
         deadline = asyncio.get_running_loop().time() + FOREGROUND
-        key = artifact_key(ecosystem.name, self._origins[ecosystem.name], target)
+        origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
+        key = artifact_key(ecosystem.name, origin, target)
         record = self._storage.lookup(key)
         facts = ArtifactFacts.of_record(record) if record is not None else None
         permit = await self._rights.permit(
@@ -101,6 +102,8 @@ class Artifacts:
         if stored is not None:
             return stored
         name = flight_name(key, permit.source)
+        if (shared := await self._shared(ecosystem, key, permit)) is not None:
+            return shared
         if head_only and permit.source.size is not None:
             self._rights.refuse_known(name)
             return Described(permit.source.size, CacheStatus(fwd="miss"))
@@ -128,6 +131,23 @@ class Artifacts:
         status = status or permit.status
         age = max(0, int(self._clock() - facts.fetched_at))
         return self._open(record, status if status.detail else HIT, age)
+
+    async def _shared(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Stored | None:
+        """The bytes that another package has brought here: once the upstream has let us have them
+        from this one, they need not come again."""
+        digest = permit.source.digest
+        if permit.target is None or digest is None or digest.algorithm != "sha256":
+            return None
+        if not self._storage.holds(digest.hex):
+            return None
+        await self._rights.ask(ecosystem, flight_name(key, permit.source), permit)
+        try:
+            record = self._storage.share(key, digest.hex, self._facts(permit).fields())
+        except StorageFailed:
+            return None
+        if record is None or (record.suspect and not await self._recheck(record)):
+            return None
+        return self._open(record, CacheStatus(fwd="miss", stored=True), 0)
 
     async def _recheck(self, record: Record) -> bool:
         async def recheck() -> bool:
@@ -182,25 +202,10 @@ class Artifacts:
 
     def _start(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flight:
         source = permit.source
-
-        def facts() -> ArtifactFacts:
-            now = self._clock()
-            return ArtifactFacts(
-                location=source.location,
-                package=source.package,
-                version=source.version,
-                digest=source.digest,
-                fetched_at=now,
-                checked_at=now,
-                listing=permit.listing,
-                listing_sha256=permit.listing_sha256,
-                whole=source.whole,
-            )
-
         no_cache = self._wrong.find(name, self._clock()) is not None
         flight = Flight(source.size)
         order = Order(
-            *(ecosystem.name, key, name, source, facts),
+            *(ecosystem.name, key, name, source, lambda: self._facts(permit)),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
         )
@@ -210,6 +215,20 @@ class Artifacts:
         self._leaders.add(task)
         task.add_done_callback(lambda done: self._ended(ecosystem, order, permit, flight, done))
         return flight
+
+    def _facts(self, permit: Permit) -> ArtifactFacts:
+        source, now = permit.source, self._clock()
+        return ArtifactFacts(
+            location=source.location,
+            package=source.package,
+            version=source.version,
+            digest=source.digest,
+            fetched_at=now,
+            checked_at=now,
+            listing=permit.listing,
+            listing_sha256=permit.listing_sha256,
+            whole=source.whole,
+        )
 
     async def _whole(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Body:
         """The verified and stored whole of an artifact that is to be extracted from it."""

@@ -29,7 +29,7 @@ from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.verdicts import from_text, to_text
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import NotFound, NotListed, Outcome, ProxyError, StorageFailed
+from proxy.errors import Blocked, NotFound, NotListed, Outcome, ProxyError, StorageFailed
 from proxy.model import ArtifactTarget, DocumentTarget, Grant, Links, Source
 from proxy.storage.base import Record, Storage
 from proxy.upstream.base import Upstream, UpstreamRequest
@@ -41,13 +41,17 @@ LOCATED_BUDGET = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A current listing decision: the source, and the document (path, SHA-256) that says so."""
+    """A current listing decision: the source, and the document (path, SHA-256) that says so.
+
+    `target`: the artifact itself, where the right to it is that to its package.
+    """
 
     source: Source
     listing: str = ""
     listing_sha256: str = ""
     status: CacheStatus = HIT
     document: DocumentTarget | None = None
+    target: ArtifactTarget | None = None
 
 
 @final
@@ -98,7 +102,11 @@ class Rights:
         Raises NotFound when none does, else what asking them raised.
         """
         if not target.listed_in:
-            return Permit(Source(target.path, target.package, target.version, target.digest))
+            source = Source(
+                *(target.path, target.package, target.version, target.digest),
+                upstream=target.upstream,
+            )
+            return Permit(source, target=target if target.of_package else None)
         for listing in _in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
             limit = _left(deadline) if own else None
@@ -156,7 +164,7 @@ class Rights:
         now, (_, facts) = self._clock(), stored
         # A refusal at an address that is no longer listed is no news.
         withheld = facts.withheld if facts.location == permit.source.location else ""
-        if not withheld and self._is_recent(name, facts.checked_at, now):
+        if not withheld and self._is_recent(ecosystem, name, permit, facts.checked_at, now):
             return None
         known = error = self._decisions.find(name, now)
         if known is None:
@@ -187,8 +195,24 @@ class Rights:
         if (known := self._decisions.find(name, self._clock())) is not None:
             raise known
 
-    def _is_recent(self, name: str, checked_at: float, now: float) -> bool:
+    async def ask(self, ecosystem: Ecosystem, name: str, permit: Permit) -> None:
+        """Ask the upstream whether we may have what is not stored for this package. Raises what it
+        says, and what is remembered of the last time."""
+        self.refuse_known(name)
+
+        async def ask() -> None:
+            await self._open(ecosystem, name, permit)
+
+        task, _ = self._probes.join(f"{name}\0unstored", ask)
+        await asyncio.shield(task)
+
+    def _is_recent(
+        self, ecosystem: Ecosystem, name: str, permit: Permit, checked_at: float, now: float
+    ) -> bool:
         if abs(now - checked_at) < self._policy.ttl:
+            return True
+        target = permit.target
+        if target is not None and self._documents.packages.is_open(ecosystem.name, target):
             return True
         # Known here, but could not be noted with the entry: the disk takes nothing.
         return self._confirmed.find(name, now) is not None
@@ -200,20 +224,15 @@ class Rights:
         permit: Permit,
         stored: tuple[Record, ArtifactFacts],
     ) -> None:
-        request = UpstreamRequest(ecosystem.name, permit.source.location, probe=True)
         try:
-            response = await self._upstream.open(request)
+            await self._open(ecosystem, name, permit)
         except ProxyError as error:
-            news = error.outcome is Outcome.NEWS
-            pause = self._policy.negative_ttl if news else SILENCE_PAUSE
-            self._decisions.remember(name, error, self._clock(), pause)
-            if news:
+            if error.outcome is Outcome.NEWS:
                 LOG.warning("the upstream has taken back a stored artifact: %s", error.detail)
                 location = permit.source.location
                 withheld = replace(stored[1], withheld=to_text(error), location=location)
                 self._note(stored[0], withheld)
             raise
-        await response.close()
         now = self._clock()
         self._confirmed.remember(name, value=True, now=now, seconds=self._policy.ttl)
         record, facts = stored
@@ -226,6 +245,29 @@ class Rights:
             withheld="",
         )
         self._note(record, facts)
+
+    async def _open(self, ecosystem: Ecosystem, name: str, permit: Permit) -> None:
+        """Ask for an artifact, but take no byte of it. A failure is remembered, and raised."""
+        source, packages = permit.source, self._documents.packages
+        request = UpstreamRequest(
+            ecosystem.name,
+            source.location,
+            probe=True,
+            upstream=source.upstream,
+            package=source.package,
+        )
+        try:
+            response = await self._upstream.open(request)
+        except ProxyError as error:
+            news = error.outcome is Outcome.NEWS
+            pause = self._policy.negative_ttl if news else SILENCE_PAUSE
+            self._decisions.remember(name, error, self._clock(), pause)
+            if permit.target is not None and isinstance(error, Blocked):
+                packages.refused(ecosystem.name, permit.target)
+            raise
+        await response.close()
+        if permit.target is not None:
+            packages.shown(ecosystem.name, permit.target)
 
     def _note(self, record: Record, facts: ArtifactFacts) -> None:
         current = self._storage.lookup(record.key)

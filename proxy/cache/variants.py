@@ -67,7 +67,7 @@ class Variants:
         A body that is not worth packing comes without the coding.
         """
         base = links.base if target.based else ""
-        key = (ecosystem.name, target.path, sha256, target.representation, base)
+        key = (ecosystem.name, target.upstream, target.path, sha256, target.representation, base)
         plain = self._ready.get((*key, ""))
         if plain is None:
             plain = await self._make(key, ecosystem, target, document, links)

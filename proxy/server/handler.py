@@ -29,6 +29,7 @@ from proxy.errors import (
     BadRequest,
     InternalError,
     MethodNotAllowed,
+    NotFound,
     ProxyError,
     UnknownPath,
 )
@@ -47,6 +48,7 @@ from proxy.observe.logs import AccessLog
 from proxy.observe.metrics import NONE, Metrics
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
+from proxy.server.accepting import check_accepted
 from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
@@ -179,7 +181,7 @@ class Handler:
             case StaticTarget():
                 return responses.static(found, responses.base_headers(walk.id))
             case DocumentTarget():
-                return await self._document(walk, ecosystem, found, grant)
+                return await self._document_or_other(walk, ecosystem, found, grant)
             case ArtifactTarget():
                 return await self._artifact(walk, ecosystem, found, grant)
             case ForwardTarget():
@@ -196,6 +198,21 @@ class Handler:
             accept=headers.getall("Accept", ()),
         )
 
+    async def _document_or_other(
+        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+    ) -> web.StreamResponse:
+        """A document, or what is to be had in its place."""
+        try:
+            return await self._document(walk, ecosystem, target, grant)
+        except NotFound:
+            match target.otherwise:
+                case StaticTarget() as static:
+                    return responses.static(static, responses.base_headers(walk.id))
+                case DocumentTarget() as other:
+                    return await self._document_or_other(walk, ecosystem, other, grant)
+                case None:
+                    raise
+
     async def _document(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
@@ -203,10 +220,14 @@ class Handler:
             return await self._bulk(walk, ecosystem, target, grant)
         links = self._links(walk, based=target.based)
         held = await self._rooms.documents.get(ecosystem, target, grant, links)
-        accepted = walk.request.headers.getall("Accept-Encoding", ())
-        variant = await self._rooms.documents.variant(
-            ecosystem, target, held, links, coding=choose_coding(accepted, CODINGS)
-        )
+        coding = ""
+        if target.verbatim:
+            check_accepted(walk.request.headers.getall("Accept", ()), held.document.media_type)
+            walk.digest = f"sha256:{held.sha256}"
+        else:
+            accepted = walk.request.headers.getall("Accept-Encoding", ())
+            coding = choose_coding(accepted, CODINGS)
+        variant = await self._rooms.documents.variant(ecosystem, target, held, links, coding=coding)
         walk.cache = held.status.label
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
@@ -269,6 +290,7 @@ class Handler:
 
     def _render(self, walk: Walk, error: ProxyError) -> web.Response:
         walk.error = error
+        error.about = error.about or (walk.target.about if walk.target is not None else "")
         response = render(error, walk.ecosystem, walk.id, responses.base_headers(walk.id))
         if response.headers.get("Cache-Status") == DENIED:
             walk.cache = "denied"

@@ -73,12 +73,14 @@ def document(
     headers: CIMultiDict[str],
 ) -> web.Response:
     """A document in one representation: 200 or 304 (ranges of documents are not offered)."""
+    etag = f'"sha256:{held.sha256}"' if target.verbatim else variant.etag
     headers["Cache-Status"] = str(held.status)
-    headers["Cache-Control"] = "no-cache"
-    headers["ETag"] = variant.etag
+    headers["Cache-Control"] = "no-cache" if target.digest is None else _IMMUTABLE
+    headers["ETag"] = etag
     headers["Age"] = str(held.age)
-    headers["Vary"] = ", ".join((*target.vary, "Accept-Encoding"))
-    match select(_no_range(request), etag=variant.etag, size=len(variant.body)):
+    packed = () if target.verbatim else ("Accept-Encoding",)
+    headers["Vary"] = ", ".join((*target.vary, *packed))
+    match select(_no_range(request), etag=etag, size=len(variant.body)):
         case Failed():
             raise PreconditionFailed("The document has changed (If-Match does not hold).")
         case NotModified():
@@ -129,6 +131,7 @@ def _describe(media_type: str, headers: CIMultiDict[str]) -> None:
 
 
 def _artifact_headers(target: ArtifactTarget, headers: CIMultiDict[str]) -> None:
+    headers.extend(target.headers)
     headers["Cache-Control"] = _IMMUTABLE
     headers["Content-Type"] = target.media_type
     if target.media_type.startswith(_ACTIVE):
