@@ -21,6 +21,8 @@ class Samples:
     `document` lists `artifact`; `listing` names everything there is; `missing` could be one but is
     not there upstream; `unknown` is below one of its mounts and means nothing. `accept`: what its
     clients send. `error_type`: media type of its errors; `read_error` gives request id and text.
+    `lenient`: its clients send credentials that are meant for others, which do no harm where a
+    network or a certificate is enough.
     """
 
     document: str
@@ -32,6 +34,7 @@ class Samples:
     accept: str
     error_type: str
     read_error: Callable[[Answer], tuple[str, str]]
+    lenient: bool = False
 
 
 def samples_of(ecosystem: str) -> Samples:
