@@ -60,6 +60,7 @@ PATHS = {
     "python": Paths(
         "alpha-1.0-py3-none-any.whl", "/python/simple/alpha/", "/python/simple/", "pkg:pypi/alpha"
     ),
+    "oci": Paths("", "/v2/chainguard/static/manifests/latest", "", "pkg:oci/chainguard/static"),
 }
 
 
