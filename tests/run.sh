@@ -5,6 +5,7 @@
 #   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
 #   unit     tests/unit and tests/matrix (each behaviour over all ecosystems), with coverage
 #   python   tests/clients/test_python*.py: real pip and uv
+#   containers  tests/clients/test_containers*.py: real skopeo, podman, docker and containerd
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
 # The environment in .cache/environments is made from the lock files, and only when they change.
@@ -17,7 +18,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python faults"
+STAGES="lint unit python containers faults"
 passed=0
 failed=0
 
@@ -68,6 +69,17 @@ print(max(total - bad, 0), bad if bad or not code else 1)
 PY
 }
 
+# extras NAME ARGUMENT...: the same for programs that may not be to be had: said, and not counted.
+extras() {
+  counted="$passed $failed"
+  passed=0
+  failed=0
+  pytests "$@"
+  say "  extra   $passed passed, $failed failed (not counted)"
+  passed=${counted% *}
+  failed=${counted#* }
+}
+
 # client NAME: a client program from its own lock file, in its own environment below .cache/clients.
 # `environment` sets $env, so this runs in a subshell.
 client() (
@@ -82,7 +94,8 @@ stage_lint() {
   check "ruff format" "$env/bin/ruff" format --check .
   check "mypy" "$env/bin/python" -m mypy
   check "layers" "$env/bin/lint-imports" --cache-dir .cache/import-linter
-  check "shellcheck" "$env/bin/shellcheck" -x deploy/try.sh deploy/environment.sh tests/run.sh .ci/run
+  check "shellcheck" "$env/bin/shellcheck" -x deploy/try.sh deploy/environment.sh tests/run.sh \
+    tests/clients/containers.sh .ci/run
   check "rules of the house" "$env/bin/python" -m tests.house
 }
 
@@ -97,6 +110,17 @@ stage_python() {
     client "$name"
   done
   pytests python tests/clients/test_python*.py
+}
+
+stage_containers() {
+  for program in skopeo podman containerd runc docker-registry; do
+    command -v "$program" >/dev/null 2>&1 || debian "$program"
+  done
+  command -v dockerd >/dev/null 2>&1 || debian docker.io
+  command -v ip >/dev/null 2>&1 || debian iproute2
+  sh tests/clients/containers.sh .cache/clients/containers
+  pytests containers -m "not extra" tests/clients/test_containers*.py
+  extras containers-extra -m extra tests/clients/test_containers*.py
 }
 
 stage_faults() {

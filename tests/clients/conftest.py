@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.clients.engines import Engine, Engines
 from tests.clients.machine import Machine, Machines
 from tests.origin import Content, real
 
@@ -29,3 +32,22 @@ def machine(machines: Machines) -> Machine:
 def content() -> Content:
     """Real packages: flask, requests and numpy with all that they need."""
     return real()
+
+
+@pytest.fixture(scope="session")
+def engines(client_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Container tools by name, each started when it is first asked for."""
+    with ExitStack() as stack:
+        yield Engines(tmp_path_factory.mktemp("engines"), client_tools / "containers", stack)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        *("skopeo", "podman", "docker", "containerd"),
+        *(pytest.param(name, marks=pytest.mark.extra) for name in ("containerd-2", "crane")),
+    ],
+)
+def engine(engines: Engines, request: pytest.FixtureRequest) -> Engine:
+    """Each container tool."""
+    return engines[request.param]
