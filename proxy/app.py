@@ -28,7 +28,7 @@ from proxy.cache.freshness import Policy
 from proxy.cache.upkeep import Upkeep
 from proxy.cache.variants import Variants
 from proxy.cache.worker import Worker
-from proxy.config import LIBRARIES, Settings
+from proxy.config import LIBRARIES, CredentialSettings, Settings
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.ecosystems.base import Extracting
 from proxy.live import Live
@@ -52,12 +52,11 @@ from proxy.upstream.credentials import Clocks as TokenClocks
 from proxy.upstream.credentials import Credentials, KeylessSource, PairSource, Source
 from proxy.upstream.keyless import AUDIENCES
 from proxy.upstream.tls import client_context
+from proxy.upstreams import challenging, ecosystems_of, further_credentials, origins_of
 
 LOG = logging.getLogger("proxy")
 POLL_CREDENTIALS = 2.0
 RENEW_TOKENS = 1.0
-# The keys of `[upstream]` that are asked with bearer tokens, had for the pull token.
-CHALLENGING = frozenset({"registry"})
 
 
 class App:
@@ -78,7 +77,7 @@ class App:
         self.settings = settings
         self._clocks = Clocks(steady, clock, read_boot_id())
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
-        origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
+        origins = origins_of(settings)
         with process.using("upstream.ca_bundle"):
             self._tls = client_context(settings.upstream.ca_bundle)
         self.credentials = Credentials(
@@ -222,13 +221,13 @@ class App:
             clock=time.monotonic,
             observer=self.metrics,
             frozen=given.frozen,
-            challenging=frozenset(item.name for item in ECOSYSTEMS if item.upstream in CHALLENGING),
+            challenging=challenging(self.settings),
         )
 
     def _make_listeners(self, logs: Logs) -> tuple[Listener, Listener | None]:
         settings, listen = self.settings, self.settings.server.listen
         rooms = Rooms(
-            mounts=Mounts(ECOSYSTEMS),
+            mounts=Mounts(ecosystems_of(settings)),
             gate=self.live.gate,
             door=Door(self.entitlements),
             documents=self.documents,
@@ -284,7 +283,7 @@ class App:
 
     def _degraded(self) -> list[str]:
         found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
-        found += self.credentials.troubles([ecosystem.name for ecosystem in ECOSYSTEMS])
+        found += self.credentials.troubles(origins_of(self.settings))
         return found + ([self.upkeep.trouble] if self.upkeep.trouble else [])
 
 
@@ -300,6 +299,7 @@ def credential_sources(settings: Settings) -> dict[str, list[Source]]:
     found: dict[str, list[Source]] = {}
     for name, held in settings.credentials.items():
         key = keys.get(name, "")  # an ecosystem that is not built yet may have no upstream
+        host = urlsplit(getattr(settings.upstream, key)).netloc if key else ""
         for given in held:
             if given.identity and given.identity_token_file and key:
                 source: Source = KeylessSource(
@@ -308,18 +308,25 @@ def credential_sources(settings: Settings) -> dict[str, list[Source]]:
             elif given.identity:
                 continue
             else:
-                source = PairSource(
-                    username=given.username,
-                    username_file=given.username_file,
-                    password=given.password,
-                    password_file=given.password_file,
-                    pair_file=given.pair_file,
-                    docker_config=given.docker_config,
-                    netrc=given.netrc,
-                    host=urlsplit(getattr(settings.upstream, key)).netloc if key else "",
-                )
+                source = _pair_source(given, host)
             found.setdefault(name, []).append(source)
+    for name, credential, host in further_credentials(settings):
+        found[name] = [_pair_source(credential, host, vendors=False)]
     return found
+
+
+def _pair_source(given: CredentialSettings, host: str, *, vendors: bool = True) -> PairSource:
+    return PairSource(
+        username=given.username,
+        username_file=given.username_file,
+        password=given.password,
+        password_file=given.password_file,
+        pair_file=given.pair_file,
+        docker_config=given.docker_config,
+        netrc=given.netrc,
+        host=host,
+        vendors=vendors,
+    )
 
 
 def run(settings: Settings, load: Callable[[], Settings] | None = None) -> int:
