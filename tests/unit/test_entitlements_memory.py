@@ -143,6 +143,9 @@ def test_a_broken_file_is_nothing_known(tmp_path: Path, data: bytes) -> None:
         ("learnt", None),
         ("learnt", float("inf")),
         ("learnt", float("nan")),
+        ("tiered", "a"),
+        ("tiered", ["../x"]),
+        ("tiered", [1]),
     ],
 )
 def test_a_record_with_a_wrong_value_is_nothing_known(
