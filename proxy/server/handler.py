@@ -54,6 +54,7 @@ from proxy.server.errors import render
 from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
 from proxy.server.health import Health
 from proxy.server.mounts import Mounts
+from proxy.server.noted import noted_path
 from proxy.server.tls import Certificates
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
@@ -291,7 +292,7 @@ class Handler:
             walk.principal.name if walk.principal is not None else "",
             str(walk.peer.address) if walk.peer is not None else "",
             request.method,
-            walk.line.path if walk.line is not None else request.raw_path,
+            walk.line.path if walk.line is not None else noted_path(request.raw_path),
             name if name != NONE else "",
             status,
             sent,

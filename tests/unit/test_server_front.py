@@ -20,6 +20,7 @@ from tests.running import Running, answers, bearer, client, request_bytes, runni
 
 PAGE = "/python/simple/alpha/"
 WHEEL = "alpha-1.0-py3-none-any.whl"
+CANARY = "aB3dE5gH7jK9mN1pQ3sT5vW7yZ"
 FARM = {"clients": [client("farm", "python", networks=["10.1.0.0/16"]), client("token", "python")]}
 BEHIND = FARM | {"server": {"trusted_proxies": ["127.0.0.0/8", "192.168.0.0/16"]}}
 BESIDE = FARM | {"server": {"trusted_proxies": ["192.168.0.0/16"]}}
@@ -239,3 +240,28 @@ async def _closed(proxy: Running, left: int) -> None:
     async with asyncio.timeout(10):
         while proxy.app.listener.connections > left:  # noqa: ASYNC110  # the same
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"/python/simple/?token={CANARY}",
+        f"/python/simple/%3Ftoken%3D{CANARY}",
+        f"/python/simple/%2563%67rp_{CANARY}/",
+        f"/python/simple/{CANARY}/",
+        f"/python//simple/?auth={CANARY}",
+        f"/nowhere/;key={CANARY}",
+    ],
+)
+async def test_what_an_unknown_client_writes_into_its_address_is_not_in_the_log(
+    tmp_path: Path, target: str
+) -> None:
+    async with (
+        Origin() as origin,
+        running(tmp_path, origin, {"clients": [client("a", "python")]}) as proxy,
+    ):
+        assert (await proxy.get(target)).status == 401
+        await proxy.send(f"GET {target} HTTP/1.1\r\nHost: a\r\nBad Header\r\n\r\n".encode())
+        assert [line["status"] for line in proxy.access()] == [401, 400]
+        assert proxy.access()[0]["path"].startswith(("/python", "/nowhere"))
+        assert CANARY.encode() not in proxy.log_bytes()
