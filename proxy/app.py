@@ -90,7 +90,7 @@ class App:
         self.live = Live(settings, PlatformHttp(self._tls), load=load, wall=clock, clock=steady)
         self.entitlements = self._make_entitlements()
         # First what may be wrong: nothing that would have to be closed is open by then.
-        self._endpoint = self._make_endpoint()
+        self.admin_endpoint = self._make_endpoint()
         changes, room = Changes(), settings.cache.max_size
         with process.using("cache.directory", settings.cache.directory):
             self.storage = storage = DiskStorage(
@@ -156,6 +156,7 @@ class App:
             loop.create_task(_repeat(POLL_CREDENTIALS, self.credentials.poll)),
             loop.create_task(_repeat(RENEW_TOKENS, self.credentials.exchange)),
             loop.create_task(self.live.run()),
+            loop.create_task(_repeat(POLL_CREDENTIALS, self.admin_endpoint.poll)),
         ]
         self.health.started = True
         if self.settings.upstream.allow_insecure:
@@ -189,12 +190,12 @@ class App:
 
     async def reload(self) -> None:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
-        taken = await self.live.reload()
-        self._endpoint.reload()
+        kept = await self.live.reload()
+        await self.admin_endpoint.reload()
         await self.credentials.reload()
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
-        LOG.info("reloaded%s", "" if taken else ", but for the configuration: it has mistakes")
+        LOG.info("reloaded%s", f", but for the configuration: {kept}" if kept else "")
 
     def _watch_cache_and_upstreams(self) -> None:
         self.metrics.watch_cache_bytes(lambda: self.upkeep.books.total)
@@ -248,7 +249,7 @@ class App:
         main = Listener(server, listen.host, listen.port, tls)
         if (where := settings.server.admin_listen) is None:
             return main, None
-        server = Server(self._endpoint, self._endpoint.refuse)
+        server = Server(self.admin_endpoint, self.admin_endpoint.refuse)
         return main, Listener(server, where.host, where.port)
 
     def _make_endpoint(self) -> Admin:

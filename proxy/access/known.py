@@ -14,9 +14,9 @@ does not name it      denied               denied              denied
 none, ever            unknown              unknown             unknown
 ====================  ===================  ==================  =========
 
-A remediated scope asks for its tier as soon as the platform has named any tier of this organisation,
-now or earlier: the list from which the last tier was taken out looks like one of a platform that
-knows no tiers, and must withdraw all the same.
+A remediated scope asks for its tier as soon as the platform has named any tier of this
+organisation, now or earlier: the list from which the last tier was taken out looks like one of
+a platform that knows no tiers, and must withdraw all the same.
 
 Reading: proto3's JSON mapping (enums are names, 64-bit numbers are texts, and a message whose only
 field is an empty list may be written `{}`). Non-goals: asking, remembering.

@@ -14,6 +14,7 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -35,6 +36,7 @@ from proxy.server.errors import render
 from proxy.server.front import check_framing, check_no_body
 from proxy.server.health import Health
 from proxy.server.responses import base_headers
+from proxy.server.watch import Watch, fingerprint, settled
 
 LOG = logging.getLogger(__name__)
 _MAX_TOKEN = 4096
@@ -58,18 +60,30 @@ class Admin:
         self._metrics = metrics
         self._health = health
         self._token_file = token_file
+        self._watch = Watch([token_file] if token_file is not None else [])
         self._token = _read_token(token_file) if token_file is not None else None
         self._views = views or {}
         self._ids = RequestIds()
 
-    def reload(self) -> None:
-        """Read the token again; one that cannot be read leaves the old one in force."""
+    async def poll(self) -> None:
+        """Read the token again once its file has changed and settled. Never raises."""
+        if await asyncio.to_thread(self._watch.changed):
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Read the token again; one that cannot be read, or is being written, leaves the old one
+        in force. Never raises."""
         if self._token_file is None:
             return
-        try:
-            self._token = _read_token(self._token_file)
-        except (OSError, ValueError) as error:
-            LOG.warning("the admin token stays as it was: %s", type(error).__name__)
+        reading = await settled(partial(_try_token, self._token_file))
+        if reading is None:
+            self._watch.doubt()
+            LOG.warning("the admin token stays as it was: its file is being written all the time")
+        elif isinstance(reading[1], str):
+            LOG.warning("the admin token stays as it was: %s", reading[1])
+        elif reading[1] != self._token:
+            self._token = reading[1]
+            LOG.info("the admin token was replaced")
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -121,6 +135,15 @@ class Admin:
         token = given.token if given is not None else ""
         if not hmac.compare_digest(_digest(token), self._token):
             raise Unauthenticated("The admin listener needs the admin token as Bearer.")
+
+
+def _try_token(file: Path) -> tuple[object, bytes | str]:
+    """What the file is, and the digest of its token or why there is none."""
+    seen = fingerprint(file)
+    try:
+        return seen, _read_token(file)
+    except (OSError, ValueError) as error:
+        return seen, type(error).__name__
 
 
 def _read_token(file: Path) -> bytes:
