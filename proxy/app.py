@@ -43,6 +43,7 @@ from proxy.server.handler import Handler, Rooms
 from proxy.server.health import Health
 from proxy.server.listener import Listener
 from proxy.server.mounts import Mounts
+from proxy.server.own_names import OwnNames
 from proxy.server.wire import Server
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
@@ -200,6 +201,9 @@ class App:
     def _watch_cache_and_upstreams(self) -> None:
         self.metrics.watch_cache_bytes(lambda: self.upkeep.books.total)
         self.metrics.watch_cache_entries(lambda: self.upkeep.books.entries)
+        self.metrics.watch_evictions(
+            lambda: self.upkeep.evicted.entries, lambda: self.upkeep.evicted.freed
+        )
         self.metrics.cache_limit(self.settings.cache.max_size)
         asked_by = {ecosystem.upstream: ecosystem.name for ecosystem in ECOSYSTEMS}
         self.metrics.watch_breakers(asked_by, lambda key: self.upstream.is_down(asked_by[key]))
@@ -237,6 +241,7 @@ class App:
             access_log=logs.access,
             audit=logs.audit,
             hosts=settings.upstream.redirect_hosts,
+            own_names=OwnNames(settings.server.public_url),
             trusted_proxies=settings.server.trusted_proxies,
             public_url=settings.server.public_url,
             min_rate=settings.limits.min_rate,
@@ -258,7 +263,8 @@ class App:
         self.metrics.watch(view.numbers())
         token_file = settings.server.admin_token_file
         with process.using("server.admin_token_file"):
-            return Admin(self.metrics, self.health, token_file, {PATH: view.describe})
+            names = OwnNames(settings.server.public_url)
+            return Admin(self.metrics, self.health, token_file, names, {PATH: view.describe})
 
     def _make_entitlements(self) -> Entitlements:
         given, upstream = self.settings.entitlements, self.settings.upstream

@@ -35,6 +35,7 @@ from proxy.observe.request_id import RequestIds
 from proxy.server.errors import render
 from proxy.server.front import check_framing, check_no_body
 from proxy.server.health import Health
+from proxy.server.own_names import OwnNames
 from proxy.server.responses import base_headers
 from proxy.server.watch import Watch, fingerprint, settled
 
@@ -44,8 +45,8 @@ _MAX_TOKEN = 4096
 
 @final
 class Admin:
-    """Answers admin requests. `token_file` None: on loopback, where no token is needed.
-    `views`: what is shown as JSON, by path.
+    """Answers admin requests. `token_file` None: on loopback, where no token is needed, but one of
+    `own_names`. `views`: what is shown as JSON, by path.
 
     Raises OSError or ValueError when the file cannot be read or holds no token.
     """
@@ -55,6 +56,7 @@ class Admin:
         metrics: Metrics,
         health: Health,
         token_file: Path | None,
+        own_names: OwnNames,
         views: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self._metrics = metrics
@@ -62,6 +64,7 @@ class Admin:
         self._token_file = token_file
         self._watch = Watch([token_file] if token_file is not None else [])
         self._token = _read_token(token_file) if token_file is not None else None
+        self._own_names = own_names
         self._views = views or {}
         self._ids = RequestIds()
 
@@ -130,6 +133,7 @@ class Admin:
 
     def _authenticate(self, request: web.BaseRequest) -> None:
         if self._token is None:
+            self._own_names.require(request)
             return
         given = parse_authorization(request.headers.getall("Authorization", []))
         token = given.token if given is not None else ""

@@ -55,6 +55,7 @@ from proxy.server.front import Network, base_url, check_framing, check_no_body, 
 from proxy.server.health import Health
 from proxy.server.mounts import Mounts
 from proxy.server.noted import noted_path
+from proxy.server.own_names import OwnNames
 from proxy.server.tls import Certificates
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
@@ -68,7 +69,8 @@ class Rooms:
     """Everything a request walks through. `hosts`: what upstream links may name.
 
     `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
-    can make of what the upstream has (core metadata of wheels). `certificates` None: nobody is
+    can make of what the upstream has (core metadata of wheels). `own_names`: what a client may call
+    us where being on this machine is enough. `certificates` None: nobody is
     known by one.
     """
 
@@ -83,6 +85,7 @@ class Rooms:
     access_log: AccessLog
     audit: AuditLog
     hosts: HostRules
+    own_names: OwnNames
     trusted_proxies: tuple[Network, ...] = ()
     public_url: str = ""
     min_rate: int = 0
@@ -152,6 +155,8 @@ class Handler:
         if (probe := rooms.health.probe(target, request.method)) is not None:
             walk.probed = True
             return probe(responses.base_headers(walk.id))
+        if rooms.gate.clients.open_to_loopback:
+            rooms.own_names.require(request)
         if request.method == "OPTIONS":
             check_no_body(request)
             return self._options(walk)

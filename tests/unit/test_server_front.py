@@ -158,7 +158,7 @@ async def test_a_defect_is_a_500_and_one_traceback_under_the_same_id(
 
     async with Origin() as origin, running(tmp_path, origin, tracebacks=True) as proxy:
         monkeypatch.setattr(proxy.app.documents, "get", broken)
-        raw = request_bytes("GET", PAGE, "a", {}, close=False)
+        raw = request_bytes("GET", PAGE, "localhost", {}, close=False)
         (answer,) = answers(await proxy.send(raw + raw, end=True))
         assert (answer.status, answer.header("Connection")) == (500, "close")
         assert b"inner detail" not in answer.body
@@ -176,7 +176,7 @@ async def test_a_client_that_leaves_early_is_noted_as_499(tmp_path: Path) -> Non
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         held = origin.fault("origin", "/simple/", hold=True)
         _, writer = await proxy.connect()
-        writer.write(request_bytes("GET", PAGE, "a", {}))
+        writer.write(request_bytes("GET", PAGE, "localhost", {}))
         await held.reached()
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -194,7 +194,7 @@ async def test_a_half_closed_client_on_which_nothing_moves_has_gone(
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         held = origin.fault("origin", "/simple/", hold=True)
         _, writer = await proxy.connect()
-        writer.write(request_bytes("GET", PAGE, "a", {}))
+        writer.write(request_bytes("GET", PAGE, "localhost", {}))
         await held.reached()
         writer.close()  # as a client program does that is interrupted: FIN, no reset
         await _noted(proxy)
@@ -204,7 +204,7 @@ async def test_a_half_closed_client_on_which_nothing_moves_has_gone(
 
 async def test_a_half_closed_client_gets_every_answer_that_it_asked_for(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
-        one = request_bytes("GET", PAGE, "a", {"accept": "text/html"}, close=False)
+        one = request_bytes("GET", PAGE, "localhost", {"accept": "text/html"}, close=False)
         found = answers(await proxy.send(one * 3, end=True))
         assert [answer.status for answer in found] == [200] * 3
         assert len({answer.body for answer in found}) == 1
@@ -215,7 +215,7 @@ async def test_connections_over_the_limit_are_ended_at_once(tmp_path: Path) -> N
     async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
         held = [await proxy.connect() for _ in range(2)]
         for reader, writer in held:
-            writer.write(request_bytes("GET", "/healthz", "a", {}, close=False))
+            writer.write(request_bytes("GET", "/healthz", "localhost", {}, close=False))
             await reader.readuntil(b"\r\n\r\n")
         reader, writer = await proxy.connect()
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
