@@ -191,7 +191,7 @@ class App:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
         taken = await self.live.reload()
         self._endpoint.reload()
-        await self.credentials.reload()
+        await asyncio.gather(self.credentials.reload(), self.live.renew_keys())
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
         LOG.info("reloaded%s", "" if taken else ", but for the configuration: it has mistakes")

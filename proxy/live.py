@@ -94,6 +94,11 @@ class Live:
             return await self._take(self._load)
         return True
 
+    async def renew_keys(self) -> None:
+        """Ask the issuers of ID tokens for their keys; returns when each has answered, or will not
+        in time. Never raises."""
+        await self.oidc.renew()
+
     async def close(self) -> None:
         """Stop asking issuers."""
         await self.oidc.close()

@@ -151,14 +151,11 @@ class Handler:
         if (probe := rooms.health.probe(target, request.method)) is not None:
             walk.probed = True
             return probe(responses.base_headers(walk.id))
-        if request.method == "OPTIONS":
-            check_no_body(request)
-            return self._options(walk)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
         credential = parse_authorization(request.headers.getall("Authorization", []))
         walk.principal = principal = await rooms.gate.identify(
             credential,
-            peer.address,
+            peer.client,
             # A certificate that came with a trusted front's connection is the front's.
             subjects=rooms.certificates.subjects(request)
             if rooms.certificates is not None and not peer.trusted
@@ -166,6 +163,9 @@ class Handler:
             forwarded=peer.forwarded,
             lenient=target.startswith("/v2/"),
         )
+        if request.method == "OPTIONS":
+            check_no_body(request)
+            return self._options(walk)
         walk.line = line = self._line(walk, target)
         walk.ecosystem = ecosystem = rooms.mounts.require(line.segments)
         walk.target = found = ecosystem.classify(line)
