@@ -246,6 +246,7 @@ class App:
         tls = self.live.tls.context if self.live.tls is not None else None
         server = Server(handler, handler.refuse, settings.limits.max_connections)
         main = Listener(server, listen.host, listen.port, tls)
+        self.live.on_authority_gone(main.close_idle)
         if (where := settings.server.admin_listen) is None:
             return main, None
         server = Server(self._endpoint, self._endpoint.refuse)

@@ -274,7 +274,16 @@ class Handler:
             walk.cache = "denied"
         if walk.request.body_exists or isinstance(error, InternalError):
             response.force_close()
+        if error.status == 401 and self._has_gone(walk.request):
+            # A new handshake may let in whom this one, by authorities that have gone, does not.
+            response.force_close()
         return response
+
+    def _has_gone(self, request: web.BaseRequest) -> bool:
+        certificates, transport = self._rooms.certificates, request.transport
+        return (
+            certificates is not None and transport is not None and certificates.has_gone(transport)
+        )
 
     def _note(self, walk: Walk, response: web.StreamResponse | None) -> None:
         """Tell metrics and access log; status 499: the client left before an answer."""
