@@ -217,6 +217,11 @@ class Keys:
                 LOG.warning("no keys from the issuer %s (%s); %s", self.url, error, kept)
             self._failing = True
             return
+        except Exception:
+            # Whatever it is, the next asking must come, and nobody's request is to blame.
+            LOG.exception("learning the keys of %s failed inside the proxy", self.url)
+            self._failing = True
+            return
         finally:
             self._task = None
         if self._failing:

@@ -194,12 +194,12 @@ def _read(der: bytes) -> tuple[tuple[str, ...], float]:
         ends = certificate.not_valid_after_utc.timestamp()
         subject = certificate.subject.rfc4514_string()
         found = certificate.extensions
-    except ValueError:
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion):
         return (), 0.0  # what the library cannot read names nobody
     names = [subject] if subject else []
     try:
         extension = found.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
+    except (x509.ExtensionNotFound, x509.UnsupportedGeneralNameType):
         return tuple(names), ends
     alternative = extension.value
     names += [f"DNS:{name.lower()}" for name in alternative.get_values_for_type(x509.DNSName)]

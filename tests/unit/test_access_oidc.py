@@ -41,6 +41,7 @@ class Farm:
         self.keys = {name: SigningKey.make(f"key-{name}", name) for name in algorithms}
         self.published: Any = [key.jwk() for key in self.keys.values()]
         self.away = False
+        self.defect: Exception | None = None
         self.asked: list[str] = []
         self.issuer = JobIssuer(next(iter(self.keys.values())), self.now)
         self.oidc = self.judge()
@@ -65,6 +66,8 @@ class Farm:
         await asyncio.sleep(0)
         if self.away:
             raise IssuerUnavailable("it is away")
+        if self.defect is not None:
+            raise self.defect
         if url.endswith("/.well-known/openid-configuration"):
             return {"issuer": issuer, "jwks_uri": f"{issuer}/jwks"}
         return {"keys": self.published}
@@ -484,6 +487,21 @@ async def test_asking_anew_does_not_break_on_an_issuer_that_is_away(farm: Farm) 
     farm.away = True
     await farm.oidc.renew()
     assert await farm.oidc.identify(token) is not None
+
+
+async def test_a_defect_while_keys_are_learnt_leaves_the_last_known_ones(
+    farm: Farm, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = farm.issuer.mint()
+    await farm.oidc.identify(token)
+    farm.defect = ZeroDivisionError("an inner detail")
+    await farm.oidc.renew()
+    assert await farm.oidc.identify(token) is not None
+    assert "an inner detail" in caplog.text
+    farm.defect = None
+    farm.published = [OTHER.jwk()]
+    await farm.oidc.renew()
+    assert await farm.refused(token)
 
 
 async def test_what_was_judged_by_an_issuer_that_was_taken_out_meanwhile_is_not_kept(

@@ -17,7 +17,7 @@ import pytest
 
 from proxy.server import listener, wire
 from proxy.server.process import CannotStart
-from proxy.server.tls import ServerTls, TlsFiles
+from proxy.server.tls import ServerTls, TlsFiles, _read
 from proxy.server.watch import Watch
 from tests.certificates import Authority, Pair
 from tests.origin import Origin
@@ -449,6 +449,11 @@ async def test_a_certificate_of_a_trusted_front_is_not_its_clients(
         proxy.tls = farm.context(farm.client("CN=build-7,OU=ci,O=farm"))
         for fields in ({}, {"x_forwarded_for": "10.0.0.1"}, {"via": "1.1 front"}):
             assert (await proxy.get(PAGE, **fields)).status == 401
+
+
+def test_a_certificate_with_an_extension_twice_names_nobody(farm: Authority) -> None:
+    twice = farm.odd_client("CN=build-7,OU=ci,O=farm")
+    assert _read(twice) == ((), 0.0)
 
 
 async def test_a_stanza_with_subject_and_network_asks_for_both(
