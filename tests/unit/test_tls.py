@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -379,6 +380,40 @@ async def test_a_transfer_that_is_under_way_as_its_authority_goes_is_finished_an
         found = answers(await reader.read())
         assert [answer.status for answer in found] == [200]
         writer.transport.abort()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_that_is_resumed_is_verified_by_the_authorities_of_now(
+    tmp_path: Path, farm: Authority, files: Files, version: ssl.TLSVersion
+) -> None:
+    async with two_farms(tmp_path, farm, files) as (proxy, bundle, second):
+        context, parts = farm.context(farm.client("CN=build-7,OU=ci,O=farm")), urlsplit(proxy.url)
+        context.maximum_version = version
+        one = request_bytes("HEAD", PAGE, parts.netloc, {})
+
+        def ask(session: ssl.SSLSession | None) -> tuple[bytes, bool, ssl.SSLSession | None]:
+            address = (parts.hostname or "", parts.port or 0)
+            with (
+                socket.create_connection(address, 10) as plain,
+                context.wrap_socket(plain, server_hostname=address[0], session=session) as tls,
+            ):
+                tls.sendall(one)
+                head = b""
+                while more := tls.recv(1 << 16):
+                    head += more
+                return head, bool(tls.session_reused), tls.session
+
+        head, _, session = await asyncio.to_thread(ask, None)
+        assert head.startswith(b"HTTP/1.1 200")
+        _, resumed, _ = await asyncio.to_thread(ask, session)
+        assert resumed
+        bundle.write_bytes(second.file.read_bytes())
+        await proxy.app.reload()
+        try:
+            head, resumed, _ = await asyncio.to_thread(ask, session)
+        except (ssl.SSLError, ConnectionError):
+            head, resumed = b"", False
+        assert (head, resumed) == (b"", False)
 
 
 async def test_an_authority_that_is_added_and_a_new_certificate_end_no_connection(
