@@ -16,7 +16,6 @@ from typing import assert_never, final
 
 from aiohttp import web
 
-from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
 from proxy.access.gate import Gate
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
@@ -152,9 +151,8 @@ class Handler:
             walk.probed = True
             return probe(responses.base_headers(walk.id))
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
-        credential = parse_authorization(request.headers.getall("Authorization", []))
         walk.principal = principal = await rooms.gate.identify(
-            credential,
+            request.headers.getall("Authorization", []),
             peer.client,
             # A certificate that came with a trusted front's connection is the front's.
             subjects=rooms.certificates.subjects(request)

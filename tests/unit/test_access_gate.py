@@ -10,10 +10,9 @@ import pytest
 
 from proxy.access.claims import Job
 from proxy.access.clients import Client, Clients
-from proxy.access.credential import Credential
 from proxy.access.gate import Gate
 from proxy.access.oidc import Oidc
-from proxy.errors import IssuerUnavailable, Unauthenticated
+from proxy.errors import BadRequest, IssuerUnavailable, Unauthenticated
 from proxy.model import Principal
 from tests.origin.oidc import AUDIENCE, JobIssuer, SigningKey
 
@@ -54,7 +53,7 @@ class Yard:
         self, token: str | None, peer: str | None, *, lenient: bool = False, subject: str = ""
     ) -> Principal:
         return await self.gate.identify(
-            Credential(token) if token is not None else None,
+            [f"Bearer {token}"] if token is not None else [],
             ip_address(peer) if peer is not None else None,
             subjects=(subject,) if subject else (),
             forwarded=peer is None,
@@ -106,3 +105,25 @@ async def test_who_comes_through_a_front_that_names_nobody_may_show_a_token(yard
     for token, lenient in ((None, False), ("x", True)):
         with pytest.raises(Unauthenticated):
             await yard.identify(token, None, lenient=lenient)
+
+
+FOREIGN = ["Digest x", "Bearer", "Bearer a b", "Basic Og==", "Basic !!", "Basic /w==", "x" * 9000]
+
+
+@pytest.mark.parametrize("value", FOREIGN)
+async def test_a_credential_that_cannot_be_read_is_a_foreign_one(yard: Yard, value: str) -> None:
+    async def ask(peer: str, *, lenient: bool) -> Principal:
+        address = ip_address(peer)
+        return await yard.gate.identify([value], address, forwarded=False, lenient=lenient)
+
+    assert (await ask(FARM, lenient=True)).name == "net"
+    for peer, lenient in ((FARM, False), (ELSEWHERE, True)):
+        with pytest.raises(Unauthenticated, match="The Authorization header "):
+            await ask(peer, lenient=lenient)
+
+
+async def test_two_credentials_are_a_bad_request_everywhere(yard: Yard) -> None:
+    with pytest.raises(BadRequest):
+        await yard.gate.identify(
+            ["Bearer a", "Bearer b"], ip_address(FARM), forwarded=False, lenient=True
+        )

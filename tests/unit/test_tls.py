@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -414,6 +415,35 @@ async def test_a_session_that_is_resumed_is_verified_by_the_authorities_of_now(
         except (ssl.SSLError, ConnectionError):
             head, resumed = b"", False
         assert (head, resumed) == (b"", False)
+
+
+async def test_of_two_readings_at_a_time_the_later_one_counts(
+    tmp_path: Path, farm: Authority
+) -> None:
+    began, go, held = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(TlsFiles):
+        def load(self) -> Any:
+            found = super().load()
+            if held.is_set():
+                held.clear()
+                began.set()
+                assert go.wait(10)
+            return found
+
+    second, pair, bundle = Authority("second", tmp_path), farm.server("::1"), tmp_path / "ca.pem"
+    bundle.write_bytes(farm.file.read_bytes())
+    tls = ServerTls(Slow(pair.certificate, pair.key, bundle))
+    held.set()
+    first = asyncio.create_task(tls.reload())
+    assert await asyncio.to_thread(began.wait, 10)
+    bundle.write_bytes(second.file.read_bytes())
+    later = asyncio.create_task(tls.reload())
+    await asyncio.wait({later}, timeout=0.2)  # as long as it may take where nothing holds it up
+    go.set()
+    await asyncio.gather(first, later)
+    wanted = ssl.PEM_cert_to_DER_cert(second.file.read_text())
+    assert tls.context.inner.authorities == {wanted}
 
 
 async def test_an_authority_that_is_added_and_a_new_certificate_end_no_connection(
