@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
+from ssl import SSLContext
 from urllib.parse import urlsplit
 
 import proxy
@@ -62,23 +64,26 @@ class App:
     """All rooms of one process, wired. Make it inside a running loop; `start`, then `stop`.
 
     `clock`: seconds since the epoch; `steady`: seconds that only go forward. `load`: the settings
-    anew, for a reload. Raises CannotStart for a named file that cannot be used.
+    anew, for a reload. `trust`: makes the TLS context for upstreams, from the operator's bundle.
+    Raises CannotStart for a named file that cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a test may put in the place of the machine's own
         self,
         settings: Settings,
         logs: Logs,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = steady_seconds,
         load: Callable[[], Settings] | None = None,
+        *,
+        trust: Callable[[Path | None], SSLContext] = client_context,
     ) -> None:
         self.settings = settings
         self._clocks = Clocks(steady, clock, read_boot_id())
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
         with process.using("upstream.ca_bundle"):
-            self._tls = client_context(settings.upstream.ca_bundle)
+            self._tls = trust(settings.upstream.ca_bundle)
         self.credentials = Credentials(
             credential_sources(settings),
             logs.redactor.register,
