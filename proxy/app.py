@@ -95,6 +95,7 @@ class App:
             metrics=self.metrics,
             logs=logs,
         )
+        self.live.on_authority_gone(self.listener.close_idle)
         self.admin = operators_listener(settings, self.admin_endpoint)
         self._pollers: list[asyncio.Task[None]] = []
 
@@ -148,7 +149,7 @@ class App:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
         kept = await self.live.reload()
         await self.admin_endpoint.reload()
-        await self.credentials.reload()
+        await asyncio.gather(self.credentials.reload(), self.live.renew_keys())
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
         LOG.info("reloaded%s", f", but for the configuration: {kept}" if kept else "")
