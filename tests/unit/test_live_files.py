@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from proxy.access.asking import PlatformHttp
-from proxy.access.credential import Credential
 from proxy.config import Settings, load
 from proxy.errors import Unauthenticated
 from proxy.live import Live
@@ -39,7 +38,7 @@ async def alive(settings: Settings, load: Callable[[], Settings]) -> AsyncIterat
 
 async def knows(live: Live, name: str) -> bool:
     try:
-        await live.gate.identify(Credential(token(name)), LOOPBACK, forwarded=False)
+        await live.gate.identify([bearer(token(name))], LOOPBACK, forwarded=False)
     except Unauthenticated:
         return False
     return True
