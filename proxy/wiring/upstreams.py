@@ -1,8 +1,8 @@
 """Which upstreams there are, by name: one for each ecosystem, and further ones (`[[registries]]`)
 for those that can have several.
 
-Purpose: one table for everybody who needs to know of them: origins, credentials, paths. Part of the
-composition root, below `app`. Non-goals: asking any of them.
+Purpose: one table for everybody who needs to know of them: origins, credentials, paths.
+Non-goals: asking any of them.
 """
 
 from __future__ import annotations
