@@ -296,6 +296,7 @@ class Documents:
             last_modified=held.facts.last_modified if held else "",
             upstream=target.upstream,
             package=target.package,
+            document=True,
         )
         response = await self._upstream.open(request)
         try:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 from proxy.config.mistakes import Mistakes
-from proxy.config.settings import LIBRARIES, Settings
+from proxy.config.settings import LIBRARIES, Network, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,25 @@ def _clients_behind_front(settings: Settings) -> str:
     )
 
 
+def _clients_among_fronts(settings: Settings) -> str:
+    fronts = settings.server.trusted_proxies
+    for client in settings.clients:
+        if client.networks and all(
+            any(_lies_in(network, front) for front in fronts) for network in client.networks
+        ):
+            return (
+                f"the networks of the client {client.name} lie in server.trusted_proxies, and a"
+                " front is no client: nobody could be it; name the fronts alone there"
+            )
+    return ""
+
+
+def _lies_in(inner: Network, outer: Network) -> bool:
+    if isinstance(inner, IPv4Network):
+        return isinstance(outer, IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, IPv6Network) and inner.subnet_of(outer)
+
+
 def _tls_pair(settings: Settings) -> str:
     server = settings.server
     if (server.tls_certificate is None) == (server.tls_key is None):
@@ -100,6 +120,15 @@ def _two_listeners(settings: Settings) -> str:
     if admin.host != listen.host and not everywhere & {admin.host, listen.host}:
         return ""
     return f"{admin} is taken by server.listen: choose another port"
+
+
+def _plain_registry(settings: Settings) -> str:
+    if settings.upstream.allow_insecure:
+        return ""
+    plain = (given.alias for given in settings.registries if not given.url.startswith("https:"))
+    if not (named := next(plain, "")):
+        return ""
+    return f"{named}: plain http would show tokens to the network: use https"
 
 
 def _plain_http(key: str) -> Rule:
@@ -147,10 +176,12 @@ RULES = (
     Rule(("server.listen", "clients", "oidc"), _clients_off_loopback),
     Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
     Rule(("server.trusted_proxies", "clients", "oidc"), _clients_behind_front),
+    Rule(("clients", "server.trusted_proxies"), _clients_among_fronts),
     Rule(("server.tls_certificate", "server.tls_key"), _tls_pair),
     Rule(("server.client_ca", "server.tls_certificate"), _client_ca),
     Rule(("clients", "server.client_ca"), _subjects),
     Rule(("oidc", "upstream.allow_insecure"), _plain_issuer),
+    Rule(("registries", "upstream.allow_insecure"), _plain_registry),
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
     _plain_http("libraries"),
     _plain_http("registry"),

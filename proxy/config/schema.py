@@ -21,9 +21,9 @@ from proxy.model import HostRules
 
 SECTIONS = (
     "server", "cache", "limits", "upstream", "credentials", "entitlements", "clients",
-    "oidc", "log",
+    "oidc", "registries", "log",
 )  # fmt: skip
-ARRAYS = ("clients", "oidc")
+ARRAYS = ("clients", "oidc", "registries")
 """Sections that are written with two brackets, once for each."""
 DEFAULT_CREDENTIAL = "default"
 Default: TypeAlias = str | int | bool | tuple[str, ...]
@@ -112,7 +112,7 @@ LIMITS = (
     Key("limits.max_connections", Shape.INTEGER, 20000, values.count,
         "Client connections at a time."),
     Key("limits.max_upstream_connections", Shape.INTEGER, 64, values.count,
-        "Upstream connections at a time."),
+        "Upstream connections at a time; a quarter of them is for documents only."),
     Key("limits.queue_timeout", Shape.TEXT, "30s", _TIMEOUT,
         "How long a request may wait for an upstream connection."),
     Key("limits.connect_timeout", Shape.TEXT, "3s", _TIMEOUT,
@@ -219,10 +219,22 @@ CREDENTIAL = (
     Key("identity_token_file", Shape.PATH, "", _same,
         "File with the workload's own OIDC token; it is exchanged for short-lived tokens."),
 )  # fmt: skip
+# One stanza; the names are relative to [[registries]]. Each of them only in the file.
+REGISTRY = (
+    Key(
+        "alias",
+        Shape.TEXT,
+        "",
+        values.alias,
+        "First part of the names of its images here; also what ?ns= may say.",
+    ),
+    Key("url", Shape.TEXT, "", values.optional_url, "Address of a further registry; https."),
+    *(key for key in CREDENTIAL if not key.name.startswith("identity")),
+)
 
 
 def scalar_keys() -> Mapping[str, Key]:
-    """Every key that is no part of [[clients]] or [[oidc]], by its full dotted name."""
+    """Every key that is no part of an array of tables, by its full dotted name."""
     fixed = SERVER + CACHE + LIMITS + UPSTREAM + ENTITLEMENTS + LOG
     spread = {
         f"credentials.{owner}.{key.name}": key
@@ -255,6 +267,7 @@ def reference() -> list[Reference]:
     rows += [(key.name, key) for key in ENTITLEMENTS]
     rows += [(f"clients.{key.name}", key) for key in CLIENT]
     rows += [(f"oidc.{key.name}", key) for key in OIDC]
+    rows += [(f"registries.{key.name}", key) for key in REGISTRY]
     rows += [(key.name, key) for key in LOG]
     return [Reference(name, _as_toml(key), key.meaning) for name, key in rows]
 

@@ -185,6 +185,15 @@ class IssuerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """One [[registries]] stanza. `credential` None: images are pulled as nobody."""
+
+    alias: str
+    url: str
+    credential: CredentialSettings | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """[log]. `audit` None: `audit.jsonl` in the cache folder; `audit_size` 0: no audit log."""
 
@@ -210,5 +219,6 @@ class Settings:
     entitlements: EntitlementSettings
     clients: tuple[ClientSettings, ...]
     oidc: tuple[IssuerSettings, ...]
+    registries: tuple[RegistrySettings, ...]
     log: LogSettings
     file: Path | None = None

@@ -26,7 +26,8 @@ class UpstreamRequest:
     `start`, `if_range`: resume from a byte. `end`: only up to, not including, that byte. `suffix`:
     only so many bytes at the end. A host that knows no ranges answers 200. `no_cache`: ask caches
     in between to pass it on. `probe`: stop at the first answer of the upstream itself; a redirect
-    then means "yes". `upstream`: one of the further upstreams that the ecosystem has, by its alias.
+    then means "yes". `document`: what is asked is read whole at once; it does not wait behind
+    artifacts. `upstream`: one of the further upstreams that the ecosystem has, by its alias.
     `package`: what the answer is about; an upstream may want a token for each.
     """
 
@@ -41,6 +42,7 @@ class UpstreamRequest:
     if_range: str = ""
     no_cache: bool = False
     probe: bool = False
+    document: bool = False
     upstream: str = ""
     package: str = ""
 

@@ -16,11 +16,28 @@ import binascii
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import final
+from urllib.parse import unquote
 
 from proxy.observe.redaction import forms_of
 
 PIECE = 16  # characters in a row of a token: what is cut short or broken into lines is found too
+ROUNDS = 4  # of percent-encoding, one in the other
 _KEPT = 64  # credentials; a registry has a token for each of its repositories
+
+
+@final
+class _Known:
+    """How one Authorization value may turn up. Made once: values come again and again."""
+
+    def __init__(self, authorization: str) -> None:
+        forms = {form for text in _spellings(authorization) for form in forms_of(text)}
+        self.forms = frozenset(forms.union(_names(authorization)))
+        secrets = _secrets(authorization)
+        self.pieces = frozenset(piece for text in secrets for piece in _pieces(text))
+        # Of Basic the password alone: its forms are in the pair's base64, at any alignment.
+        cores = set(forms_of(_core(secrets[-1])))
+        self.cores = frozenset(piece for core in cores for piece in _pieces(core))
+        self.short_cores = frozenset(core for core in cores if len(core) < PIECE)
 
 
 @final
@@ -28,16 +45,14 @@ class Scrubber:
     """Knows what was sent. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._sent: OrderedDict[str, tuple[frozenset[str], frozenset[str]]] = OrderedDict()
+        self._sent: OrderedDict[str, _Known] = OrderedDict()
 
     def sent(self, authorization: str) -> None:
         """Note the value of an Authorization header that goes out."""
-        if authorization in self._sent:
-            self._sent.move_to_end(authorization)
-            return
-        forms = {form for text in _spellings(authorization) for form in forms_of(text)}
-        pieces = (piece for text in _secrets(authorization) for piece in _pieces(text))
-        self._sent[authorization] = frozenset(forms.union(_names(authorization))), frozenset(pieces)
+        if authorization not in self._sent:
+            self._sent[authorization] = _Known(authorization)
+        # Among the last again: what rotates beside it must not push it out.
+        self._sent.move_to_end(authorization)
         if len(self._sent) > _KEPT:
             self._sent.popitem(last=False)
 
@@ -46,13 +61,38 @@ class Scrubber:
         text = "".join(text.split())
         found = frozenset(_pieces(text))
         return any(
-            not found.isdisjoint(pieces) or any(form in text for form in forms)
-            for forms, pieces in self._sent.values()
+            not found.isdisjoint(known.pieces) or any(form in text for form in known.forms)
+            for known in self._sent.values()
         )
+
+    def carries(self, url: str) -> bool:
+        """Tell whether a URL carries one on, or the part of it that makes it worth having.
+
+        User names do not count (a store may sort by organisation), nor do the first parts of a
+        token: other tokens of the same issuer begin so too. Any percent-encoding is looked through.
+        """
+        for _ in range(ROUNDS):
+            found = frozenset(_pieces(url))
+            for known in self._sent.values():
+                if not found.isdisjoint(known.cores):
+                    return True
+                if any(core in url for core in known.short_cores):
+                    return True
+            decoded = unquote(url)
+            if decoded == url:
+                return False
+            url = decoded
+        return True  # nobody encodes that often who has nothing to hide
 
 
 def _pieces(text: str) -> Iterator[str]:
     return (text[at : at + PIECE] for at in range(len(text) - PIECE + 1))
+
+
+def _core(secret: str) -> str:
+    """A token's signature, without which the rest is no token; of anything else all of it."""
+    signature = secret.rpartition(".")[2]
+    return signature if len(signature) >= PIECE else secret
 
 
 def _secrets(authorization: str) -> tuple[str, ...]:

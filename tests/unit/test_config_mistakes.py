@@ -150,6 +150,13 @@ BROKEN = [
         "server.trusted_proxies",
         "everybody looks local",
     ),
+    (
+        '[server]\ntrusted_proxies = ["10.0.0.0/8", "fd00::/8"]\n'
+        + CLIENT
+        + 'networks = ["10.1.0.0/16", "fd01::/16"]',
+        "clients",
+        "nobody could be it",
+    ),
     ('[server]\nadmin_listen = "127.0.0.1:8080"', "server.admin_listen", "taken by server.listen"),
     (
         '[server]\nadmin_listen = "0.0.0.0:8080"\nadmin_token_file = "t"',
@@ -160,6 +167,46 @@ BROKEN = [
     ('[upstream]\nregistry = "http://m.example"', "upstream.registry", "plain http"),
     ('[entitlements]\nsource = "static"', "entitlements.ecosystems", "nobody could use anything"),
     ('[entitlements]\necosystems = ["go"]', "entitlements.ecosystems", "counts only with"),
+    # registries
+    ('[[registries]]\nurl = "https://r.example"', "registries[0].alias", "is missing"),
+    ('[[registries]]\nalias = "a"', "registries[0].url", "is missing"),
+    (
+        '[[registries]]\nalias = "A/b"\nurl = "https://r.example"',
+        "registries[0].alias",
+        "small letters",
+    ),
+    ('[[registries]]\nalias = "a"\nurl = "r.example"', "registries[0].url", "must be a URL"),
+    (
+        '[[registries]]\nalias = "a"\nurl = "http://r.example"',
+        "registries",
+        "plain http would show tokens",
+    ),
+    (
+        '[[registries]]\nalias = "a"\nurl = "https://r.example"\nusername = "u"',
+        "registries[0]",
+        "add password_file",
+    ),
+    (
+        (
+            '[[registries]]\nalias = "a"\nurl = "https://r.example"\n'
+            '[[registries]]\nalias = "a"\nurl = "https://s.example"'
+        ),
+        "registries[1].alias",
+        "earlier registry",
+    ),
+    (
+        (
+            '[[registries]]\nalias = "a"\nurl = "https://r.example"\n'
+            '[[registries]]\nalias = "b"\nurl = "https://r.example/"'
+        ),
+        "registries[1].url",
+        "earlier registry",
+    ),
+    (
+        '[[registries]]\nalias = "a"\nurl = "https://r.example"\nidentity = "x"',
+        "registries[0].identity",
+        "unknown key",
+    ),
     # credentials
     ('[credentials.go]\nusername = "u"', "credentials.go.username", "add password_file"),
     ('[credentials.go]\npassword_file = "p"', "credentials.go.password_file", "add username"),

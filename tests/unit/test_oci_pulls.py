@@ -331,7 +331,8 @@ async def test_credentials_for_other_registries_do_no_harm_in_a_known_network(
 ) -> None:
     tables = {"clients": [client("farm", "oci", networks=["127.0.0.0/8"])]}
     async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
-        for value in (basic("somebody-elses"), "Bearer somebody-elses"):
+        key = basic('{"type": "service_account",\n "key": "somebody-elses"}', "_json_key")
+        for value in (basic("somebody-elses"), "Bearer somebody-elses", "Negotiate abc", key):
             answer = await proxy.get(tag_of(), authorization=value)
             assert answer.status == 200
         sent = {entry.header("authorization") for entry in origin.log}
