@@ -90,6 +90,10 @@ class Tool:
         )
         return Done(done.returncode, done.stdout)
 
+    def log_out(self) -> None:
+        """Forget every login of docker's kind: the next proxy may have this one's address."""
+        (self.home / ".docker" / "config.json").unlink(missing_ok=True)
+
     def fresh(self) -> Path:
         """A path where nothing is yet."""
         return self.folder / f"pulled-{next(self._numbers)}"
@@ -170,6 +174,7 @@ class Docker(Tool):
 
     def pull(self, where: str, image: str, login: Login | None = None) -> Pulled:
         """Pull one platform after the other: of a digest the engine keeps only one at a time."""
+        self.log_out()
         if login:
             done = self.login(where, login)
             if done.code:
@@ -256,6 +261,7 @@ class Crane(Tool):
 
     def pull(self, where: str, image: str, login: Login | None = None) -> Pulled:
         """Pull into a new folder."""
+        self.log_out()
         if login and (done := self.login(where, login)).code:
             return Pulled(done.code, done.output)
         target = self.fresh()
