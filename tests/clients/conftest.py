@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -35,10 +36,17 @@ def content() -> Content:
 
 
 @pytest.fixture(scope="session")
-def engines(client_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+def short() -> Iterator[Path]:
+    """A folder whose name is short: podman takes no long ones, and sockets neither."""
+    with TemporaryDirectory(prefix="cgr-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def engines(client_tools: Path, short: Path) -> Iterator[Engines]:
     """Container tools by name, each started when it is first asked for."""
     with ExitStack() as stack:
-        yield Engines(tmp_path_factory.mktemp("engines"), client_tools / "containers", stack)
+        yield Engines(short, client_tools / "containers", stack)
 
 
 @pytest.fixture(

@@ -61,6 +61,11 @@ class Engine(Protocol):
         ...
 
 
+def insecure(where: str, prefix: str) -> tuple[str, ...]:
+    """What has a tool take plain HTTP; the real name is a certified one."""
+    return () if where == NAME else (f"{prefix}tls-verify=false",)
+
+
 class Tool:
     """A home of its own and what runs in it. `inside`: put before every command (a namespace)."""
 
@@ -110,7 +115,7 @@ class Skopeo(Tool):
         source = f"docker://{where}/{image}"
         who = ("--src-creds", ":".join(login)) if login else ()
         target = self.fresh()
-        options = ("--src-tls-verify=false", "--preserve-digests", "--retry-times=0", *who)
+        options = ("--preserve-digests", "--retry-times=0", *insecure(where, "--src-"), *who)
         done = self.run(*self._start(), "copy", "--all", *options, source, f"dir:{target}")
         if done.code:
             return Pulled(done.code, done.output)
@@ -141,7 +146,7 @@ class Podman(Tool):
         who = ("--creds", ":".join(login)) if login else ()
         output = ""
         for platform in PLATFORMS:
-            options = ("--tls-verify=false", "--platform", platform, *who)
+            options = (*insecure(where, "--"), "--platform", platform, *who)
             done = self._podman("pull", *options, f"{where}/{image}")
             output += done.output
             if done.code:
@@ -219,13 +224,13 @@ class Ctr(Tool):
         self.engine = Containerd(folder / "engine", daemon, inside, self._variables)
 
     def pull(self, where: str, image: str, login: Login | None = None) -> Pulled:
-        """Pull all platforms as `cgr.dev/...` through a mirror at host:port."""
-        hosts = self.hosts(where)
+        """Pull all platforms as `cgr.dev/...` through a mirror at host:port, if that is another."""
+        hosts = () if where == NAME else ("--hosts-dir", str(self.hosts(where)))
         who = ("--user", ":".join(login)) if login else ()
         known = self._run("images", "ls", "--quiet").output.split()
         if known:
             self._run("images", "rm", "--sync", *known)
-        options = ("--all-platforms", "--snapshotter=native", "--hosts-dir", str(hosts), *who)
+        options = ("--all-platforms", "--snapshotter=native", *hosts, *who)
         done = self._run("images", "pull", *self._options, *options, f"{NAME}/{image}")
         if done.code:
             return Pulled(done.code, done.output)
