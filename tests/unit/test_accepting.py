@@ -37,7 +37,7 @@ def test_it_is_accepted(lines: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "lines",
-    [[MANIFEST], ["text/*"], [f"{INDEX};q=0"], [f"{INDEX};q=0.000"], [INDEX[:-1]], ["x", "y"]],
+    [[MANIFEST], ["text/*"], [f"{INDEX};q=0"], [f"{INDEX};q=0.000"], [INDEX[:-1]], ["x"]],
 )
 def test_it_is_not_accepted_and_the_client_is_told_what_there_is(lines: list[str]) -> None:
     with pytest.raises(NotFound) as caught:

@@ -37,6 +37,7 @@ def bearing(value: str) -> dict[str, str]:
 
 
 async def test_without_a_token_it_is_401_with_a_challenge(origin: Origin) -> None:
+    challenge = ""
     for path in ("/v2/", TAG):
         answer = await ask(origin.registry_url, path)
         assert answer.status == 401
