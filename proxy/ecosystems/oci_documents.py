@@ -54,8 +54,8 @@ def rewrite(target: DocumentTarget, document: Document, links: Links) -> Documen
         body = json.dumps({"name": top["name"], "tags": []}).encode()
         return replace(document, body=body, media_type=JSON, headers=(VERSION,))
     if target.representation == JSON:
-        if "/tags/list" in target.path:
-            _check_tags(top)
+        if target.path.partition("?")[0].endswith("/tags/list"):
+            document = _page_of_tags(target, document, top)
         headers = (VERSION, *_next_page(target, document, links))
         return replace(document, media_type=JSON, headers=headers)
     return _referrers(target, document, top, links)
@@ -138,6 +138,24 @@ def _check_tags(top: Mapping[str, Any]) -> None:
         tags is None or (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags))
     ):
         raise Malformed(_UNREADABLE)
+
+
+def _page_of_tags(target: DocumentTarget, document: Document, top: Mapping[str, Any]) -> Document:
+    """The list as it is; cut to the page that was asked for where the upstream knows no pages (the
+    CNCF's registry before version 3), with the link to the next one."""
+    _check_tags(top)
+    asked = dict(parse_qsl(urlsplit(target.path).query))
+    tags: list[str] = top.get("tags") or []
+    most = int(asked.get("n", len(tags)))
+    if len(tags) <= most:
+        return document
+    rest = [tag for tag in sorted(tags) if tag > asked.get("last", "")]
+    body = json.dumps({"name": top["name"], "tags": rest[:most]}).encode()
+    if len(rest) <= most:
+        return replace(document, body=body, headers=())
+    query = spell_query([("last", rest[most - 1]), ("n", str(most))])
+    link = f'<{target.path.partition("?")[0]}{query}>; rel="next"'
+    return replace(document, body=body, headers=(("link", link),))
 
 
 def _referrers(

@@ -36,7 +36,8 @@ from proxy.upstream.challenge import (
 from proxy.upstream.session import read_side_body
 
 MAX_ASKED = 4  # with tokens, for one answer
-MAX_KNOWN = 10_000  # packages whose challenge is remembered, and tokens
+MAX_KNOWN = 10_000  # packages whose challenge is remembered
+MAX_TOKENS = 1000
 MARGIN = 0.1  # of its life: a token is not used so close to its end
 LONGEST_MARGIN = 20.0  # seconds
 _For: TypeAlias = tuple[str, BearerChallenge]
@@ -135,7 +136,7 @@ class Bearers:
     ) -> Bearer:
         """A token that answers a challenge. `refused`: the one that the request came with."""
         wanted = (request.upstream_name, challenge)
-        _keep(self._challenges, (request.upstream_name, request.package), challenge)
+        _keep(self._challenges, (request.upstream_name, request.package), challenge, MAX_KNOWN)
         header = self._good(wanted)
         if header is not None and (refused is None or header != refused.header):
             return Bearer(header)  # somebody else has just had it
@@ -152,7 +153,7 @@ class Bearers:
         token = await self._fetch(request, wanted[1])
         header = f"Bearer {token.value.reveal()}"
         end = asked + token.lifetime - min(LONGEST_MARGIN, token.lifetime * MARGIN)
-        _keep(self._tokens, wanted, (header, end))
+        _keep(self._tokens, wanted, (header, end), MAX_TOKENS)
         return header
 
     async def _fetch(self, request: UpstreamRequest, challenge: BearerChallenge) -> BearerToken:
@@ -186,8 +187,8 @@ class Bearers:
             task.exception()  # retrieved even when everybody who waited has left
 
 
-def _keep(book: OrderedDict[K, V], key: K, value: V) -> None:
+def _keep(book: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
     book[key] = value
     book.move_to_end(key)
-    if len(book) > MAX_KNOWN:
+    if len(book) > limit:
         book.popitem(last=False)

@@ -30,6 +30,7 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # a pattern
 _PARAMETER = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
 _SCHEME = re.compile(rf"({_TOKEN})(?:\s+|$|(?=,))")
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*\s*(?=,|$)")
+_REPOSITORY = re.compile(r"(repository(?:\([a-z0-9]+\))?:.+):[a-z,*]+")
 _ESCAPE = re.compile(r"\\(.)")
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,16384}")
 
@@ -78,11 +79,17 @@ def bearer_challenge(lines: Sequence[str]) -> BearerChallenge | None:
             if scheme.lower() != "bearer" or not named.get("realm") or "#" in named["realm"]:
                 continue
             scopes = [value for name, value in parameters if name == "scope"]
-            words = dict.fromkeys(word for scope in scopes for word in scope.split())
+            words = dict.fromkeys(_to_pull(word) for scope in scopes for word in scope.split())
             return BearerChallenge(
                 named["realm"], named.get("service", ""), tuple(words)[:MAX_SCOPES]
             )
     return None
+
+
+def _to_pull(scope: str) -> str:
+    """The same scope for pulling only: nobody is to get a token that could do more."""
+    found = _REPOSITORY.fullmatch(scope)
+    return f"{found.group(1)}:pull" if found is not None else scope
 
 
 def token_address(challenge: BearerChallenge) -> str:

@@ -489,6 +489,25 @@ def test_no_tags_are_told_when_none_are_asked_for() -> None:
     assert "Link" not in dict(found.headers)
 
 
+@pytest.mark.parametrize(
+    ("query", "tags", "link"),
+    [
+        ("?n=2", ["a", "b"], "last=b&n=2"),
+        ("?n=2&last=b", ["c"], ""),
+        ("?n=2&last=c", [], ""),
+        ("?n=3", ["c", "a", "b"], ""),  # as it came
+        ("", ["c", "a", "b"], ""),
+    ],
+)
+def test_an_upstream_without_pages_is_cut_into_pages(
+    query: str, tags: list[str], link: str
+) -> None:
+    found = listed(f"/v2/a/b/tags/list{query}", {"name": "a/b", "tags": ["c", "a", "b"]})
+    assert json.loads(found.body)["tags"] == tags
+    expected = f'<https://proxy.example/v2/a/b/tags/list?{link}>; rel="next"' if link else None
+    assert dict(found.headers).get("Link") == expected
+
+
 @pytest.mark.parametrize("body", [[], {}, {"name": 1, "tags": []}, {"name": "a", "tags": [1]}])
 def test_what_is_no_list_of_tags_is_refused(body: object) -> None:
     with pytest.raises(Malformed):

@@ -232,6 +232,24 @@ async def test_referrers_are_filtered_by_type(suite: Suite) -> None:
     assert answer.header("OCI-Filters-Applied") == "artifactType"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v2/../../x/blobs/{DUMMY}",
+        f"/v2/%2e%2e%2fx/blobs/{DUMMY}",
+        "/v2/a//b/manifests/latest",
+        "/v2/A/b/manifests/latest",
+        "/v2/a%00b/manifests/latest",
+        f"/v2/{'a' * 256}/manifests/latest",
+    ],
+)
+async def test_a_name_that_is_none_is_400_in_the_specifications_words(
+    suite: Suite, path: str
+) -> None:
+    answer = await suite.proxy.get(path)
+    assert (answer.status, code(answer)) == (400, "NAME_INVALID")
+
+
 # --- what nobody may do --------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ REALM = "https://registry.example/token"
         # Scopes repeated in one value, and as parameters.
         (
             [f'Bearer realm="{REALM}",scope="repository:a:pull  repository:b:pull,push"'],
-            BearerChallenge(REALM, "", ("repository:a:pull", "repository:b:pull,push")),
+            BearerChallenge(REALM, "", ("repository:a:pull", "repository:b:pull")),
         ),
         (
             [f'Bearer realm="{REALM}",scope="repository:a:pull",scope="repository:b:pull"'],
@@ -46,6 +46,11 @@ REALM = "https://registry.example/token"
         (
             [f'Bearer realm="{REALM}",scope="repository:a:pull repository:a:pull"'],
             BearerChallenge(REALM, "", ("repository:a:pull",)),
+        ),
+        # A token for pulling is enough, whatever is offered.
+        (
+            [f'Bearer realm="{REALM}",scope="repository:a.b:5000/c:* registry:catalog:*"'],
+            BearerChallenge(REALM, "", ("repository:a.b:5000/c:pull", "registry:catalog:*")),
         ),
         # Quoted values hold commas, equal signs, quotes and names of schemes.
         (
