@@ -122,6 +122,13 @@ class Skopeo(Tool):
         body = (target / "manifest.json").read_bytes()
         return Pulled(0, done.output, f"sha256:{hashlib.sha256(body).hexdigest()}")
 
+    def push(self, folder: Path, target: str, login: Login) -> None:
+        """Push every platform of what was pulled into a folder, to be pulled by others."""
+        options = ("--dest-tls-verify=false", "--dest-creds", ":".join(login))
+        start = (*self._start(), "copy", "--all", "--preserve-digests", *options)
+        done = self.run(*start, f"dir:{folder}", f"docker://{target}")
+        assert done.code == 0, done.output
+
     def login(self, where: str, login: Login) -> Done:
         """`skopeo login`."""
         kept = ("--authfile", str(self.home / "auth.json"), "--tls-verify=false")
@@ -225,28 +232,32 @@ class Ctr(Tool):
 
     def pull(self, where: str, image: str, login: Login | None = None) -> Pulled:
         """Pull all platforms as `cgr.dev/...` through a mirror at host:port, if that is another."""
-        hosts = () if where == NAME else ("--hosts-dir", str(self.hosts(where)))
+        return self.pull_as(NAME, where, image, login)
+
+    def pull_as(self, name: str, where: str, image: str, login: Login | None = None) -> Pulled:
+        """Pull all platforms as `name/...`."""
+        hosts = () if where == name else ("--hosts-dir", str(self.hosts(name, where)))
         who = ("--user", ":".join(login)) if login else ()
         known = self._run("images", "ls", "--quiet").output.split()
         if known:
             self._run("images", "rm", "--sync", *known)
         options = ("--all-platforms", "--snapshotter=native", *hosts, *who)
-        done = self._run("images", "pull", *self._options, *options, f"{NAME}/{image}")
+        done = self._run("images", "pull", *self._options, *options, f"{name}/{image}")
         if done.code:
             return Pulled(done.code, done.output)
-        listed = self._run("images", "ls", f"name=={NAME}/{image}").output.splitlines()[1]
+        listed = self._run("images", "ls", f"name=={name}/{image}").output.splitlines()[1]
         return Pulled(0, done.output, listed.split()[2])
 
     def login(self, where: str, login: Login) -> Done:
         """Containerd has none."""
         raise NotImplementedError
 
-    def hosts(self, where: str) -> Path:
-        """Write a hosts.toml that leads to the mirror and nowhere else."""
+    def hosts(self, name: str, where: str) -> Path:
+        """Write a hosts.toml that leads from a name to the mirror and nowhere else."""
         folder = self.folder / "certs.d"
-        (folder / NAME).mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
         mirror = f"http://{where}/v2"
-        (folder / NAME / "hosts.toml").write_text(
+        (folder / name / "hosts.toml").write_text(
             f'server = "{mirror}"\n[host."{mirror}"]\n'
             'capabilities = ["pull", "resolve"]\noverride_path = true\n'
         )
