@@ -31,6 +31,7 @@ from proxy.errors import (
     NotFound,
     ProxyError,
     UnknownPath,
+    UpstreamSilent,
 )
 from proxy.model import (
     ArtifactTarget,
@@ -215,6 +216,15 @@ class Handler:
                 case DocumentTarget() as other:
                     return await self._document_or_other(walk, ecosystem, other, grant)
                 case None:
+                    raise
+        except UpstreamSilent:
+            # Its place was taken before, when the upstream could be asked: that is kept, too.
+            match target.otherwise:
+                case DocumentTarget() as other if await self._rooms.documents.keeps(
+                    ecosystem, other, grant
+                ):
+                    return await self._document(walk, ecosystem, other, grant)
+                case _:
                     raise
 
     async def _document(
