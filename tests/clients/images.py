@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.origin.blobs import BytesBlob, SyntheticBlob
 from tests.origin.images import PUBLIC, Manifest, Repository, layers_of
 
 
@@ -28,5 +29,9 @@ def written(folder: Path, image: tuple[Repository, Manifest]) -> None:
         (folder / f"{name}.manifest.json").write_bytes(repository.manifests[entry["digest"]].body)
     for digest in layers_of(repository, index):
         blob = repository.blobs[digest]
-        data = getattr(blob, "data", b"")
-        (folder / digest.removeprefix("sha256:")).write_bytes(data)
+        with (folder / digest.removeprefix("sha256:")).open("wb") as file:
+            if isinstance(blob, SyntheticBlob):
+                file.writelines(blob.pieces())
+            else:
+                assert isinstance(blob, BytesBlob)
+                file.write(blob.data)
