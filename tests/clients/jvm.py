@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.clients.machine import Done, clean_environment
-from tests.origin import DownloadFailed, cache_folder
+from tests.origin import Content, DownloadFailed, cache_folder
+from tests.origin.blobs import FileBlob
+from tests.origin.jars import JAVA, MavenFile
 from tests.origin.maven import fetch
 
 PROJECTS = Path(__file__).parent / "projects"
@@ -130,9 +132,26 @@ class Workshop:
         """Maven's local repository."""
         return self.folder / "repository"
 
-    def run(self, *command: str) -> Done:
-        """Run a command in the project's folder, with nothing of this machine's own."""
-        variables = {"MAVEN_OPTS": _QUICK, "USER": "builder"}
+    def furnish(self, content: Content, *, without: str) -> None:
+        """Lay the files of a repository into the local one, as if installed, but for a project."""
+        for file in content:
+            if isinstance(file, MavenFile) and file.index == JAVA and file.project != without:
+                folder = self.repository.joinpath(*file.folder.split("/")[2:])
+                folder.mkdir(parents=True, exist_ok=True)
+                if isinstance(file.blob, FileBlob):
+                    shutil.copyfile(file.blob.path, folder / file.filename)
+
+    def run(self, *command: str, **more: str) -> Done:
+        """Run a command in the project's folder, with nothing of this machine's own.
+
+        `more`: environment variables.
+        """
+        variables = {
+            "MAVEN_OPTS": f"{_QUICK} -Duser.home={self.home}",  # Java asks the system, not HOME
+            "GRADLE_USER_HOME": str(self.home / "gradle"),
+            "USER": "builder",
+            **more,
+        }
         if java := os.environ.get("JAVA_HOME"):
             variables["JAVA_HOME"] = java
         done = subprocess.run(
