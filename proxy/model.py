@@ -176,7 +176,9 @@ class ArtifactTarget:
     is the address, and the upstream's answer at it the right. `checksum_of`: the upstream's
     sidecars that it is compared with, as far as there are any (Maven); `locate` reads them.
     `digests`: what is computed of it besides, each with the header field that tells it.
-    `media_type`: what the client is told; the upstream's own type is not trusted.
+    `about`: the path of the artifact that it is a statement about (a signature): of the same
+    generation, so never older. `media_type`: what the client is told; the upstream's own type is
+    not trusted.
     """
 
     path: str
@@ -189,6 +191,7 @@ class ArtifactTarget:
     listed_in: tuple[DocumentTarget, ...] = ()
     checksum_of: tuple[DocumentTarget, ...] = ()
     digests: tuple[tuple[Algorithm, str], ...] = ()
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)

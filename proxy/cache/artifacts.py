@@ -182,7 +182,17 @@ class Artifacts:
             return None, None
         if not facts.fulfils(permit.source.promise, record.sha256):
             return None, None
+        if facts.fetched_at < self._not_before(key, permit.compare):
+            return None, None
         return record, facts
+
+    def _not_before(self, key: str, target: ArtifactTarget | None) -> float:
+        """When what a statement is about has come, in epoch seconds: it must not be older."""
+        if target is None or not target.about:
+            return 0.0
+        record = self._storage.lookup(beside(key, target.about))
+        facts = ArtifactFacts.of_record(record) if record is not None else None
+        return facts.fetched_at if facts is not None else 0.0
 
     async def _recheck(self, record: Record) -> bool:
         async def recheck() -> bool:
@@ -255,18 +265,19 @@ class Artifacts:
             )
 
         no_cache = self._wrong.find(name, self._clock()) is not None
-        flight, beside = Flight(source.size), permit.compare
+        flight, about = Flight(source.size), permit.compare
         order = Order(
             *(ecosystem.name, key, name, source, facts),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
         )
-        if beside is not None:
+        if about is not None:
             every = self._checksums.every
             order = replace(
                 order,
-                compare=lambda anew: every(ecosystem, beside, no_cache=anew),
-                digests=tuple(name for name, _ in beside.digests),
+                compare=lambda anew: every(ecosystem, about, no_cache=anew),
+                digests=tuple(name for name, _ in about.digests),
+                not_before=self._not_before(key, about),
             )
         task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
         flight.stoppable(task.cancel)

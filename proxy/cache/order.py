@@ -19,6 +19,7 @@ class Order:
     between, because the last answer was wrong. `fetch_whole`: brings what an artifact is to be
     extracted from, verified and stored; whoever gets the body MUST close it. `compare`: asks for
     what it is to be compared with, told whether to ask past caches. `digests`: to be computed.
+    `not_before`: epoch seconds; what was fetched earlier is not what is wanted.
     """
 
     ecosystem: str
@@ -30,3 +31,4 @@ class Order:
     fetch_whole: Callable[[], Awaitable[Body]] | None = None
     compare: Callable[[bool], Coroutine[Any, Any, Compared]] | None = None
     digests: tuple[Algorithm, ...] = ()
+    not_before: float = 0.0
