@@ -54,6 +54,7 @@ FIELDS: Final[tuple[tuple[Algorithm, str], ...]] = (
 )
 _INDEX: Final = ".index"
 _INDEX_FILE = re.compile(r"nexus-maven-repository-index(?:\.[0-9]{1,9})?\.(?:gz|properties)")
+_SIGNATURE: Final = ".asc"
 _COMPANIONS: Final = (".spdx.json", ".slsa-attestation.json")
 _SNAPSHOT: Final = "-SNAPSHOT"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")  # of groups and artifacts
@@ -145,8 +146,20 @@ def _artifact(segments: tuple[str, ...], package: str, version: str) -> Artifact
         version=version,
         media_type=_MEDIA_TYPES.get(filename.rpartition(".")[2], "application/octet-stream"),
         digests=FIELDS,
+        about=_about(segments),
     )
     return replace(target, checksum_of=tuple(_sidecar(target, ending) for ending in _COMPARED))
+
+
+def _about(segments: tuple[str, ...]) -> str:
+    """The path of the file that a signature or a statement is about; "": it is none."""
+    filename = segments[-1]
+    ending = next((end for end in (_SIGNATURE, *_COMPANIONS) if filename.endswith(end)), "")
+    stem = filename.removesuffix(ending)
+    if not ending or not stem:
+        return ""
+    whole = stem.endswith(tuple(f".{known}" for known in _MEDIA_TYPES)) or ending == _SIGNATURE
+    return encode_path((*segments[:-1], stem if whole else f"{stem}.jar"))
 
 
 def _sidecar(target: ArtifactTarget, ending: str) -> DocumentTarget:
@@ -161,7 +174,7 @@ def _belongs(filename: str, artifact: str, version: str) -> bool:
     if version.endswith(_SNAPSHOT):  # of a certain moment: the version with a timestamp
         base = f"{artifact}-{version.removesuffix(_SNAPSHOT)}-"
         return filename.startswith(base) and len(filename) > len(base)
-    plain = filename.removesuffix(".asc")
+    plain = filename.removesuffix(_SIGNATURE)
     return plain.endswith(_COMPANIONS) and bool(_NAME.fullmatch(filename))
 
 

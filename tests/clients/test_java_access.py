@@ -55,8 +55,9 @@ def test_the_token_in_the_settings_lets_the_build_in(
     assert token("builder") not in done.output
 
 
-@pytest.mark.parametrize("version", ENDS)
-@pytest.mark.parametrize("who", list(REFUSED))
+@pytest.mark.parametrize(
+    ("version", "who"), [*((MAVENS[0], who) for who in REFUSED), (MAVENS[-1], "a wrong token")]
+)
 def test_who_may_not_is_told_why_and_nothing_is_remembered(
     farm: Process,
     workshop: Workshop,

@@ -76,7 +76,7 @@ def journey(
         origin.close_listener()
         # The same cache a restart later, and all that it holds has outlived its ttl.
         with process(folder / "proxy", origin, {"cache": {"document_ttl": "1ms"}}) as proxy:
-            leg("cut off", proxy)
+            leg("cut-off", proxy)
             end(proxy)
     return Journey(request.param, legs, access, tuple(violations), hosts)
 
@@ -133,7 +133,7 @@ def test_cold_every_file_is_fetched_once_and_never_by_head(journey: Journey) -> 
     assert journey.violations == ()
 
 
-@pytest.mark.parametrize("name", ["warm", "cut off"])
+@pytest.mark.parametrize("name", ["warm", "cut-off"])
 def test_warm_nothing_reaches_the_upstream(journey: Journey, name: str) -> None:
     assert journey.legs[name].upstream == ()
 

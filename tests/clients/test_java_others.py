@@ -72,7 +72,7 @@ def netrc(farm: Farm, home: Path) -> Path:
 
 
 def test_gradle_builds_and_runs_with_what_the_proxy_brings(farm: Farm) -> None:
-    for leg in ("cold", "cut off"):
+    for leg in ("cold", "cut-off"):
         workshop = Workshop.new(farm.folder / leg, "gradle")
         command = ("gradle", "--no-daemon", "-q", "run")
         done = workshop.run(*command, FARM_URL=farm.url, FARM_TOKEN=TOKEN)

@@ -88,8 +88,12 @@ TROUBLE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("version", ENDS)
-@pytest.mark.parametrize("what", list(TROUBLE))
+# The oldest asks least of a checksum; of the newest two are enough to see that it is no different.
+CASES = [(MAVENS[0], what) for what in TROUBLE]
+CASES += [(MAVENS[-1], what) for what in ("the upstream is down", "a corrupt jar")]
+
+
+@pytest.mark.parametrize(("version", "what"), CASES)
 def test_trouble_ends_the_build_and_is_forgotten_by_the_next_one(
     scene: Callable[[str], Any], version: str, what: str
 ) -> None:
@@ -108,7 +112,7 @@ def test_trouble_ends_the_build_and_is_forgotten_by_the_next_one(
         assert at.is_right()
 
 
-@pytest.mark.parametrize("version", ENDS)
+@pytest.mark.parametrize("version", MAVENS)
 def test_absence_is_told_as_absence_and_remembered_by_maven(
     scene: Callable[[str], Any], version: str
 ) -> None:
@@ -118,7 +122,7 @@ def test_absence_is_told_as_absence_and_remembered_by_maven(
         )
         done = at.build()
         assert done.code != 0
-        assert "Could not find artifact commons-io:commons-io:jar:2.15.1" in done.output
+        assert "Could not find artifact commons-io:commons-io:" in done.output, done.output
         asked = len(at.origin.log)
         assert at.build().code != 0
         assert len(at.origin.log) == asked

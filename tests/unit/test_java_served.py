@@ -449,6 +449,30 @@ async def test_everything_beside_a_jar_is_served(
         assert sidecars == of(got.body)
 
 
+async def test_a_signature_is_never_older_than_what_it_signs(tmp_path: Path) -> None:
+    async with (
+        Origin(Settings(java_checksums=("sha1",))) as origin,
+        running(tmp_path, origin) as proxy,
+    ):
+        jar = noise(origin)
+        signature = replace(jar, filename=f"{jar.filename}.asc", blob=BytesBlob(b"of the old one"))
+        origin.content.add(signature)
+        for _ in range(2):  # whichever came first, it settles
+            await fetch(proxy, jar.link)
+            assert (await fetch(proxy, signature.link)).body == b"of the old one"
+        assert (await fetch(proxy, signature.link)).cache == "cgr-proxy; hit"
+        proxy.clock.advance(TTL - 100)
+        assert (await fetch(proxy, f"{signature.link}.sha1")).status == 200
+        noise(origin, seed=5)
+        origin.content.add(replace(signature, blob=BytesBlob(b"of the new one")))
+        proxy.clock.advance(101)
+        await fetch(proxy, jar.link)
+        got = await fetch(proxy, signature.link)
+        assert got.body == b"of the new one"
+        told = await fetch(proxy, f"{signature.link}.sha256")
+        assert told.body.decode() == got.sha256
+
+
 async def test_remediated_builds_are_in_a_repository_of_their_own(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         file = origin.content.find("demo-1.0-0.cgr.1.jar")

@@ -27,4 +27,5 @@ SAMPLES = Samples(
     accept="*/*",
     error_type="application/problem+json",
     read_error=_read_error,
+    absent_type="application/json",
 )
