@@ -254,7 +254,11 @@ class Download:
         too_large = transfer.received > self._limits.max_object
         if leader.spool is not None or not transfer.provable or too_large:
             return None  # passed on, never stored
-        facts = replace(order.facts(), digests=transfer.digests, compared=leader.comparison.paths)
+        facts = replace(
+            order.facts(),
+            digests=" ".join(map(str, transfer.digests)),
+            compared=leader.comparison.paths,
+        )
         sha256, fields = transfer.sha256, facts.fields()
         try:
             if transfer.received > COMMIT_IN_THREAD:
