@@ -116,6 +116,9 @@ class Download:
         transfer = Transfer(order.source, no_cache=order.no_cache, digests=order.digests)
         leader = Leader(flight, writer, transfer, order.compare)
         try:
+            if leader.writer.size:  # of a process that is gone: a digest tells whether to go on
+                leader.comparison.begin()
+                await leader.comparison.settle()
             await leader.catch_up()
             await self._pull_all(leader, order)
             flight.stoppable(None)
