@@ -97,7 +97,8 @@ stage_python() {
   for name in pip-23 pip uv poetry pdm pipenv; do
     client "$name"
   done
-  pytests python tests/clients/test_python*.py
+  # A file at a time: its tests look at the same journeys.
+  pytests python --numprocesses=3 --dist=loadfile tests/clients/test_python*.py
 }
 
 stage_faults() {
