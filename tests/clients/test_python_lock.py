@@ -128,6 +128,7 @@ def test_pips_own_lock_file_is_the_same_again_and_can_be_installed(
 
     assert done.code == 0, done.output
     assert locks[0] == locks[1]
+    assert f"{site.proxy.url}/files/" in locks[0]
     assert site.origin.url not in locks[0]
     assert site.origin.store_url not in locks[0]
     assert machine.version("flask") == "3.0.3"
