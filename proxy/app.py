@@ -196,7 +196,7 @@ class App:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
         taken = await self.live.reload()
         self._endpoint.reload()
-        await self.credentials.reload()
+        await asyncio.gather(self.credentials.reload(), self.live.renew_keys())
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
         LOG.info("reloaded%s", "" if taken else ", but for the configuration: it has mistakes")
@@ -251,6 +251,7 @@ class App:
         tls = self.live.tls.context if self.live.tls is not None else None
         server = Server(handler, handler.refuse, settings.limits.max_connections)
         main = Listener(server, listen.host, listen.port, tls)
+        self.live.on_authority_gone(main.close_idle)
         if (where := settings.server.admin_listen) is None:
             return main, None
         server = Server(self._endpoint, self._endpoint.refuse)
