@@ -53,6 +53,8 @@ from proxy.server.errors import render
 from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
 from proxy.server.health import Health
 from proxy.server.mounts import Mounts
+from proxy.server.noted import noted_path
+from proxy.server.own_names import OwnNames
 from proxy.server.tls import Certificates
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
@@ -66,7 +68,8 @@ class Rooms:
     """Everything a request walks through. `hosts`: what upstream links may name.
 
     `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
-    can make of what the upstream has (core metadata of wheels). `certificates` None: nobody is
+    can make of what the upstream has (core metadata of wheels). `own_names`: what a client may call
+    us where being on this machine is enough. `certificates` None: nobody is
     known by one.
     """
 
@@ -81,6 +84,7 @@ class Rooms:
     access_log: AccessLog
     audit: AuditLog
     hosts: HostRules
+    own_names: OwnNames
     trusted_proxies: tuple[Network, ...] = ()
     public_url: str = ""
     min_rate: int = 0
@@ -150,6 +154,8 @@ class Handler:
         if (probe := rooms.health.probe(target, request.method)) is not None:
             walk.probed = True
             return probe(responses.base_headers(walk.id))
+        if rooms.gate.clients.open_to_loopback:
+            rooms.own_names.require(request)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
         walk.principal = principal = await rooms.gate.identify(
             request.headers.getall("Authorization", []),
@@ -298,7 +304,7 @@ class Handler:
             walk.principal.name if walk.principal is not None else "",
             str(walk.peer.address) if walk.peer is not None else "",
             request.method,
-            walk.line.path if walk.line is not None else request.raw_path,
+            walk.line.path if walk.line is not None else noted_path(request.raw_path),
             name if name != NONE else "",
             status,
             sent,
