@@ -102,7 +102,7 @@ stage_python() {
 }
 
 stage_faults() {
-  pytests faults tests/faults
+  pytests faults --numprocesses=2 --dist=worksteal tests/faults
 }
 
 known() {
