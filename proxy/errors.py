@@ -31,8 +31,8 @@ class Outcome(Enum):
 class ProxyError(Exception):
     """The root. Abstract: raise a leaf.
 
-    `detail`: one sentence for a person. `retry_after`: seconds, for statuses 429 and 503. `about`:
-    what was asked for, in the words of its ecosystem (`about` of the target).
+    `detail`: one sentence for a person. `retry_after`: seconds, for statuses 429 and 503. `kind`:
+    what was asked for, in the words of its ecosystem (`kind` of the target).
     """
 
     status: ClassVar[int] = 500
@@ -43,7 +43,7 @@ class ProxyError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
-        self.about = ""
+        self.kind = ""
 
 
 @final

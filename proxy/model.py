@@ -6,7 +6,8 @@ these types has been checked where it was made; nobody checks it again.
 Three kinds of answer exist and are never mixed: an *artifact* (immutable bytes), a *document*
 (mutable metadata that lists artifacts) and a *decision* (a refusal, raised as an error of
 `proxy.errors`). The closed unions here are matched exhaustively (`match` + `assert_never`).
-One file of more than 350 lines: whoever looks for a word of the house finds it here.
+
+A little over 350 lines: whoever reads the walk through the rooms has all that travels in one place.
 """
 
 from __future__ import annotations
@@ -148,11 +149,13 @@ class DocumentTarget:
     `moving`: short-lived like an OCI tag (`tag_ttl` in place of `document_ttl`).
     `based`: its links need the proxy's own base URL (not only relative ones).
     `bulk`: so large that it is never held whole (see `proxy.ecosystems.base.Streaming`).
+    `follows`: asked for right after the same document in another representation, and to be of the
+    same generation: what is held is not asked for anew in the minute after its end.
     `verbatim`: clients get the very bytes in the upstream's own media type, if they accept it.
     `digest`: the request names it by its digest; it never changes then, but its right to be served
     does. `by_digest`: the path at which the same bytes are found by their digest, put behind it.
     `max_size` in bytes; 0: as large as any document may be. `otherwise`: what is asked for in its
-    place when the upstream does not have it. `upstream`: see `upstream_name`. `about`: what it is,
+    place when the upstream does not have it. `upstream`: see `upstream_name`. `kind`: what it is,
     in the words of its ecosystem, for errors.
     """
 
@@ -166,13 +169,14 @@ class DocumentTarget:
     moving: bool = False
     based: bool = False
     bulk: bool = False
+    follows: bool = False
     verbatim: bool = False
     digest: Digest | None = None
     by_digest: str = ""
     max_size: int = 0
     otherwise: DocumentTarget | StaticTarget | None = None
     upstream: str = ""
-    about: str = ""
+    kind: str = ""
 
     def found_by(self, digest: Digest) -> DocumentTarget:
         """The same document, asked for by its digest."""
@@ -193,10 +197,14 @@ class ArtifactTarget:
     `path`: the upstream's path, percent-encoded. `digest`: known from the request itself (OCI).
     `listed_in`: the documents that may list it, in the order to ask; the first that does gives
     the true URL, digest and size, and with them the right to be served. Empty: the path itself
-    is the address. `checksum_of`: a sidecar document to compare with (Maven). `media_type`: what
-    the client is told; the upstream's own type is not trusted. `headers`: fields that belong to it.
-    `of_package`: whoever has a copy from the upstream's package may keep it while the upstream
-    shows anything of that package. `upstream`, `about`: as for documents.
+    is the address, and the upstream's answer at it the right. `checksum_of`: the upstream's
+    sidecars that it is compared with, as far as there are any (Maven); `locate` reads them.
+    `digests`: what is computed of it besides, each with the header field that tells it.
+    `about`: the path of the artifact that it is a statement about (a signature): of the same
+    generation, so never older. `media_type`: what the client is told; the upstream's own type is
+    not trusted. `headers`: fields that belong to it. `of_package`: whoever has a copy from the
+    upstream's package may keep it while the upstream shows anything of that package. `upstream`,
+    `kind`: as for documents.
     """
 
     path: str
@@ -208,10 +216,44 @@ class ArtifactTarget:
     digest: Digest | None = None
     listed_in: tuple[DocumentTarget, ...] = ()
     checksum_of: tuple[DocumentTarget, ...] = ()
+    digests: tuple[tuple[Algorithm, str], ...] = ()
+    about: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     of_package: bool = False
     upstream: str = ""
-    about: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksumTarget:
+    """A sidecar: the digest of an artifact in hex, of the very generation that clients get.
+
+    `document`: the upstream's own sidecar, for as long as the artifact is not here.
+    """
+
+    of: ArtifactTarget
+    algorithm: Algorithm
+    document: DocumentTarget
+
+    @property
+    def scope(self) -> str:
+        """That of the artifact."""
+        return self.of.scope
+
+    @property
+    def package(self) -> str:
+        """That of the artifact."""
+        return self.of.package
+
+    @property
+    def version(self) -> str:
+        """That of the artifact."""
+        return self.of.version
+
+    @property
+    def kind(self) -> str:
+        """That of the artifact."""
+        return self.of.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +266,7 @@ class StaticTarget:
     media_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     package: str = ""
-    about: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +278,7 @@ class ForwardTarget:
     method: Method = "GET"
     max_body: int = 0
     package: str = ""
-    about: str = ""
+    kind: str = ""
 
 
 def upstream_name(ecosystem: str, alias: str = "") -> str:
@@ -245,7 +287,7 @@ def upstream_name(ecosystem: str, alias: str = "") -> str:
     return f"{ecosystem}:{alias}" if alias else ecosystem
 
 
-Target = DocumentTarget | ArtifactTarget | StaticTarget | ForwardTarget
+Target = DocumentTarget | ArtifactTarget | ChecksumTarget | StaticTarget | ForwardTarget
 
 
 # --- what is found ---------------------------------------------------------------------------

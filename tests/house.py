@@ -31,7 +31,8 @@ LOCKS = ("requirements.lock", "tests/requirements.lock", "tests/build.lock")
 MAX_LINES = 350
 STAGED = (
     *("tests/unit/", "tests/matrix/", "tests/faults/"),
-    *("tests/clients/test_python", "tests/clients/test_containers"),
+    *("tests/clients/test_python", "tests/clients/test_java"),
+    "tests/clients/test_containers",
 )
 
 _MACHINE_PATH = re.compile(r"(^|[^A-Za-z0-9_.])/(tmp|work|root|home)/[A-Za-z0-9]")

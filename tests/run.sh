@@ -4,8 +4,9 @@
 # Stages, cheapest first (all of them when none is named):
 #   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
 #   unit     tests/unit and tests/matrix (each behaviour over all ecosystems), with coverage
-#   python   tests/clients/test_python*.py: real pip and uv
-#   containers  tests/clients/test_containers*.py: real skopeo, podman, docker and containerd
+#   python   tests/clients/test_python*.py: real pip, uv, poetry, pdm, pipenv
+#   java     tests/clients/test_java*.py: real Mavens, Gradle, Ivy and bazel
+#   containers  tests/clients/test_containers*.py: real skopeo, podman, docker, containerd
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
 # The environment in .cache/environments is made from the lock files, and only when they change.
@@ -18,7 +19,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python containers faults"
+STAGES="lint unit python java containers faults"
 passed=0
 failed=0
 
@@ -107,10 +108,19 @@ stage_unit() {
 }
 
 stage_python() {
-  for name in pip-23 pip uv; do
+  for name in pip-23 pip uv poetry pdm pipenv; do
     client "$name"
   done
-  pytests python tests/clients/test_python*.py
+  # A file at a time: its tests look at the same journeys.
+  pytests python --numprocesses=3 --dist=loadfile tests/clients/test_python*.py
+}
+
+stage_java() {
+  command -v mvn >/dev/null 2>&1 || debian default-jdk-headless maven
+  command -v gradle >/dev/null 2>&1 || debian gradle
+  command -v npm >/dev/null 2>&1 || debian npm  # for the package that wraps a bazel
+  command -v curl >/dev/null 2>&1 || debian curl
+  pytests java --numprocesses=2 --dist=loadfile tests/clients/test_java*.py
 }
 
 stage_containers() {
@@ -120,12 +130,12 @@ stage_containers() {
   command -v dockerd >/dev/null 2>&1 || debian docker.io
   command -v ip >/dev/null 2>&1 || debian iproute2
   sh tests/clients/containers.sh .cache/clients/containers
-  pytests containers -m "not extra" tests/clients/test_containers*.py
-  extras containers-extra -m extra tests/clients/test_containers*.py
+  pytests containers --numprocesses=2 --dist=loadfile -m "not extra" tests/clients/test_containers*.py
+  extras containers-extra --numprocesses=2 --dist=loadfile -m extra tests/clients/test_containers*.py
 }
 
 stage_faults() {
-  pytests faults tests/faults
+  pytests faults --numprocesses=2 --dist=worksteal tests/faults
 }
 
 known() {

@@ -14,27 +14,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import final
 
+from proxy.cache.checksums import Checksums
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.extracts import stored_whole
 from proxy.cache.flight import Flight
-from proxy.cache.found import Described, Flying, Stored
+from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
 from proxy.cache.keys import artifact_key, beside, flight_name
 from proxy.cache.order import Order
-from proxy.cache.rights import Permit, Rights
+from proxy.cache.permits import Permit, facts_of
+from proxy.cache.rights import Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import DigestMismatch, Outcome, StorageFailed, Unavailable
-from proxy.model import ArtifactTarget, Grant, Links, Source, upstream_name
+from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, Source, upstream_name
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Body, Record, Storage
 from proxy.upstream.base import Upstream
 
-__all__ = ["Artifacts", "Described", "Flying", "Stored"]
+__all__ = ["Artifacts", "Described", "Flying", "Stored", "Told"]
 
 LOG = logging.getLogger(__name__)
 FOREGROUND = 1.0  # seconds that a cached artifact waits for its rights to be looked at again
@@ -67,7 +69,12 @@ class Artifacts:
         self._decisions = Refusals()
         self._doubts: Decisions[bool] = Decisions()  # by key
         self._wrong: Decisions[bool] = Decisions()  # by name of the flight
-        self._rights = Rights(storage, documents, upstream, policy, self._decisions, clock=clock)
+        self._checksums = Checksums(upstream, clock=clock)
+        self._rights = Rights(
+            *(storage, documents, upstream, policy, self._decisions),
+            checksums=self._checksums,
+            clock=clock,
+        )
         self._rechecks: SingleFlight[bool] = SingleFlight()
         self._flights: dict[str, Flight] = {}
         self._leaders: set[asyncio.Task[None]] = set()
@@ -75,12 +82,13 @@ class Artifacts:
     async def close(self) -> None:
         """Stop every flight."""
         await self._rights.close()
+        await self._checksums.close()
         await self._rechecks.close()
         for task in self._leaders:
             task.cancel()
         await asyncio.gather(*self._leaders, return_exceptions=True)
 
-    async def get(
+    async def get(  # noqa: PLR0913  # two callers
         self,
         ecosystem: Ecosystem,
         target: ArtifactTarget,
@@ -88,17 +96,20 @@ class Artifacts:
         links: Links,
         *,
         head_only: bool = False,
+        follows: bool = False,
     ) -> Stored | Flying | Described:
-        """The artifact, by the shortest way that is allowed. Raises what `proxy.errors` has."""
+        """The artifact, by the shortest way that is allowed. Raises what `proxy.errors` has.
+
+        `follows`: for the sake of what belongs to it, and to be the one that was given just now.
+        """
         deadline = asyncio.get_running_loop().time() + FOREGROUND
-        origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
-        key = artifact_key(ecosystem.name, origin, target)
+        key = self._key(ecosystem, target)
         record = self._storage.lookup(key)
         facts = ArtifactFacts.of_record(record) if record is not None else None
         permit = await self._rights.permit(
             ecosystem, target, grant, links, facts, deadline=deadline
         )
-        stored = await self._stored(ecosystem, key, permit, deadline)
+        stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
         if stored is not None:
             return stored
         name = flight_name(key, permit.source)
@@ -109,45 +120,103 @@ class Artifacts:
             return Described(permit.source.size, CacheStatus(fwd="miss"))
         return await self._fly(ecosystem, key, permit, head_only=head_only)
 
+    async def checksum(
+        self, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant, links: Links
+    ) -> Told:
+        """The digest of an artifact, of the generation that clients get. Raises as `get`.
+
+        Nothing is fetched for it but the upstream's own, while the artifact is not here. Where the
+        upstream has none, the artifact is.
+        """
+        of = target.of
+        key = self._key(ecosystem, of)
+        permit = await self._rights.permit(
+            ecosystem, of, grant, links, None, deadline=asyncio.get_running_loop().time()
+        )
+        name = flight_name(key, permit.source)
+        if self._storage.lookup(key) is None and name not in self._flights:
+            self._rights.refuse_known(name)
+            digest = await self._checksums.one(ecosystem, of, target.document)
+            if digest is not None:
+                return Told(digest, CacheStatus(fwd="miss"))
+        found = await self.get(ecosystem, of, grant, links, follows=True)
+        try:
+            if isinstance(found, Flying):
+                await found.follower.settled(None)
+                found = self.landed(found) or found
+            if (digest := found.digest_by(target.algorithm)) is not None:
+                return Told(digest, found.status, found.age)
+        finally:
+            found.close()
+        raise Unavailable("The checksum is not known yet; try again.", retry_after=1)
+
     # --- the stored one ----------------------------------------------------------------------
 
     async def _stored(
-        self, ecosystem: Ecosystem, key: str, permit: Permit, deadline: float
+        self, ecosystem: Ecosystem, key: str, permit: Permit, deadline: float, *, follows: bool
     ) -> Stored | None:
         """The stored body, unless the listing now promises other bytes."""
         # Looked up again: while the listing was asked, a flight may have landed.
-        record = self._storage.lookup(key)
-        facts = ArtifactFacts.of_record(record) if record is not None else None
+        record, facts = self._find(key, permit)
         if record is None or facts is None:
-            return None
-        if not facts.fulfils(permit.source.promise, record.sha256):
             return None
         if facts.extracted == "parts" and stored_whole(self._storage, key, facts.whole):
             return None  # made of unverified parts: made anew, now that the whole is here
         name = flight_name(key, permit.source)
-        status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
+        status = None
+        if not self._rights.is_settled(ecosystem, name, permit, facts, follows=follows):
+            status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
+            if permit.compare is not None:
+                found, anew = self._find(key, permit)
+                if found is None or anew is None:  # it has been superseded
+                    self._wrong.remember(name, value=True, now=self._clock(), seconds=DOUBT)
+                    return None
+                record, facts = found, anew
         if record.suspect and not await self._recheck(record):
             return None
         status = status or permit.status
         age = max(0, int(self._clock() - facts.fetched_at))
         return self._open(record, status if status.detail else HIT, age)
 
+    def _find(self, key: str, permit: Permit) -> tuple[Record, ArtifactFacts] | tuple[None, None]:
+        """What is stored, if it is what is promised now."""
+        record = self._storage.lookup(key)
+        facts = ArtifactFacts.of_record(record) if record is not None else None
+        if record is None or facts is None:
+            return None, None
+        if not facts.fulfils(permit.source.promise, record.sha256):
+            return None, None
+        if facts.fetched_at < self._not_before(key, permit.compare):
+            return None, None
+        return record, facts
+
+    def _not_before(self, key: str, target: ArtifactTarget | None) -> float:
+        """When what a statement is about has come, in epoch seconds: it must not be older."""
+        if target is None or not target.about:
+            return 0.0
+        record = self._storage.lookup(beside(key, target.about))
+        facts = ArtifactFacts.of_record(record) if record is not None else None
+        return facts.fetched_at if facts is not None else 0.0
+
     async def _shared(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Stored | None:
         """The bytes that another package has brought here: once the upstream has let us have them
         from this one, they need not come again."""
         digest = permit.source.digest
-        if permit.target is None or digest is None or digest.algorithm != "sha256":
-            return None
-        if not self._storage.holds(digest.hex):
+        known = permit.target is not None and digest is not None and digest.algorithm == "sha256"
+        if not known or digest is None or not self._storage.holds(digest.hex):
             return None
         await self._rights.ask(ecosystem, flight_name(key, permit.source), permit)
         try:
-            record = self._storage.share(key, digest.hex, self._facts(permit).fields())
+            record = self._storage.share(key, digest.hex, facts_of(permit, self._clock()).fields())
         except StorageFailed:
             return None
         if record is None or (record.suspect and not await self._recheck(record)):
             return None
         return self._open(record, CacheStatus(fwd="miss", stored=True), 0)
+
+    def _key(self, ecosystem: Ecosystem, target: ArtifactTarget) -> str:
+        origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
+        return artifact_key(ecosystem.name, origin, target)
 
     async def _recheck(self, record: Record) -> bool:
         async def recheck() -> bool:
@@ -161,7 +230,9 @@ class Artifacts:
         if body is None:
             return None
         doubted = self._doubts.find(record.key, self._clock()) is not None
-        return Stored(record, body, status, age, doubted, lambda: self._heal(record))
+        facts = ArtifactFacts.of_record(record)
+        digests = facts.digests if facts is not None else ""
+        return Stored(record, body, status, age, doubted, lambda: self._heal(record), digests)
 
     def _heal(self, record: Record) -> None:
         LOG.warning("a stored body could not be read; its entry is dropped")
@@ -201,34 +272,27 @@ class Artifacts:
         return stored
 
     def _start(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flight:
-        source = permit.source
         no_cache = self._wrong.find(name, self._clock()) is not None
-        flight = Flight(source.size)
+        flight, about = Flight(permit.source.size), permit.compare
         order = Order(
-            *(ecosystem.name, key, name, source, lambda: self._facts(permit)),
+            *(ecosystem.name, key, name, permit.source, lambda: facts_of(permit, self._clock())),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
         )
+        if about is not None:
+            every = self._checksums.every
+            order = replace(
+                order,
+                compare=lambda anew: every(ecosystem, about, no_cache=anew),
+                digests=tuple(name for name, _ in about.digests),
+                not_before=self._not_before(key, about),
+            )
         task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
         flight.stoppable(task.cancel)
         self._flights[name] = flight
         self._leaders.add(task)
         task.add_done_callback(lambda done: self._ended(ecosystem, order, permit, flight, done))
         return flight
-
-    def _facts(self, permit: Permit) -> ArtifactFacts:
-        source, now = permit.source, self._clock()
-        return ArtifactFacts(
-            location=source.location,
-            package=source.package,
-            version=source.version,
-            digest=source.digest,
-            fetched_at=now,
-            checked_at=now,
-            listing=permit.listing,
-            listing_sha256=permit.listing_sha256,
-            whole=source.whole,
-        )
 
     async def _whole(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Body:
         """The verified and stored whole of an artifact that is to be extracted from it."""
@@ -242,9 +306,8 @@ class Artifacts:
         if isinstance(found, Stored):
             return found.body
         try:
-            while (
-                await found.follower.more()
-            ):  # not only waiting: a full disk waits for the slowest
+            # Not only waiting: a full disk waits for the slowest.
+            while await found.follower.more():
                 found.follower.passed(found.follower.spot().count)
             stored = self.landed(found)
         except BaseException:

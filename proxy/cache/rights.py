@@ -17,41 +17,29 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import final
 
+from proxy.cache.checksums import Checksums
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents, Held
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.freshness import Policy
+from proxy.cache.permits import Permit, in_order, permit_of, withheld_of
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
-from proxy.cache.status import HIT, CacheStatus, stale
+from proxy.cache.status import CacheStatus, stale
 from proxy.cache.verdicts import from_text, to_text
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Blocked, NotFound, NotListed, Outcome, ProxyError, StorageFailed
-from proxy.model import ArtifactTarget, DocumentTarget, Grant, Links, Source
+from proxy.model import ArtifactTarget, Digest, DocumentTarget, Grant, Links, Source
 from proxy.storage.base import Record, Storage
 from proxy.upstream.base import Upstream, UpstreamRequest
 
 LOG = logging.getLogger(__name__)
 SILENCE_PAUSE = 5.0
+FOLLOWING = 60.0  # seconds
 LOCATED_BUDGET = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """A current listing decision: the source, and the document (path, SHA-256) that says so.
-
-    `target`: the artifact itself, where the right to it is that to its package.
-    """
-
-    source: Source
-    listing: str = ""
-    listing_sha256: str = ""
-    status: CacheStatus = HIT
-    document: DocumentTarget | None = None
-    target: ArtifactTarget | None = None
 
 
 @final
@@ -69,11 +57,13 @@ class Rights:
         policy: Policy,
         decisions: Refusals,
         *,
+        checksums: Checksums,
         clock: Callable[[], float],
     ) -> None:
         self._storage = storage
         self._documents = documents
         self._upstream = upstream
+        self._checksums = checksums
         self._policy = policy
         self._decisions = decisions
         self._clock = clock
@@ -102,12 +92,18 @@ class Rights:
         Raises NotFound when none does, else what asking them raised.
         """
         if not target.listed_in:
+            if target.scope not in grant.scopes:
+                raise AssertionError("a grant for something else was shown")
             source = Source(
                 *(target.path, target.package, target.version, target.digest),
                 upstream=target.upstream,
             )
-            return Permit(source, target=target if target.of_package else None)
-        for listing in _in_order(target, grant, facts):
+            return Permit(
+                source,
+                compare=target if target.checksum_of else None,
+                target=target if target.of_package else None,
+            )
+        for listing in in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
             limit = _left(deadline) if own else None
             try:
@@ -118,7 +114,7 @@ class Rights:
             except ProxyError as error:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
                     # What is stored was allowed, and nobody has said otherwise since.
-                    return _permit_of(facts, stale(error, self._ttl(facts)))
+                    return permit_of(facts, stale(error, self._ttl(facts)))
                 # Whether it is listed there cannot be told now: asking the others would only
                 # make the client wait longer for the same answer.
                 raise
@@ -134,7 +130,7 @@ class Rights:
     ) -> Permit:
         """Read the decision off a listing; not parsed again while its bytes are the same."""
         if facts and facts.listing == listing.path and facts.listing_sha256 == held.sha256:
-            return _permit_of(facts, held.status, listing)
+            return permit_of(facts, held.status, listing)
         key = (ecosystem.name, held.sha256, target.path)
         source = self._located.get(key)
         if source is None:
@@ -149,7 +145,28 @@ class Rights:
 
     # --- would the upstream still give it? ---------------------------------------------------
 
-    async def confirm(
+    def is_settled(
+        self,
+        ecosystem: Ecosystem,
+        name: str,
+        permit: Permit,
+        facts: ArtifactFacts,
+        *,
+        follows: bool,
+    ) -> bool:
+        """Tell whether the upstream was asked a short while ago, and did not refuse.
+
+        `follows`: somebody who has just got it wants what belongs to the very same: then the minute
+        after the ttl counts too.
+        """
+        leeway = FOLLOWING if follows else 0.0
+        recent = self._is_recent(name, facts.checked_at, self._clock(), leeway)
+        shown = permit.target is not None and self._documents.packages.is_open(
+            ecosystem.name, permit.target
+        )
+        return (recent or shown) and not withheld_of(facts, permit)
+
+    async def confirm(  # one caller
         self,
         ecosystem: Ecosystem,
         name: str,
@@ -159,13 +176,11 @@ class Rights:
     ) -> CacheStatus | None:
         """Ask, once per ttl, whether the upstream would still let us have a stored artifact.
 
-        None: yes, or not answered in time. A status: it could not answer. Raises its refusal.
+        None: yes, or not answered in time; look at its facts again: they say when it has been
+        superseded. A status: it could not answer. Raises its refusal.
         """
         now, (_, facts) = self._clock(), stored
-        # A refusal at an address that is no longer listed is no news.
-        withheld = facts.withheld if facts.location == permit.source.location else ""
-        if not withheld and self._is_recent(ecosystem, name, permit, facts.checked_at, now):
-            return None
+        withheld = withheld_of(facts, permit)
         known = error = self._decisions.find(name, now)
         if known is None:
             task, _ = self._probes.join(name, lambda: self._probe(ecosystem, name, permit, stored))
@@ -201,18 +216,22 @@ class Rights:
         self.refuse_known(name)
 
         async def ask() -> None:
-            await self._open(ecosystem, name, permit)
+            try:
+                await self._ask(ecosystem, permit)
+            except ProxyError as error:
+                self._remember(name, error)
+                raise
 
         task, _ = self._probes.join(f"{name}\0unstored", ask)
         await asyncio.shield(task)
 
-    def _is_recent(
-        self, ecosystem: Ecosystem, name: str, permit: Permit, checked_at: float, now: float
-    ) -> bool:
-        if abs(now - checked_at) < self._policy.ttl:
-            return True
-        target = permit.target
-        if target is not None and self._documents.packages.is_open(ecosystem.name, target):
+    def _remember(self, name: str, error: ProxyError) -> None:
+        news = error.outcome is Outcome.NEWS
+        pause = self._policy.negative_ttl if news else SILENCE_PAUSE
+        self._decisions.remember(name, error, self._clock(), pause)
+
+    def _is_recent(self, name: str, checked_at: float, now: float, leeway: float) -> bool:
+        if abs(now - checked_at) < self._policy.ttl + leeway:
             return True
         # Known here, but could not be noted with the entry: the disk takes nothing.
         return self._confirmed.find(name, now) is not None
@@ -225,17 +244,23 @@ class Rights:
         stored: tuple[Record, ArtifactFacts],
     ) -> None:
         try:
-            await self._open(ecosystem, name, permit)
+            promised = await self._ask_both(ecosystem, permit, stored[1])
         except ProxyError as error:
+            self._remember(name, error)
             if error.outcome is Outcome.NEWS:
                 LOG.warning("the upstream has taken back a stored artifact: %s", error.detail)
                 location = permit.source.location
                 withheld = replace(stored[1], withheld=to_text(error), location=location)
                 self._note(stored[0], withheld)
             raise
+        record, facts = stored
+        mine = facts.digest_by(promised.algorithm, record.sha256) if promised else promised
+        if promised is not None and promised != mine:
+            LOG.info("the upstream's checksum file names other bytes than are stored")
+            self._note(record, replace(facts, superseded=str(promised)))
+            return
         now = self._clock()
         self._confirmed.remember(name, value=True, now=now, seconds=self._policy.ttl)
-        record, facts = stored
         facts = replace(
             facts,
             location=permit.source.location,
@@ -246,9 +271,27 @@ class Rights:
         )
         self._note(record, facts)
 
-    async def _open(self, ecosystem: Ecosystem, name: str, permit: Permit) -> None:
-        """Ask for an artifact, but take no byte of it. A failure is remembered, and raised."""
-        source, packages = permit.source, self._documents.packages
+    async def _ask_both(
+        self, ecosystem: Ecosystem, permit: Permit, facts: ArtifactFacts
+    ) -> Digest | None:
+        """Ask for the body and for its sidecar, at once; what the latter says.
+
+        Raises what asking raises, for the body before the sidecar.
+        """
+        given, promised = await asyncio.gather(
+            self._ask(ecosystem, permit),
+            self._promise(ecosystem, permit, facts),
+            return_exceptions=True,
+        )
+        if isinstance(given, BaseException):
+            raise given
+        if isinstance(promised, BaseException):
+            raise promised
+        return promised
+
+    async def _ask(self, ecosystem: Ecosystem, permit: Permit) -> None:
+        """Ask for a body without taking it. Raises what asking raises."""
+        source, target, packages = permit.source, permit.target, self._documents.packages
         request = UpstreamRequest(
             ecosystem.name,
             source.location,
@@ -258,16 +301,21 @@ class Rights:
         )
         try:
             response = await self._upstream.open(request)
-        except ProxyError as error:
-            news = error.outcome is Outcome.NEWS
-            pause = self._policy.negative_ttl if news else SILENCE_PAUSE
-            self._decisions.remember(name, error, self._clock(), pause)
-            if permit.target is not None and isinstance(error, Blocked):
-                packages.refused(ecosystem.name, permit.target)
+        except Blocked:
+            if target is not None:
+                packages.refused(ecosystem.name, target)
             raise
         await response.close()
-        if permit.target is not None:
-            packages.shown(ecosystem.name, permit.target)
+        if target is not None:
+            packages.shown(ecosystem.name, target)
+
+    async def _promise(
+        self, ecosystem: Ecosystem, permit: Permit, facts: ArtifactFacts
+    ) -> Digest | None:
+        """What the upstream's sidecar says now; None: nothing. Raises what asking raises."""
+        if permit.compare is None:
+            return None
+        return await self._checksums.current(ecosystem, permit.compare, facts.compared)
 
     def _note(self, record: Record, facts: ArtifactFacts) -> None:
         current = self._storage.lookup(record.key)
@@ -285,27 +333,3 @@ _SAYS_NOTHING = (Outcome.SILENCE, Outcome.RUBBISH)
 
 def _left(deadline: float) -> float:
     return max(0.0, deadline - asyncio.get_running_loop().time())
-
-
-def _in_order(
-    target: ArtifactTarget, grant: Grant, facts: ArtifactFacts | None
-) -> list[DocumentTarget]:
-    """The listings to ask: only granted scopes, the one that listed the stored copy first."""
-    allowed = [listing for listing in target.listed_in if listing.scope in grant.scopes]
-    if facts is not None:
-        allowed.sort(key=lambda listing: listing.path != facts.listing)
-    return allowed
-
-
-def _permit_of(
-    facts: ArtifactFacts, status: CacheStatus, document: DocumentTarget | None = None
-) -> Permit:
-    source = Source(
-        facts.location,
-        facts.package,
-        facts.version,
-        facts.digest,
-        whole=facts.whole,
-        extracted=bool(facts.extracted),
-    )
-    return Permit(source, facts.listing, facts.listing_sha256, status, document)

@@ -107,12 +107,12 @@ def _code(error: ProxyError) -> str:  # noqa: PLR0911  # one for each row of the
         case Unauthenticated():
             return "UNAUTHORIZED"
         case NotFound() | UnknownPath():
-            return _UNKNOWN.get(error.about, "UNSUPPORTED")
+            return _UNKNOWN.get(error.kind, "UNSUPPORTED")
         case InvalidDigest() | DigestMismatch():
             return "DIGEST_INVALID"
         case InvalidName():
             return "NAME_INVALID"
-        case BadRequest() if error.about != PARAMETER:
+        case BadRequest() if error.kind != PARAMETER:
             return "NAME_INVALID"  # a path that could not even be taken apart
         case RequestError():
             return "UNSUPPORTED"
@@ -121,7 +121,7 @@ def _code(error: ProxyError) -> str:  # noqa: PLR0911  # one for each row of the
         case AccessError() | Blocked() if error.status in {403, 409}:
             return "DENIED"
         case Malformed():
-            return "MANIFEST_INVALID" if error.about == MANIFEST else "UNAVAILABLE"
+            return "MANIFEST_INVALID" if error.kind == MANIFEST else "UNAVAILABLE"
         case _:
             # The specification has codes for what a client did wrong; Docker's API has these two.
             return "UNAVAILABLE" if error.status > 500 else "UNKNOWN"

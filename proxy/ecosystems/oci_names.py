@@ -23,7 +23,7 @@ MANIFEST: Final = "manifest"
 BLOB: Final = "blob"
 REPOSITORY: Final = "repository"
 PARAMETER: Final = "parameter"
-"""What an error can be about, `about` of targets and errors."""
+"""What an error can be about, `kind` of targets and errors."""
 
 
 def repository_name(text: str) -> str:
@@ -50,6 +50,6 @@ def tag(text: str) -> str:
     """A tag, as it is. Raises UnknownPath: no manifest can be there."""
     if not _TAG.fullmatch(text):
         error = UnknownPath("This can be no tag (OCI distribution specification).")
-        error.about = MANIFEST
+        error.kind = MANIFEST
         raise error
     return text

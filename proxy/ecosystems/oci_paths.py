@@ -162,7 +162,7 @@ def _by_tag(place: Place, tag: str) -> DocumentTarget:
         by_digest=by_digest,
         max_size=MAX_MANIFEST,
         upstream=place.alias,
-        about=MANIFEST,
+        kind=MANIFEST,
     )
 
 
@@ -182,7 +182,7 @@ def _blob(place: Place, digest: Digest) -> ArtifactTarget:
         headers=(VERSION, ("Docker-Content-Digest", str(digest))),
         of_package=True,
         upstream=place.alias,
-        about=BLOB,
+        kind=BLOB,
     )
 
 
@@ -202,7 +202,7 @@ def _tags(place: Place, line: RequestLine) -> DocumentTarget:
         moving=True,
         based=True,
         upstream=place.alias,
-        about=REPOSITORY,
+        kind=REPOSITORY,
     )
 
 
@@ -223,7 +223,7 @@ def _referrers(place: Place, digest: Digest, line: RequestLine) -> DocumentTarge
             media_type=OCI_INDEX,
             headers=(VERSION, *((FILTERED,) if wanted else ())),
             package=place.package,
-            about=MANIFEST,
+            kind=MANIFEST,
         ),
     )
     return replace(
@@ -258,7 +258,7 @@ def _history(place: Place, tag: str, line: RequestLine) -> DocumentTarget:
         representation=JSON,
         moving=True,
         upstream=place.alias,
-        about=MANIFEST,
+        kind=MANIFEST,
     )
 
 
@@ -291,11 +291,11 @@ def _one(line: RequestLine, name: str) -> str | None:
 
 def _bad(detail: str) -> BadRequest:
     error = BadRequest(detail)
-    error.about = PARAMETER
+    error.kind = PARAMETER
     return error
 
 
-def _unknown(detail: str, about: str = "") -> UnknownPath:
+def _unknown(detail: str, kind: str = "") -> UnknownPath:
     error = UnknownPath(detail)
-    error.about = about
+    error.kind = kind
     return error

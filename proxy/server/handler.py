@@ -35,6 +35,7 @@ from proxy.errors import (
 )
 from proxy.model import (
     ArtifactTarget,
+    ChecksumTarget,
     DocumentTarget,
     ForwardTarget,
     Grant,
@@ -189,6 +190,10 @@ class Handler:
                 return await self._document_or_other(walk, ecosystem, found, grant)
             case ArtifactTarget():
                 return await self._artifact(walk, ecosystem, found, grant)
+            case ChecksumTarget():
+                told = await rooms.artifacts.checksum(ecosystem, found, grant, self._links(walk))
+                walk.cache = told.status.label
+                return responses.checksum(request, told, responses.base_headers(walk.id))
             case ForwardTarget():
                 raise UnknownPath("This call is not passed through.")
             case _:
@@ -304,7 +309,7 @@ class Handler:
 
     def _render(self, walk: Walk, error: ProxyError) -> web.Response:
         walk.error = error
-        error.about = error.about or (walk.target.about if walk.target is not None else "")
+        error.kind = error.kind or (walk.target.kind if walk.target is not None else "")
         response = render(error, walk.ecosystem, walk.id, responses.base_headers(walk.id))
         if response.headers.get("Cache-Status") == DENIED:
             walk.cache = "denied"

@@ -59,7 +59,7 @@ class Asker(Protocol):
     async def once(
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
     ) -> aiohttp.ClientResponse:
-        """One exchange. Raises Challenged."""
+        """One exchange. Raises Challenged, BasicWanted."""
         ...
 
     async def ask_realm(self, request: UpstreamRequest, url: URL) -> aiohttp.ClientResponse:

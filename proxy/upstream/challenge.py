@@ -70,6 +70,16 @@ class Challenged(Exception):
         self.challenge = challenge
 
 
+@final
+class BasicWanted(Exception):
+    """An upstream answered 401 and wants the credential itself. Never leaves the room."""
+
+
+def wants_basic(lines: Sequence[str]) -> bool:
+    """Tell whether there is a Basic challenge in the WWW-Authenticate lines."""
+    return any(scheme.lower() == "basic" for line in lines for scheme, _ in _challenges(line))
+
+
 def bearer_challenge(lines: Sequence[str]) -> BearerChallenge | None:
     """The first Bearer challenge in the WWW-Authenticate lines; None where there is none with a
     realm, or where the lines are no challenges at all."""

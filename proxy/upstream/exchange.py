@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, final
@@ -28,7 +28,14 @@ from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
 from proxy.upstream.breaker import Breaker, Breakers, Turn
-from proxy.upstream.challenge import BearerChallenge, Challenged, Role, bearer_challenge
+from proxy.upstream.challenge import (
+    BasicWanted,
+    BearerChallenge,
+    Challenged,
+    Role,
+    bearer_challenge,
+    wants_basic,
+)
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.scrubber import Scrubber
 from proxy.upstream.session import FAILURES, make_session, read_side_body, translate
@@ -97,6 +104,7 @@ class Exchange:
         self._configured = frozenset(str(url.origin()) for url in origins.values())
         self._challenging = challenging
         self._bearers = Bearers(self, origins, rules, clock)
+        self._basic: set[str] = set()  # the further ones that want their credential itself
         self._breakers = Breakers(self._configured)
         # Configured upstreams may lie anywhere; learnt addresses only where the rules allow.
         self._own = self._session(tls, None)
@@ -141,10 +149,14 @@ class Exchange:
         """
         if not own:
             return await self.once(request, url, None, Role.LEARNT, seconds)
-        if request.upstream_name in self._challenging:
-            return await self._bearers.ask(request, url, seconds)
+        name = request.upstream_name
+        if name in self._challenging and name not in self._basic:
+            try:
+                return await self._bearers.ask(request, url, seconds)
+            except BasicWanted:
+                self._basic.add(name)
         self.look(request, url, own=True)
-        token = self._credentials.use(request.upstream_name, self._clock())
+        token = self._credentials.use(name, self._clock())
         return await self.once(request, url, token, Role.UPSTREAM, seconds)
 
     async def ask_realm(self, request: UpstreamRequest, url: URL) -> aiohttp.ClientResponse:
@@ -160,7 +172,7 @@ class Exchange:
     async def once(
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
     ) -> aiohttp.ClientResponse:
-        """One exchange. `token`: the Authorization value. Raises Challenged besides."""
+        """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
         self.look(request, url, own=False)
         breaker = self._breakers.of(str(url.origin()))
         breaker.enter()
@@ -172,7 +184,7 @@ class Exchange:
         except ProxyError as error:
             self._settle(breaker, url, error)
             raise
-        except Challenged:
+        except (Challenged, BasicWanted):
             self._settle(breaker, url, None)
             raise
         except BaseException:
@@ -238,6 +250,12 @@ class Exchange:
         asked = response.status == 401 and role is Role.REGISTRY
         if asked and (challenge := _challenge(response)) is not None:
             raise Challenged(challenge)
+        # The vendor's pull token is shown to its token endpoint only, whatever a 401 says.
+        at_hand = request.upstream and self._credentials.authorization(request.upstream_name)
+        if asked and at_hand and wants_basic(_challenges(response)):
+            raise BasicWanted
+        if response.status == 401:
+            self._basic.discard(request.upstream_name)  # it may have changed its mind
         if response.status == 401 and pull_token is not None:
             self._credentials.refused(request.upstream_name, pull_token, self._clock())
         learnt = role is Role.LEARNT
@@ -271,7 +289,11 @@ class Exchange:
 
 
 def _challenge(response: aiohttp.ClientResponse) -> BearerChallenge | None:
-    return bearer_challenge(response.headers.getall("WWW-Authenticate", []))
+    return bearer_challenge(_challenges(response))
+
+
+def _challenges(response: aiohttp.ClientResponse) -> Sequence[str]:
+    return response.headers.getall("WWW-Authenticate", ())
 
 
 def _headers(request: UpstreamRequest, token: str | None, *, own: bool) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -10,9 +10,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.clients import jvm
 from tests.clients.engines import Engine, Engines
 from tests.clients.machine import Machine, Machines
-from tests.origin import Content, real
+from tests.origin import Content, jars, real
+from tests.origin.maven import real_jars
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +61,16 @@ def engines(client_tools: Path, short: Path) -> Iterator[Engines]:
 def engine(engines: Engines, request: pytest.FixtureRequest) -> Engine:
     """Each container tool."""
     return engines[request.param]
+
+
+@pytest.fixture(scope="session")
+def mavens() -> Mapping[str, str]:
+    """The Mavens there are, by version."""
+    return jvm.mavens()
+
+
+@pytest.fixture(scope="session")
+def java_content(mavens: Mapping[str, str]) -> Content:
+    """Everything that the projects need, and a remediated build of one of their dependencies."""
+    files = real_jars(jvm.PROJECTS / "maven", mavens)
+    return Content((*files, *jars.remediated(files, "commons-io:commons-io")))

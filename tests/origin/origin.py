@@ -15,6 +15,8 @@ from tests.origin.content import Content
 from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
 from tests.origin.images import Images
+from tests.origin.jars import tiny
+from tests.origin.java import JavaPart
 from tests.origin.journal import Journal, Received
 from tests.origin.libraries import Libraries
 from tests.origin.platform import Platform
@@ -53,7 +55,9 @@ class Origin:
         fill: Fill | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.content = content.copy() if content is not None else Content.tiny()
+        self.content = (
+            content.copy() if content is not None else Content((*Content.tiny(), *tiny()))
+        )
         self.journal = Journal()
         self.faults = FaultBook()
         self.throttle = Throttle()
@@ -68,7 +72,8 @@ class Origin:
             store_base=lambda: self.store_url,
             fill=fill,
         )
-        libraries = Libraries(self.settings, self.credentials, self.journal, [python])
+        java = JavaPart(self.settings, self.content, store, store_base=lambda: self.store_url)
+        libraries = Libraries(self.settings, self.credentials, self.journal, [python, java])
         self.images = Images.tiny()
         self.registry = Registry(
             self.settings,

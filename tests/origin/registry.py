@@ -38,15 +38,16 @@ _PATH = re.compile(
 class RegistrySettings:
     """Behaviour of the registry, changeable while it runs.
 
-    `open`: no token is asked for. `token_lifetime` in seconds, `told_lifetime`: what the answer
-    says (None: the same, 0: nothing). `access_token`: the token's other name. `realm`, `scope`: in
-    the challenge, in place of the true ones ("": those). `anonymous`: tokens without a credential.
-    `etag` on manifests. `content_digest`: the header is sent. `referrers`: the API is there;
-    `filters`: it knows `artifactType`. `page`: entries of one page (0: all). `direct`: blobs come
-    from the host itself. `retired`: tokens that were given before are refused.
+    `open`: no token is asked for. `basic`: the credential itself is asked for, as many others do.
+    `token_lifetime` in seconds, `told_lifetime`: what the answer says (None: the same, 0: nothing).
+    `access_token`: the token's other name. `realm`, `scope`: in the challenge, in place of the true
+    ones ("": those). `anonymous`: tokens without a credential. `etag` on manifests.
+    `content_digest`: the header is sent. `referrers`: the API is there; `filters`: it knows
+    `artifactType`. `page`: entries of one page (0: all). `direct`: blobs come from the host itself.
     """
 
     open: bool = False
+    basic: bool = False
     token_lifetime: float = 300.0
     told_lifetime: float | None = None
     access_token: bool = False
@@ -154,11 +155,23 @@ class Registry:
         authorization = request.header("authorization")
         if authorization is None or authorization.partition(" ")[2] in self.tokens:
             return False
+        if self.behaviour.basic:
+            return False
         return self.credentials.judge(authorization) in ("good", "retired")
 
     def _refuse(self, request: Request, received: Received, name: str) -> Response | None:
         if self.behaviour.open:
             return None
+        if self.behaviour.basic:
+            if self.credentials.judge(request.header("authorization")) == "good":
+                return None
+            self.journal.counters["credentials_missing"] += 1
+            return error(
+                401,
+                "UNAUTHORIZED",
+                "authentication required",
+                ("WWW-Authenticate", 'Basic realm="Registry, Bearer realm=x"'),
+            )
         value = (request.header("authorization") or "").partition(" ")[2]
         token = self.tokens.get(value)
         if token is not None and name and name not in token.repositories:

@@ -566,7 +566,7 @@ def test_what_is_no_list_of_referrers_is_refused(body: object) -> None:
 
 
 def about(error: ProxyError, what: str) -> ProxyError:
-    error.about = what
+    error.kind = what
     return error
 
 

@@ -112,6 +112,25 @@ async def test_a_registry_without_a_credential_is_not_shown_the_vendors(tmp_path
         assert not any(value.startswith("Basic") for value in sent)
 
 
+async def test_a_registry_that_wants_the_credential_itself_gets_its_own(tmp_path: Path) -> None:
+    async with two(tmp_path) as (_, other, proxy):
+        other.registry.behaviour.basic = True
+        for name in (PUBLIC, PRIVATE):
+            answer = await proxy.get(f"/v2/other/{name}/{TAG}")
+            assert answer.body == other.images.tagged(name).body
+        blob = layers_of(other.images.repository(PUBLIC), other.images.tagged())[0]
+        assert (await proxy.get(f"/v2/other/{PUBLIC}/blobs/{blob}")).status == 200
+        assert other.journal.counters["credentials_missing"] == 1
+
+
+async def test_the_vendors_registry_does_not_get_the_pull_token_itself(tmp_path: Path) -> None:
+    async with two(tmp_path) as (vendor, _, proxy):
+        vendor.registry.behaviour.basic = True
+        answer = await proxy.get(f"/v2/{PUBLIC}/{TAG}")
+        assert answer.status == 503
+        assert {entry.header("authorization") for entry in vendor.log} == {None}
+
+
 async def test_a_docker_config_gives_the_hosts_own_credential_only(tmp_path: Path) -> None:
     """What is saved for cgr.dev is the vendor's, whoever else is configured."""
     config = tmp_path / "config.json"
