@@ -212,25 +212,21 @@ class Handler:
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
         """A document, or what is to be had in its place."""
+        other = target.otherwise
         try:
             return await self._document(walk, ecosystem, target, grant)
         except NotFound:
-            match target.otherwise:
-                case StaticTarget() as static:
-                    return responses.static(static, responses.base_headers(walk.id))
-                case DocumentTarget() as other:
-                    return await self._document_or_other(walk, ecosystem, other, grant)
-                case None:
-                    raise
+            if other is None:
+                raise
         except UpstreamSilent:
-            # Its place was taken before, when the upstream could be asked: that is kept, too.
-            match target.otherwise:
-                case DocumentTarget() as other if await self._rooms.documents.keeps(
-                    ecosystem, other, grant
-                ):
-                    return await self._document(walk, ecosystem, other, grant)
-                case _:
-                    raise
+            # What took its place while the upstream could be asked is kept, too.
+            keeps = self._rooms.documents.keeps
+            if isinstance(other, DocumentTarget) and await keeps(ecosystem, other, grant):
+                return await self._document(walk, ecosystem, other, grant)
+            raise
+        if isinstance(other, StaticTarget):
+            return responses.static(other, responses.base_headers(walk.id))
+        return await self._document_or_other(walk, ecosystem, other, grant)
 
     async def _document(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
