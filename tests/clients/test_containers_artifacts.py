@@ -23,6 +23,7 @@ from tests.clients.distribution import PRIVATE, Distribution
 from tests.clients.engines import Skopeo, Tool
 from tests.clients.images import image, written
 from tests.clients.machine import Done
+from tests.clients.readme import command
 from tests.origin import Origin
 from tests.origin.images import PUBLIC
 from tests.running import running
@@ -118,6 +119,17 @@ async def test_cosign_verifies_an_image(
             assert DIGEST in done.output
 
     await twice(filled, tmp_path, verify)
+
+
+async def test_cosign_verifies_as_the_readme_says(filled: Bench, tmp_path: Path) -> None:
+    repository = PRIVATE.partition("/")
+    async with running(tmp_path, filled.upstream) as proxy:
+        line = command("cosign").replace("proxy.example", urlsplit(proxy.url).netloc)
+        line = line.replace("ORGANISATION", repository[0]).replace("IMAGE", repository[2])
+        line = line.replace("cosign.pub", str(filled.folder / "maker" / "cosign.pub"))
+        done = await filled.tool("cosign")(*line.split()[1:], "--allow-http-registry")
+        assert done.code == 0
+        assert DIGEST in done.output
 
 
 async def test_cosign_does_not_verify_with_another_key(filled: Bench, tmp_path: Path) -> None:
