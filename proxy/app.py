@@ -24,6 +24,7 @@ from proxy.cache.bulk import Bulk
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.extracts import Extracts
+from proxy.cache.forwards import Forwards
 from proxy.cache.freshness import Policy
 from proxy.cache.upkeep import Upkeep
 from proxy.cache.variants import Variants
@@ -231,6 +232,7 @@ class App:
             documents=self.documents,
             bulk=self.bulk,
             artifacts=self.artifacts,
+            forwards=Forwards(self.upstream),
             health=self.health,
             metrics=self.metrics,
             access_log=logs.access,

@@ -147,6 +147,9 @@ class DocumentTarget:
     `moving`: short-lived like an OCI tag (`tag_ttl` in place of `document_ttl`).
     `based`: its links need the proxy's own base URL (not only relative ones).
     `bulk`: so large that it is never held whole (see `proxy.ecosystems.base.Streaming`).
+    `part`: what of it this client asks for, in words of its ecosystem; "": the whole. All parts
+    are of one document: one entry, one question to the upstream. `neutral`: it says nothing of any
+    package, so that a client which is limited to some may have it.
     """
 
     path: str
@@ -159,6 +162,8 @@ class DocumentTarget:
     moving: bool = False
     based: bool = False
     bulk: bool = False
+    part: str = ""
+    neutral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,10 @@ class ArtifactTarget:
 
 @dataclass(frozen=True, slots=True)
 class StaticTarget:
-    """An answer that needs neither cache nor upstream: a redirect to the normal name, a ping."""
+    """An answer that needs neither cache nor upstream: a redirect to the normal name, a ping.
+
+    `names_client`: in place of `body` a JSON object with this one member, the client's name.
+    """
 
     scope: str
     status: int = 200
@@ -193,17 +201,26 @@ class StaticTarget:
     media_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     package: str = ""
+    names_client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardTarget:
-    """One of the few calls that are passed through and never cached (npm audit, search)."""
+    """One of the few calls that are passed through and never cached (npm audit, search).
+
+    `path`: the upstream's path, percent-encoded, query included. `method`: a HEAD is asked as GET.
+    `max_body`: bytes of a POST's body, unpacked. `sifted`: what names packages in the body is
+    taken out where the client may not have them (see `proxy.ecosystems.base.Sifting`), so that a
+    client which is limited to some may ask.
+    """
 
     path: str
     scope: str
     method: Method = "GET"
     max_body: int = 0
     package: str = ""
+    accept: str = "application/json"
+    sifted: bool = False
 
 
 Target = DocumentTarget | ArtifactTarget | StaticTarget | ForwardTarget
