@@ -20,7 +20,7 @@ import pytest
 from proxy.cache.coding import CODINGS, compress
 from proxy.cache.threads import LARGE
 from proxy.cache.variants import Variants
-from proxy.cache.worker import MAX_WAITING, Worker
+from proxy.cache.worker import MAX_WAITING, MAX_WAITING_BYTES, Worker
 from proxy.ecosystems.python import Python
 from proxy.ecosystems.simple_index import JSON, TEXT_HTML
 from proxy.errors import Malformed, NotListed, Unavailable
@@ -269,6 +269,22 @@ async def test_what_waits_for_the_worker_is_bounded() -> None:
         assert (await waiting[0])[0].body
         await asyncio.gather(*waiting, return_exceptions=True)
         assert (await worker.rewrite(Python(), target(), sound, Links()))[0].body
+    finally:
+        await worker.close()
+
+
+async def test_what_waits_for_the_worker_is_bounded_in_bytes_too() -> None:
+    worker = Worker()
+    half = Document(bytes(MAX_WAITING_BYTES // 2 + 1), JSON, f"https://libraries.example{PAGE}")
+    first = asyncio.ensure_future(worker.rewrite(Python(), target(), half, Links()))
+    try:
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await worker.rewrite(Python(), target(), half, Links())
+        with pytest.raises(Malformed):
+            await first
+        with pytest.raises(Malformed):  # whatever its size: nothing else waits
+            await worker.rewrite(Python(), target(), half, Links())
     finally:
         await worker.close()
 
