@@ -41,6 +41,10 @@ PATHS = {
     "python": Paths(
         "alpha-1.0-py3-none-any.whl", "/python/simple/alpha/", "/python/simple/", "pkg:pypi/alpha"
     ),
+    "javascript": Paths(
+        *("alpha-js-1.0.0.tgz", "/javascript/alpha-js", "/javascript/-/v1/search?text=alpha"),
+        "pkg:npm/alpha-js",
+    ),
 }
 
 
