@@ -51,10 +51,18 @@ class Tarball(Artifact):
         return f"/{prefix}/{self.project}/-/{self.filename}"
 
 
-def tarball(package: str, version: str, *, fallback: bool = False, **manifest: Any) -> Tarball:
+def tarball(
+    package: str,
+    version: str,
+    *,
+    fallback: bool = False,
+    files: Mapping[str, str] | None = None,
+    **manifest: Any,
+) -> Tarball:
     """Make a package in memory. `manifest`: further members of its package.json."""
     full = {"name": package, "version": version, **manifest}
-    data = _pack({"package.json": json.dumps(full), "index.js": f"module.exports='{version}';\n"})
+    index = f"#!/usr/bin/env node\nmodule.exports='{version}';\n"
+    data = _pack({"package.json": json.dumps(full), "index.js": index, **(files or {})})
     name = f"{package.rpartition('/')[2]}-{version}.tgz"
     return Tarball(
         *(name, package, version, BytesBlob(data)), index=INDEX, fallback=fallback, manifest=full
