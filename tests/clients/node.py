@@ -107,6 +107,8 @@ class NodeMachine:
                 self.write("bunfig.toml", f"[install]\nregistry = {given}\n")
             case _:
                 auth = [f"//{where.netloc}{where.path}:_authToken={token}"] if token else []
+                if self.program == "yarn-1":
+                    auth.append("always-auth=true")  # else only scoped packages get the token
                 self.write(".npmrc", "\n".join([f"registry={registry}", *auth, *more]) + "\n")
 
     def run(self, *arguments: str, **variables: str) -> Done:

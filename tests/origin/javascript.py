@@ -165,7 +165,7 @@ class JavaScriptPart:
     def _call(self, request: Request, call: str) -> Response:
         match call.split("/"):
             case ["npm", "v1", "keys"]:
-                return self._document(request, json.dumps(self._keys()).encode())
+                return self._document(request, json.dumps(self.keys()).encode())
             case ["npm", "v1", "attestations", *spec] | ["npm", "v1", "sbom", "spdx", *spec]:
                 name, _, version = "/".join(spec).rpartition("@")
                 if name not in self.attested:
@@ -177,7 +177,8 @@ class JavaScriptPart:
             case _:
                 return not_found()
 
-    def _keys(self) -> Mapping[str, Any]:
+    def keys(self) -> Mapping[str, Any]:
+        """What signatures are verified with."""
         public = self.key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
