@@ -41,7 +41,9 @@ class Forwards:
         """Ask the upstream; `body` is empty for a GET. Raises what `proxy.errors` has for it."""
         if target.scope not in grant.scopes or grant.ecosystem != ecosystem.name:
             raise AssertionError("a grant for something else was shown")
-        request = UpstreamRequest(ecosystem.name, target.path, accept=target.accept, body=body)
+        request = UpstreamRequest(
+            ecosystem.name, target.path, accept=target.accept, document=True, body=body
+        )
         async with self._places:
             response = await self._upstream.open(request)
             try:

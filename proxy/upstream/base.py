@@ -24,8 +24,9 @@ class UpstreamRequest:
     `start`, `if_range`: resume from a byte. `end`: only up to, not including, that byte. `suffix`:
     only so many bytes at the end. A host that knows no ranges answers 200. `no_cache`: ask caches
     in between to pass it on. `probe`: stop at the first answer of the upstream itself; a redirect
-    then means "yes". `body`: a JSON body makes it a POST; a redirect is refused then, so that what
-    a client says goes nowhere but to the upstream itself.
+    then means "yes". `document`: what is asked is read whole at once; it does not wait behind
+    artifacts. `body`: a JSON body makes it a POST; a redirect is refused then, so that what a
+    client says goes nowhere but to the upstream itself.
     """
 
     ecosystem: str
@@ -39,6 +40,7 @@ class UpstreamRequest:
     if_range: str = ""
     no_cache: bool = False
     probe: bool = False
+    document: bool = False
     body: bytes = b""
 
     @property

@@ -67,7 +67,11 @@ async def test_every_call_asks_the_upstream_anew() -> None:
     assert upstream.closed == 2
 
 
-@pytest.mark.parametrize("body", [b"<html>portal</html>", b'{"objects":[', b"", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>portal</html>", b'{"objects":[', b"", b"[" * 100_000],
+    ids=["page", "cut", "nothing", "deep"],
+)
 async def test_an_answer_that_is_no_json_is_rubbish(body: bytes) -> None:
     upstream = Fixed(body)
     with pytest.raises(Malformed):
@@ -198,6 +202,7 @@ async def test_a_body_without_a_length_has_the_same_limit() -> None:
         (gzip.compress(QUESTION) + b"more", "gzip", 400),
         (b"", "gzip", 400),
     ],
+    ids=["another coding", "two of them", "not packed", "cut", "more behind it", "nothing"],
 )
 async def test_a_body_that_cannot_be_unpacked_is_refused(
     body: bytes, coding: str, status: int

@@ -26,7 +26,7 @@ BULK = "/javascript/-/npm/v1/security/advisories/bulk"
 
 async def post(proxy: Running, target: str, body: bytes, **fields: str) -> Answer:
     """POST a body on a connection of its own."""
-    names = {"Host": "x", "Connection": "close", "Content-Length": str(len(body)), **fields}
+    names = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(body)), **fields}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in names.items())
     raw = await proxy.send(f"POST {target} HTTP/1.1\r\n{head}\r\n".encode() + body)
     return answers(raw, ["POST"])[0]
@@ -74,7 +74,7 @@ async def test_each_form_has_an_etag_of_its_own_and_is_confirmed_with_it(tmp_pat
 
 
 async def test_links_are_made_of_what_the_client_calls_the_proxy(tmp_path: Path) -> None:
-    tables = {"server": {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}}
+    tables = {"clients": [client("net", "javascript", networks=["127.0.0.0/8"])]}
     async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
         for host in ("packages.farm.example:81", "other.farm.example"):
             found = (await proxy.get(ALPHA, host=host)).json()
@@ -170,7 +170,7 @@ async def test_wrong_bytes_are_never_whole_and_never_kept(size: int, tmp_path: P
         origin.content.add(replace(noise, blob=wrong))
         target = b"/javascript/noise/-/noise-1.0.0.tgz"
         answer = await proxy.send(
-            b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         )
         found = answers(answer)[0]
         assert found.status == 502 or not found.complete

@@ -259,6 +259,7 @@ def test_an_unpublished_package_has_no_versions() -> None:
         packument() | {"dist-tags": {"latest": 7}},
         packument() | {"dist-tags": []},
     ],
+    ids=lambda body: str(body)[:30],
 )
 def test_what_is_no_packument_is_not_passed_on(body: Any) -> None:
     with pytest.raises(Malformed):
