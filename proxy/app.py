@@ -244,7 +244,9 @@ class App:
         )
         handler = Handler(rooms)
         tls = self.live.tls.context if self.live.tls is not None else None
-        server = Server(handler, handler.refuse, settings.limits.max_connections)
+        server = Server(
+            handler, handler.refuse, settings.limits.max_connections, handler.hot.answer
+        )
         main = Listener(server, listen.host, listen.port, tls)
         if (where := settings.server.admin_listen) is None:
             return main, None

@@ -20,7 +20,7 @@ from typing import final
 
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.entry import DocumentFacts
-from proxy.cache.freshness import Policy, Settlement, Verdict, judge, settle, too_old
+from proxy.cache.freshness import Policy, Settlement, Verdict, judge, lifetime_of, settle, too_old
 from proxy.cache.keys import document_key
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
@@ -54,6 +54,11 @@ class Held:
     age: int = 0
 
 
+# Tells, at once and from memory, the age in seconds of an answer that would be given again, or
+# None: it has to be asked for anew.
+Standing = Callable[[], int | None]
+
+
 @final
 class Documents:
     """`origins`: ecosystem name to upstream origin, part of every key. Sizes in bytes."""
@@ -80,7 +85,7 @@ class Documents:
         self._decisions = Refusals()
         self._doubted: Decisions[str] = Decisions()
         self._loose: Ready[Held] = Ready(LOOSE_BUDGET)  # what the disk did not take
-        self._bodies: Ready[Document] = Ready(READY_BUDGET)
+        self._ready: Ready[tuple[Record | None, Held]] = Ready(READY_BUDGET)
 
     async def close(self) -> None:
         """End every revalidation."""
@@ -129,7 +134,7 @@ class Documents:
         if held is not None and verdict is not None and verdict.fresh:
             doubted = held.sha256 == self._doubted.find(key, now)
             if not doubted or verdict.age < DOUBT_AFTER:
-                return replace(held, age=verdict.age)
+                return Held(held.document, held.sha256, held.facts, HIT, verdict.age)
             self._doubted.forget(key)
         if (known := self._decisions.find(key, now)) is not None:
             return self._settle(key, held, verdict, known, remembered=True)
@@ -156,6 +161,31 @@ class Documents:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
         key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
         self._doubted.remember(key, sha256, self._clock(), self._policy.ttl)
+
+    def standing(
+        self, ecosystem: Ecosystem, target: DocumentTarget, held: Held
+    ) -> Standing | None:
+        """How to ask whether what `get` has just given would be given again: fresh, from the same
+        entry, undoubted. None: only `get` can tell."""
+        key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
+        record, ready = self._storage.lookup(key), self._ready.get(key)
+        if record is None or ready is None or ready[0] is not record:
+            return None
+        facts, loose, doubted = held.facts, self._loose, self._doubted
+        if ready[1].facts is not facts or held.status is not HIT:
+            return None
+        since, clock, look = facts.checked_at, self._clock, self._storage.lookup
+        ends = since + lifetime_of(facts.max_age, moving=target.moving, policy=self._policy)
+
+        def stands() -> int | None:
+            now = clock()
+            if not since <= now < ends or look(key) is not record:
+                return None
+            if loose.get(key) is not None or doubted.find(key, now) is not None:
+                return None
+            return int(now - since)
+
+        return stands
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -198,24 +228,27 @@ class Documents:
         return loose
 
     async def _load_stored(self, key: str) -> Held | None:
-        record = self._storage.lookup(key)
-        if record is None or (facts := DocumentFacts.of_record(record)) is None:
+        record, ready = self._storage.lookup(key), self._ready.get(key)
+        if record is None:
             return None
-        document = self._bodies.get(record.sha256)
-        if document is None:
-            body = self._storage.open(record)
-            if body is None:
-                return None
+        if ready is not None and ready[0] is record:
+            return ready[1]
+        if (facts := DocumentFacts.of_record(record)) is None:
+            return None
+        if ready is not None and ready[1].sha256 == record.sha256:
+            content: bytes | None = ready[1].document.body
+        elif (body := self._storage.open(record)) is not None:
             content = await aside(record.size, lambda: _read(body, record))
-            if content is None:
-                LOG.warning("a stored document is not what it was; treated as a miss")
-                self._storage.remove(key)
-                return None
-            document = Document(content, facts.media_type, facts.url, facts.headers)
-            self._bodies.put(record.sha256, document, record.size)
-        if (document.media_type, document.url) != (facts.media_type, facts.url):
-            document = Document(document.body, facts.media_type, facts.url, facts.headers)
-        return Held(document, record.sha256, facts)
+        else:
+            return None
+        if content is None:
+            LOG.warning("a stored document is not what it was; treated as a miss")
+            self._storage.remove(key)
+            return None
+        document = Document(content, facts.media_type, facts.url, facts.headers)
+        held = Held(document, record.sha256, facts)
+        self._ready.put(key, (record, held), record.size)
+        return held
 
     async def _refresh(
         self,
@@ -313,7 +346,8 @@ class Documents:
             self._keep_loose(key, found)
             return False
         self._loose.drop(key)
-        self._bodies.put(found.sha256, found.document, len(found.document.body))
+        kept = Held(found.document, found.sha256, found.facts)
+        self._ready.put(key, (None, kept), len(found.document.body))
         return True
 
     def _write(self, key: str, found: Held) -> None:

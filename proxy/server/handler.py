@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import assert_never, final
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
@@ -22,8 +23,8 @@ from proxy.access.gate import Gate
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
 from proxy.cache.bulk import Bulk
 from proxy.cache.coding import CODINGS
-from proxy.cache.documents import Documents
-from proxy.cache.status import DENIED
+from proxy.cache.documents import Documents, Held
+from proxy.cache.status import DENIED, HIT
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import (
     BadRequest,
@@ -53,10 +54,11 @@ from proxy.server.conditional import wants_range
 from proxy.server.errors import render
 from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
 from proxy.server.health import Health
+from proxy.server.hot import Hot, Noted, Stands
 from proxy.server.mounts import Mounts
 from proxy.server.tls import Certificates
 from proxy.server.walk import Walk, digest_of
-from proxy.server.wire import abort, body_size
+from proxy.server.wire import abort, asked, body_size
 
 LOG = logging.getLogger(__name__)
 RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be verified
@@ -96,6 +98,7 @@ class Handler:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._ids = RequestIds()
+        self.hot = Hot(self._ids, rooms.metrics, rooms.access_log)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
@@ -106,6 +109,8 @@ class Handler:
                 response = await self._answer_or_error(walk)
                 await response.prepare(request)
                 await response.write_eof()
+            if (stands := walk.stands) is not None and isinstance(response, web.Response):
+                self._keep(walk, response, stands)
             return response
         finally:
             self._note(walk, response)
@@ -156,6 +161,7 @@ class Handler:
             return self._options(walk)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
         credential = parse_authorization(request.headers.getall("Authorization", []))
+        walk.clients = rooms.gate.clients
         walk.principal = principal = await rooms.gate.identify(
             credential,
             peer.address,
@@ -208,8 +214,56 @@ class Handler:
             ecosystem, target, held, links, coding=choose_coding(accepted, CODINGS)
         )
         walk.cache = held.status.label
+        if held.status is HIT and asked(walk.request) is not None:
+            walk.stands = self._stands(walk, ecosystem, target, held)
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
+
+    def _stands(
+        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, held: Held
+    ) -> Stands | None:
+        """How to tell whether this answer would be given again to the same question."""
+        rooms, principal = self._rooms, walk.principal
+        # Certificates and ID tokens end by themselves.
+        if rooms.certificates is not None or principal is None or principal.kind == "oidc":
+            return None
+        standing = rooms.documents.standing(ecosystem, target, held)
+        if standing is None:
+            return None
+        gate, clients, entitled = rooms.gate, walk.clients, rooms.door.entitled
+        name, scope = ecosystem.name, target.scope
+
+        def stands() -> int | None:
+            if gate.clients is not clients or not entitled(name, scope):
+                return None
+            return standing()
+
+        return stands
+
+    def _keep(self, walk: Walk, response: web.Response, stands: Stands) -> None:
+        question, request = asked(walk.request), walk.request
+        if (
+            question is None
+            or request.method != "GET"
+            or response.status not in (200, 304)
+            or not response.keep_alive
+            or request.version != HttpVersion11
+            or walk.line is None
+            or walk.ecosystem is None
+            or walk.principal is None
+            or walk.peer is None
+        ):
+            return
+        noted = Noted(
+            walk.principal.name,
+            str(walk.peer.address),
+            walk.line.path,
+            walk.ecosystem.name,
+            response.status,
+            walk.cache,
+            request.headers.get("User-Agent", ""),
+        )
+        self.hot.keep(*question, response, stands, noted)
 
     async def _bulk(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant

@@ -23,7 +23,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import PayloadAccessError, RequestHandler, RequestPayloadError
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +35,12 @@ HALF_CLOSED = 5.0
 MAX_LINE = 8190
 MAX_HEADERS = 64
 MAX_CONNECTIONS = 20_000
+_END = b"\r\n\r\n"
+SEAM = (
+    *("_waiter", "_messages", "_request_count", "_upgraded", "_paused", "_close", "_force_close"),
+    "_next_keepalive_close_time",
+)
+"""What answering before the parser leans on, besides `data_received`."""
 _LINGER_NOT = struct.pack("ii", 1, 0)
 ODD_VERSION = web.RequestKey("odd version", HttpVersion)
 """On a request: the version of its line, where it is neither 1.0 nor 1.1."""
@@ -42,6 +48,9 @@ ODD_VERSION = web.RequestKey("odd version", HttpVersion)
 _BROKEN_BODY = (RequestPayloadError, PayloadAccessError, HttpProcessingError)
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+# What to send at once to a question (the bytes of a request) from an address, if it is known: in
+# one piece, or in two. The last argument is the loop's time.
+Recall = Callable[[bytes, str, float], tuple[bytes, bytes] | None]
 # Makes the answer to what the parser, or a defect of ours, refused: request, status.
 Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 
@@ -50,12 +59,77 @@ Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 class _Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_half_closed", "_refuse")
+    __slots__ = ("_half_closed", "_peer", "_question", "_recall", "_refuse", "_whole")
 
-    def __init__(self, server: Server, refuse: Refuse, **kwargs: Any) -> None:  # noqa: ANN401  # aiohttp's
+    def __init__(
+        self,
+        server: Server,
+        refuse: Refuse,
+        recall: Recall | None,
+        **kwargs: Any,  # noqa: ANN401  # aiohttp's
+    ) -> None:
         super().__init__(server, **kwargs)
         self._refuse = refuse
+        self._recall = recall
         self._half_closed = False
+        # Whether the parser stands between two requests, with nothing half-read.
+        self._whole = recall is not None
+        self._question = b""
+        self._peer = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note who is at the other end."""
+        super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self._peer = name[0] if name else ""
+
+    @property
+    def asked(self) -> tuple[bytes, str] | None:
+        """The very bytes of the one request that is being answered, and from where they came.
+
+        None: they came in pieces, or with others before or behind them.
+        """
+        return (self._question, self._peer) if self._question else None
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a question that is known at once; give the rest to the parser.
+
+        A question is exactly one request without body in one piece, on a connection on which
+        nothing else is under way: the parser, which is between two requests then, need not see it.
+        """
+        if not self._whole:
+            super().data_received(data)
+            return
+        self._question = b""
+        waiter = self._waiter
+        idle = waiter is not None and not waiter.done()
+        if idle and not self._paused and self._repeat(data):
+            return
+        before = self._request_count
+        super().data_received(data)
+        self._whole = (
+            data.find(_END) == len(data) - len(_END)
+            and self._request_count == before + 1
+            and not self._upgraded
+            and (not self._messages or self._messages[-1][1] is EMPTY_PAYLOAD)
+        )
+        if idle and self._whole:
+            self._question = data
+
+    def _repeat(self, data: bytes) -> bool:
+        """Send the answer of a moment ago to the same question; False: there is none."""
+        transport, recall = self.transport, self._recall
+        if transport is None or recall is None or self._close or self._force_close:
+            return False
+        now = self._loop.time()
+        found = recall(data, self._peer, now)
+        if found is None:
+            return False
+        self._next_keepalive_close_time = now + KEEPALIVE
+        transport.write(found[0])
+        if found[1]:
+            transport.write(found[1])
+        return True
 
     @property
     def is_idle(self) -> bool:
@@ -123,9 +197,18 @@ class _Connection(RequestHandler):
 class Server(web.Server):
     """aiohttp's low-level server with our connections, `limit` of them at most."""
 
-    def __init__(self, handle: Handle, refuse: Refuse, limit: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        refuse: Refuse,
+        limit: int = MAX_CONNECTIONS,
+        recall: Recall | None = None,
+    ) -> None:
         super().__init__(handle, request_factory=self._request, handler_cancellation=True)
         self._refuse = refuse
+        self._recall = recall if all(hasattr(RequestHandler, name) for name in SEAM) else None
+        if self._recall is not recall:
+            LOG.warning("this version of aiohttp is not known here: repeated hits are not faster")
         self._limit = limit
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
@@ -173,6 +256,7 @@ class Server(web.Server):
         return _Connection(
             self,
             self._refuse,
+            self._recall,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=KEEPALIVE,
             lingering_time=LINGERING,
@@ -182,6 +266,12 @@ class Server(web.Server):
             auto_decompress=False,
             access_log=None,
         )
+
+
+def asked(request: web.BaseRequest) -> tuple[bytes, str] | None:
+    """See `_Connection.asked`."""
+    connection = request.protocol
+    return connection.asked if isinstance(connection, _Connection) else None
 
 
 def abort(request: web.BaseRequest) -> ConnectionError:
