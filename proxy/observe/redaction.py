@@ -58,6 +58,8 @@ class Redactor:
         self._values: deque[str] = deque(maxlen=_KEPT)
         self._forms: tuple[str, ...] = ()
         self._cached = self._new_cache()
+        self.generation = 0
+        """Another number after each registration: what was redacted before may hold a secret."""
 
     def register(self, *values: str) -> None:
         """From now on mask these values in every form.
@@ -71,6 +73,7 @@ class Redactor:
         # Longest first: a whole token goes as one mask, not as a row of segments.
         self._forms = tuple(sorted(forms, key=len, reverse=True))
         self._cached = self._new_cache()
+        self.generation += 1
 
     def redact(self, text: str) -> str:
         """The text with every secret replaced by `***`."""

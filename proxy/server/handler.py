@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from typing import assert_never, final
 
 from aiohttp import web
-from aiohttp.http import HttpVersion11
 
+from proxy.access.clients import Clients
 from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
 from proxy.access.gate import Gate
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
 from proxy.cache.bulk import Bulk
 from proxy.cache.coding import CODINGS
-from proxy.cache.documents import Documents, Held
-from proxy.cache.status import DENIED, HIT
+from proxy.cache.documents import Documents
+from proxy.cache.status import DENIED
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import (
     BadRequest,
@@ -40,7 +40,6 @@ from proxy.model import (
     Grant,
     HostRules,
     Links,
-    RequestLine,
     StaticTarget,
 )
 from proxy.observe.audit import AuditLog
@@ -54,11 +53,13 @@ from proxy.server.conditional import wants_range
 from proxy.server.errors import render
 from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
 from proxy.server.health import Health
-from proxy.server.hot import Hot, Noted, Stands
+from proxy.server.hot import Hot
 from proxy.server.mounts import Mounts
+from proxy.server.repeats import Repeats
 from proxy.server.tls import Certificates
+from proxy.server.understanding import Meaning, Understanding, Words
 from proxy.server.walk import Walk, digest_of
-from proxy.server.wire import abort, asked, body_size
+from proxy.server.wire import abort, body_size
 
 LOG = logging.getLogger(__name__)
 RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be verified
@@ -98,7 +99,9 @@ class Handler:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._ids = RequestIds()
+        self._understanding = Understanding()
         self.hot = Hot(self._ids, rooms.metrics, rooms.access_log)
+        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, self.hot)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
@@ -109,8 +112,8 @@ class Handler:
                 response = await self._answer_or_error(walk)
                 await response.prepare(request)
                 await response.write_eof()
-            if (stands := walk.stands) is not None and isinstance(response, web.Response):
-                self._keep(walk, response, stands)
+            if walk.stands is not None:
+                self._repeats.keep(walk, response)
             return response
         finally:
             self._note(walk, response)
@@ -161,7 +164,7 @@ class Handler:
             return self._options(walk)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
         credential = parse_authorization(request.headers.getall("Authorization", []))
-        walk.clients = rooms.gate.clients
+        clients = rooms.gate.clients
         walk.principal = principal = await rooms.gate.identify(
             credential,
             peer.address,
@@ -172,9 +175,7 @@ class Handler:
             forwarded=peer.forwarded,
             lenient=target.startswith("/v2/"),
         )
-        walk.line = line = self._line(walk, target)
-        walk.ecosystem = ecosystem = rooms.mounts.require(line.segments)
-        walk.target = found = ecosystem.classify(line)
+        line, ecosystem, found = self._understand(walk, target)
         if line.method == "POST" and not isinstance(found, ForwardTarget):
             raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
         check_no_body(request)
@@ -185,7 +186,7 @@ class Handler:
             case StaticTarget():
                 return responses.static(found, responses.base_headers(walk.id))
             case DocumentTarget():
-                return await self._document(walk, ecosystem, found, grant)
+                return await self._document(walk, clients, ecosystem, found, grant)
             case ArtifactTarget():
                 return await self._artifact(walk, ecosystem, found, grant)
             case ForwardTarget():
@@ -193,17 +194,28 @@ class Handler:
             case _:
                 assert_never(found)
 
-    def _line(self, walk: Walk, target: str) -> RequestLine:
-        headers = walk.request.headers
-        return canonicalise(
-            walk.request.method,
-            target,
-            host=headers.get("Host"),
-            accept=headers.getall("Accept", ()),
-        )
+    def _understand(self, walk: Walk, target: str) -> Meaning:
+        """What is asked; noted step by step, for the words of a refusal."""
+        request = walk.request
+        accept = tuple(request.headers.getall("Accept", ()))
+        words = Words(request.method, target, request.headers.get("Host"), accept)
+        if (known := self._understanding.find(words)) is not None:
+            walk.line, walk.ecosystem, walk.target = known
+            return known
+        walk.line = line = canonicalise(words.method, target, host=words.host, accept=accept)
+        walk.ecosystem = ecosystem = self._rooms.mounts.require(line.segments)
+        walk.target = found = ecosystem.classify(line)
+        meaning = Meaning(line, ecosystem, found)
+        self._understanding.keep(words, meaning)
+        return meaning
 
     async def _document(
-        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+        self,
+        walk: Walk,
+        clients: Clients,
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        grant: Grant,
     ) -> web.StreamResponse:
         if target.bulk:
             return await self._bulk(walk, ecosystem, target, grant)
@@ -214,56 +226,10 @@ class Handler:
             ecosystem, target, held, links, coding=choose_coding(accepted, CODINGS)
         )
         walk.cache = held.status.label
-        if held.status is HIT and asked(walk.request) is not None:
-            walk.stands = self._stands(walk, ecosystem, target, held)
+        if self._rooms.certificates is None:
+            self._repeats.prepare(walk, clients, ecosystem, target, held)
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
-
-    def _stands(
-        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, held: Held
-    ) -> Stands | None:
-        """How to tell whether this answer would be given again to the same question."""
-        rooms, principal = self._rooms, walk.principal
-        # Certificates and ID tokens end by themselves.
-        if rooms.certificates is not None or principal is None or principal.kind == "oidc":
-            return None
-        standing = rooms.documents.standing(ecosystem, target, held)
-        if standing is None:
-            return None
-        gate, clients, entitled = rooms.gate, walk.clients, rooms.door.entitled
-        name, scope = ecosystem.name, target.scope
-
-        def stands() -> int | None:
-            if gate.clients is not clients or not entitled(name, scope):
-                return None
-            return standing()
-
-        return stands
-
-    def _keep(self, walk: Walk, response: web.Response, stands: Stands) -> None:
-        question, request = asked(walk.request), walk.request
-        if (
-            question is None
-            or request.method != "GET"
-            or response.status not in (200, 304)
-            or not response.keep_alive
-            or request.version != HttpVersion11
-            or walk.line is None
-            or walk.ecosystem is None
-            or walk.principal is None
-            or walk.peer is None
-        ):
-            return
-        noted = Noted(
-            walk.principal.name,
-            str(walk.peer.address),
-            walk.line.path,
-            walk.ecosystem.name,
-            response.status,
-            walk.cache,
-            request.headers.get("User-Agent", ""),
-        )
-        self.hot.keep(*question, response, stands, noted)
 
     async def _bulk(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant

@@ -41,7 +41,6 @@ from proxy.observe.request_id import RequestIds
 LIFE = 1.0  # seconds
 BUDGET = 64 << 20  # bytes
 MAX_QUESTION = 4096
-JOIN_BELOW = 64 << 10
 _BOOKS = 2000  # bytes that an answer takes besides question, head and body, roughly
 _PER_ANSWER = frozenset({"date", "x-request-id", "age"})
 
@@ -99,8 +98,7 @@ class Hot:
         return len(self._answers)
 
     def answer(self, question: bytes, peer: str, started: float) -> tuple[bytes, bytes] | None:
-        """The bytes to send: all in one piece, or head and body where joining costs more than it
-        saves. None: the question has to be walked through the rooms.
+        """Head and body to send. None: the question has to be walked through the rooms.
 
         `peer`: the address at the other end. `started`: when the question was there.
         """
@@ -139,7 +137,7 @@ class Hot:
             noted.cache,
             noted.user_agent,
         )
-        return (head + body, b"") if size < JOIN_BELOW else (head, body)
+        return head, body
 
     def keep(
         self, question: bytes, peer: str, response: web.Response, stands: Stands, noted: Noted

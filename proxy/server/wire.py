@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import os
 import socket
 import struct
 import sys
@@ -59,7 +60,7 @@ Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 class _Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_half_closed", "_peer", "_question", "_recall", "_refuse", "_whole")
+    __slots__ = ("_fd", "_half_closed", "_peer", "_question", "_recall", "_refuse", "_whole")
 
     def __init__(
         self,
@@ -76,12 +77,16 @@ class _Connection(RequestHandler):
         self._whole = recall is not None
         self._question = b""
         self._peer = ""
+        self._fd = -1  # the transport's own, to write to while nothing waits in its buffer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note who is at the other end."""
         super().connection_made(transport)
         name = transport.get_extra_info("peername")
         self._peer = name[0] if name else ""
+        peer = transport.get_extra_info("socket")
+        if peer is not None and transport.get_extra_info("sslcontext") is None:
+            self._fd = peer.fileno()
 
     @property
     def asked(self) -> tuple[bytes, str] | None:
@@ -126,10 +131,23 @@ class _Connection(RequestHandler):
         if found is None:
             return False
         self._next_keepalive_close_time = now + KEEPALIVE
-        transport.write(found[0])
-        if found[1]:
-            transport.write(found[1])
+        self._put(transport, *found)
         return True
+
+    def _put(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+        """Write both in one call and without joining them, as asyncio does from 3.12 on."""
+        sent = 0
+        if self._fd >= 0 and not transport.get_write_buffer_size():
+            try:
+                sent = os.writev(self._fd, (head, body))
+            except OSError:
+                sent = 0  # full, or gone: the transport finds out, and deals with it
+            if sent == len(head) + len(body):
+                return
+        if sent < len(head):
+            transport.write(head[sent:])
+        if body:
+            transport.write(memoryview(body)[max(0, sent - len(head)) :])
 
     @property
     def is_idle(self) -> bool:
@@ -307,6 +325,10 @@ def body_size(request: web.BaseRequest, response: web.StreamResponse | None) -> 
     sent: int = request.writer.output_size
     if not sent or response is None:
         return sent
+    if type(response) is web.Response and isinstance(response.body, bytes):
+        # Head and body went in one: there is nothing to take apart.
+        bare = request.method == "HEAD" or response.status in (204, 304)
+        return 0 if bare else len(response.body)
     fields = sum(len(name) + len(value) + 4 for name, value in response.headers.items())
     status_line = len(f"HTTP/1.1 {response.status} {response.reason}\r\n\r\n")
     return max(0, sent - status_line - fields)

@@ -94,7 +94,7 @@ class DiskStorage:
         self.bodies = OpenBodies()
         self._known = Known()
         self._watcher = watcher or _Nobody()
-        self._place = Place(self.folder, self._watcher, max_body)
+        self._place = Place(self.folder, self._watcher, max_body, self._known.forget)
         self._clock = clock
         self._serial = itertools.count()
         self._session = Session(self.folder, clock(), self._sweep)
@@ -216,6 +216,8 @@ class DiskStorage:
             self.folder.write(self._temporary(), name, entry_bytes(changed))
         except OSError as error:
             raise self._place.failed(error) from error
+        finally:
+            self._known.forget(record.key)
         if current.suspect:
             # New fields prove nothing about the old body.
             self.folder.written(name, self._session.suspect_before - 1)
@@ -225,6 +227,7 @@ class DiskStorage:
     def remove(self, key: str) -> None:
         """See `Storage.remove`. The body goes when the index knows that nobody shares it."""
         self.folder.unlink(entry_name(key))
+        self._known.forget(key)
         self._watcher.removed(key)
 
     def evict(self, key: str, sha256: str, *, with_body: bool) -> None:
@@ -234,6 +237,7 @@ class DiskStorage:
         """
         if self._is(key, sha256):
             self.folder.unlink(entry_name(key))
+            self._known.forget(key)
         if with_body:
             self.folder.unlink(body_name(sha256))
 

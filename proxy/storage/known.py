@@ -16,14 +16,29 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import final
 
 from proxy.storage.base import Record
 
 MAX_KNOWN = 4096
 RACY = 0.02
+LOOK = 0.001
 """Seconds."""
 _Identity = tuple[int, int, int, int, int]
+
+
+@final
+class _Entry:
+    """`looked`: when the file was last looked at, by a clock that only goes forward."""
+
+    __slots__ = ("identity", "looked", "path", "record")
+
+    def __init__(self, record: Record, path: str, identity: _Identity) -> None:
+        self.record = record
+        self.path = path
+        self.identity = identity
+        self.looked = -LOOK
 
 
 @final
@@ -33,17 +48,20 @@ class Known:
     def __init__(self, limit: int = MAX_KNOWN, clock: Callable[[], float] = time.time) -> None:
         self._limit = limit
         self._clock = clock
-        self._records: dict[str, tuple[Record, str, _Identity]] = {}
+        self._records: dict[str, _Entry] = {}
 
     def find(self, key: str) -> Record | None:
         """The record of a key, if its file is still the one that it was read from."""
         known = self._records.get(key)
         if known is None:
             return None
-        record, path, identity = known
+        now = time.monotonic()
+        if now - known.looked < LOOK:
+            return known.record
         try:
-            if _identity(os.lstat(path)) == identity:
-                return record
+            if _identity(os.lstat(known.path)) == known.identity:
+                known.looked = now
+                return known.record
         except OSError:
             pass
         self._records.pop(key, None)
@@ -55,12 +73,14 @@ class Known:
         if record.suspect or self._clock() - status.st_ctime < RACY:
             return
         records = self._records
-        records[record.key] = (record, path, _identity(status))
+        records[record.key] = _Entry(record, path, _identity(status))
         if len(records) > self._limit:
-            try:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread was faster
                 del records[next(iter(records))]
-            except (KeyError, StopIteration, RuntimeError):
-                pass  # another thread was faster
+
+    def forget(self, key: str) -> None:
+        """This process has just changed or removed it."""
+        self._records.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._records)
