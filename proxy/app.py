@@ -243,10 +243,10 @@ class App:
             certificates=self.live.certificates,
         )
         handler = Handler(rooms)
+        self.hot = hot = handler.hot
+        self.metrics.watch_repeats(lambda: hot.repeats)
         tls = self.live.tls.context if self.live.tls is not None else None
-        server = Server(
-            handler, handler.refuse, settings.limits.max_connections, handler.hot.answer
-        )
+        server = Server(handler, handler.refuse, settings.limits.max_connections, hot.answer)
         main = Listener(server, listen.host, listen.port, tls)
         if (where := settings.server.admin_listen) is None:
             return main, None

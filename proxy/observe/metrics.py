@@ -156,6 +156,16 @@ class Metrics:
             )
         )
 
+    def watch_repeats(self, read: Callable[[], int]) -> None:
+        """Take the number of answers that were given anew without a walk from `read`."""
+        self._registry.register(
+            _ReadCounter(
+                f"{NAMESPACE}_answers_repeated",
+                "Hits whose very question was answered a moment before.",
+                read,
+            )
+        )
+
     def watch(self, collector: Collector) -> None:
         """Take further samples from a collector, at each rendering."""
         self._registry.register(collector)

@@ -91,6 +91,8 @@ class Hot:
         # Oldest first: what is kept anew moves to the end.
         self._answers: OrderedDict[tuple[bytes, str], _Answer] = OrderedDict()
         self._sweeping = False
+        self.repeats = 0
+        """Answers given so far."""
         self._second = 0
         self._date = b""
 
@@ -121,6 +123,7 @@ class Hot:
             request_id.encode("ascii"),
             age,
         )
+        self.repeats += 1
         size = len(body)
         seconds = time.monotonic() - started
         self._metrics.request(noted.ecosystem, noted.status, noted.cache, seconds, size)

@@ -17,7 +17,7 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, final
 
 from aiohttp import web
@@ -112,19 +112,23 @@ class _Connection(RequestHandler):
             return
         before = self._request_count
         super().data_received(data)
+        parsed = self._request_count - before
+        # Each head ends in one: nothing is left over if there are as many, the last at the end.
         self._whole = (
-            data.find(_END) == len(data) - len(_END)
-            and self._request_count == before + 1
+            data.endswith(_END)
+            and data.count(_END) == parsed
             and not self._upgraded
-            and (not self._messages or self._messages[-1][1] is EMPTY_PAYLOAD)
+            and self._messages[-1][1] is EMPTY_PAYLOAD
         )
-        if idle and self._whole:
+        if idle and self._whole and parsed == 1 and data.startswith(b"GET "):
             self._question = data
 
     def _repeat(self, data: bytes) -> bool:
         """Send the answer of a moment ago to the same question; False: there is none."""
         transport, recall = self.transport, self._recall
-        if transport is None or recall is None or self._close or self._force_close:
+        if transport is None or recall is None or transport.is_closing():
+            return False
+        if self._close or self._force_close:
             return False
         now = self._loop.time()
         found = recall(data, self._peer, now)
@@ -213,7 +217,11 @@ class _Connection(RequestHandler):
 
 @final
 class Server(web.Server):
-    """aiohttp's low-level server with our connections, `limit` of them at most."""
+    """aiohttp's low-level server with our connections, `limit` of them at most.
+
+    `recall`: answers a known question at once. `seam`: what aiohttp must have for that; without,
+    the handler answers everything.
+    """
 
     def __init__(
         self,
@@ -221,10 +229,11 @@ class Server(web.Server):
         refuse: Refuse,
         limit: int = MAX_CONNECTIONS,
         recall: Recall | None = None,
+        seam: Sequence[str] = SEAM,
     ) -> None:
         super().__init__(handle, request_factory=self._request, handler_cancellation=True)
         self._refuse = refuse
-        self._recall = recall if all(hasattr(RequestHandler, name) for name in SEAM) else None
+        self._recall = recall if all(hasattr(RequestHandler, name) for name in seam) else None
         if self._recall is not recall:
             LOG.warning("this version of aiohttp is not known here: repeated hits are not faster")
         self._limit = limit
