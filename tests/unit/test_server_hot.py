@@ -15,8 +15,20 @@ import pytest
 from proxy.access.learning import PlatformEntitlements
 from proxy.cache.keys import SEPARATOR
 from proxy.storage.desk import open_desk
+from tests.certificates import Authority
 from tests.origin import Origin
-from tests.running import Answer, Running, answers, basic, client, request_bytes, running, token
+from tests.origin.oidc import JobIssuer
+from tests.running import (
+    Answer,
+    Running,
+    answers,
+    basic,
+    bearer,
+    client,
+    request_bytes,
+    running,
+    token,
+)
 from tests.unit.test_entitlements_served import platform
 
 PAGE = "/python/simple/alpha/"
@@ -302,3 +314,56 @@ async def test_nothing_is_kept_for_longer_than_twice_a_second(tmp_path: Path) ->
                 loop.call_later(0.05, ended.set_result, None)
                 await ended
         assert (await one.is_walked(one.question())).cache == "cgr-proxy; hit"
+
+
+async def test_artifacts_are_walked_and_audited_each_time(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as (_, proxy, one):
+        json = "application/vnd.pypi.simple.v1+json"
+        page = (await one.ask(one.question(accept=json))).json()
+        path = page["files"][0]["url"].removeprefix("../../..")
+        for _ in range(5):
+            assert (await one.is_walked(one.question(path))).status == 200
+        assert len(proxy.app.hot) <= 1  # the page
+        proxy.log_bytes()  # waits for the log's thread, which writes the audit log too
+        audited = (proxy.folder / "cache" / "audit.jsonl").read_text()
+        assert audited.count('"served"') == 5
+
+
+async def test_an_id_token_is_judged_each_time(tmp_path: Path) -> None:
+    async with (
+        JobIssuer() as issuer,
+        Origin() as origin,
+        running(tmp_path, origin, {"oidc": [issuer.stanza("python")]}) as proxy,
+        line(proxy) as one,
+    ):
+        question = one.question(authorization=bearer(issuer.mint()))
+        await one.ask(question)
+        for _ in range(300):
+            assert (await one.is_walked(question)).status == 200
+
+
+async def test_over_tls_questions_are_repeated_unless_certificates_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    farm = Authority("farm", tmp_path)
+    pair = farm.server("127.0.0.1")
+    server: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "admin_listen": "127.0.0.1:0",
+        "tls_certificate": str(pair.certificate),
+        "tls_key": str(pair.key),
+    }
+    async with Origin() as origin:
+        async with running(tmp_path, origin, {"server": server}) as proxy:
+            proxy.tls = farm.context()
+            async with line(proxy) as one:
+                walked = await one.ask(one.question())
+                assert (await one.warm(one.question())).body == walked.body
+        server["client_ca"] = str(farm.file)
+        mine = {"name": "build", "subjects": ["CN=build"], "ecosystems": ["python"]}
+        tables = {"server": server, "clients": [mine]}
+        async with running(tmp_path, origin, tables) as proxy:
+            proxy.tls = farm.context(farm.client("CN=build"))
+            async with line(proxy) as one:
+                for _ in range(300):
+                    assert (await one.is_walked(one.question())).status == 200
