@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
+from ssl import SSLContext
 from urllib.parse import urlsplit
 
 import proxy
@@ -62,23 +64,26 @@ class App:
     """All rooms of one process, wired. Make it inside a running loop; `start`, then `stop`.
 
     `clock`: seconds since the epoch; `steady`: seconds that only go forward. `load`: the settings
-    anew, for a reload. Raises CannotStart for a named file that cannot be used.
+    anew, for a reload. `trust`: makes the TLS context for upstreams, from the operator's bundle.
+    Raises CannotStart for a named file that cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a test may put in the place of the machine's own
         self,
         settings: Settings,
         logs: Logs,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = steady_seconds,
         load: Callable[[], Settings] | None = None,
+        *,
+        trust: Callable[[Path | None], SSLContext] = client_context,
     ) -> None:
         self.settings = settings
         self._clocks = Clocks(steady, clock, read_boot_id())
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
         with process.using("upstream.ca_bundle"):
-            self._tls = client_context(settings.upstream.ca_bundle)
+            self._tls = trust(settings.upstream.ca_bundle)
         self.credentials = Credentials(
             credential_sources(settings),
             logs.redactor.register,
@@ -191,7 +196,7 @@ class App:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
         taken = await self.live.reload()
         self._endpoint.reload()
-        await self.credentials.reload()
+        await asyncio.gather(self.credentials.reload(), self.live.renew_keys())
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
         LOG.info("reloaded%s", "" if taken else ", but for the configuration: it has mistakes")
@@ -248,6 +253,7 @@ class App:
         tls = self.live.tls.context if self.live.tls is not None else None
         server = Server(handler, handler.refuse, settings.limits.max_connections, hot.answer)
         main = Listener(server, listen.host, listen.port, tls)
+        self.live.on_authority_gone(main.close_idle)
         if (where := settings.server.admin_listen) is None:
             return main, None
         server = Server(self._endpoint, self._endpoint.refuse)

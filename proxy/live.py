@@ -67,7 +67,9 @@ class Live:
         self._open = settings.server.listen.is_loopback and not (settings.clients or settings.oidc)
         self.gate = Gate(_clients(settings, open_to_loopback=self._open), self.oidc)
         self.tls = _tls(settings)
-        self.certificates = Certificates(wall) if settings.server.client_ca is not None else None
+        self.certificates: Certificates | None = None
+        if self.tls is not None and settings.server.client_ca is not None:
+            self.certificates = Certificates(self.tls, wall)
 
     async def run(self) -> None:
         """Look at the files, and at the age of keys, until cancelled."""
@@ -93,6 +95,18 @@ class Live:
         if self._load is not None:
             return await self._take(self._load)
         return True
+
+    def on_authority_gone(
+        self, close: Callable[[Callable[[asyncio.BaseTransport], bool]], None]
+    ) -> None:
+        """Have `close` end the connections of certificates that count no more, once there are."""
+        if self.tls is not None and self.certificates is not None:
+            self.tls.on_withdrawn = partial(close, self.certificates.has_gone)
+
+    async def renew_keys(self) -> None:
+        """Ask the issuers of ID tokens for their keys; returns when each has answered, or will not
+        in time. Never raises."""
+        await self.oidc.renew()
 
     async def close(self) -> None:
         """Stop asking issuers."""

@@ -89,7 +89,8 @@ stage_lint() {
 stage_unit() {
   command -v curl >/dev/null 2>&1 || debian curl  # a client that takes any end for the end
   mkdir -p .cache/coverage
-  pytests unit tests/unit tests/matrix --cov --cov-report=html
+  # Most of these tests wait for something: twice the processors of a small machine are kept busy.
+  pytests unit --numprocesses=4 --dist=worksteal tests/unit tests/matrix --cov --cov-report=html
 }
 
 stage_python() {

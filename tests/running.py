@@ -37,6 +37,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import http.client
 import io
@@ -58,6 +59,7 @@ from proxy.access.memory import steady_seconds
 from proxy.app import App
 from proxy.config import load
 from proxy.observe.logs import start_logs
+from proxy.upstream.tls import client_context
 from tests.origin import COOKIE_CANARY
 
 TOP = Path(__file__).resolve().parent.parent
@@ -304,6 +306,12 @@ def secrets_of(username: str, password: str) -> Iterator[bytes]:
 # --- in this event loop ------------------------------------------------------------------------
 
 
+@functools.cache
+def trusting(ca_bundle: Path | None) -> ssl.SSLContext:
+    """The context of an earlier proxy of this run: the system's authorities are read once."""
+    return client_context(ca_bundle)
+
+
 class Clock:
     """Seconds since the epoch (or of another clock), and how far a test has moved them."""
 
@@ -354,6 +362,7 @@ class Running(Evidence):
             clock=self.clock,
             steady=self.steady,
             load=lambda: load(file, {}, {}),
+            trust=trusting,
         )
 
     @property

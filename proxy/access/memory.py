@@ -159,6 +159,7 @@ class Memory:
 
 
 def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Compared first: an integer may be larger than any float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
         raise ValueError("no time")
     return float(value)

@@ -17,7 +17,6 @@ from typing import assert_never, final
 from aiohttp import web
 
 from proxy.access.clients import Clients
-from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
 from proxy.access.gate import Gate
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
@@ -159,15 +158,11 @@ class Handler:
         if (probe := rooms.health.probe(target, request.method)) is not None:
             walk.probed = True
             return probe(responses.base_headers(walk.id))
-        if request.method == "OPTIONS":
-            check_no_body(request)
-            return self._options(walk)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
-        credential = parse_authorization(request.headers.getall("Authorization", []))
         clients = rooms.gate.clients
         walk.principal = principal = await rooms.gate.identify(
-            credential,
-            peer.address,
+            request.headers.getall("Authorization", []),
+            peer.client,
             # A certificate that came with a trusted front's connection is the front's.
             subjects=rooms.certificates.subjects(request)
             if rooms.certificates is not None and not peer.trusted
@@ -175,6 +170,9 @@ class Handler:
             forwarded=peer.forwarded,
             lenient=target.startswith("/v2/"),
         )
+        if request.method == "OPTIONS":
+            check_no_body(request)
+            return self._options(walk)
         line, ecosystem, found = self._understand(walk, target)
         if line.method == "POST" and not isinstance(found, ForwardTarget):
             raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
@@ -294,7 +292,16 @@ class Handler:
             walk.cache = "denied"
         if walk.request.body_exists or isinstance(error, InternalError):
             response.force_close()
+        if error.status == 401 and self._has_gone(walk.request):
+            # A new handshake may let in whom this one, by authorities that have gone, does not.
+            response.force_close()
         return response
+
+    def _has_gone(self, request: web.BaseRequest) -> bool:
+        certificates, transport = self._rooms.certificates, request.transport
+        return (
+            certificates is not None and transport is not None and certificates.has_gone(transport)
+        )
 
     def _note(self, walk: Walk, response: web.StreamResponse | None) -> None:
         """Tell metrics and access log; status 499: the client left before an answer."""

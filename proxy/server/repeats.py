@@ -70,8 +70,12 @@ class Repeats:
 
 
 def _ends(walk: Walk) -> bool:
-    """Whether what the sender showed ends by itself, as an ID token and a certificate do."""
-    return walk.principal is None or walk.principal.kind not in ("token", "network", "loopback")
+    """Whether what the sender showed ends by itself, or may begin to count: ID tokens and
+    certificates do."""
+    if walk.principal is None or walk.principal.kind == "token":
+        return walk.principal is None
+    known = walk.principal.kind in ("network", "loopback")
+    return not known or "Authorization" in walk.request.headers
 
 
 def _noted(walk: Walk, response: web.Response) -> Noted | None:

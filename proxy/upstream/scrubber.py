@@ -35,6 +35,9 @@ class Scrubber:
     def sent(self, authorization: str) -> None:
         """Note the value of an Authorization header that goes out."""
         if authorization in self._sent:
+            # Among the last again: what rotates beside it must not push it out.
+            self._sent.remove(authorization)
+            self._sent.append(authorization)
             return
         self._sent.append(authorization)
         spellings = [text for value in self._sent for text in _spellings(value)]

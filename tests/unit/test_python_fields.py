@@ -14,7 +14,7 @@ import pytest
 
 from proxy.ecosystems.simple_index import HTML, JSON, TEXT_HTML
 from tests.origin import Content, Origin, Settings
-from tests.running import Answer, Running, running
+from tests.running import Answer, Running, bearer, client, running, token
 
 PAGE = "/python/simple/alpha/"
 WHEEL = "alpha-1.0-py3-none-any.whl"
@@ -263,13 +263,17 @@ async def test_a_page_names_the_proxy_as_its_client_does(tmp_path: Path) -> None
             "listen": "127.0.0.1:0",
             "admin_listen": "127.0.0.1:0",
         },
-        "clients": [{"name": "all", "networks": ["127.0.0.0/8"], "ecosystems": ["python"]}],
+        "clients": [client("all", "python")],
     }
     async with Origin(everything()) as origin, running(tmp_path, origin, tables) as proxy:
-        host = await proxy.get(PAGE, accept=JSON, host="mirror.example:8443")
+        credential = bearer(token("all"))
+        host = await proxy.get(
+            PAGE, accept=JSON, authorization=credential, host="mirror.example:8443"
+        )
         front = await proxy.get(
             PAGE,
             accept=JSON,
+            authorization=credential,
             x_forwarded_proto="https",
             x_forwarded_host="front.example",
             x_forwarded_prefix="/packages",

@@ -35,7 +35,8 @@ BESIDE = FARM | {"server": {"trusted_proxies": ["192.168.0.0/16"]}}
         (BEHIND, "10.1.2.3, 9.9.9.9", "9.9.9.9", 401),
         (BEHIND, "10.1.2.3, garbage", "127.0.0.1", 401),
         (BEHIND, "", "127.0.0.1", 401),
-        (BEHIND, "10.1.2.3," + "192.168.1.1," * 100 + "192.168.1.1", "192.168.1.1", 401),
+        (BEHIND, "10.1.2.3, unknown", "127.0.0.1", 401),
+        (BEHIND, "10.1.2.3," + "192.168.1.1," * 100 + "192.168.1.1", "127.0.0.1", 401),
         (BESIDE, "10.1.2.3", "127.0.0.1", 401),
         (FARM, "10.1.2.3", "127.0.0.1", 401),
     ],
@@ -48,6 +49,58 @@ async def test_a_front_is_believed_as_far_as_it_is_trusted(
         assert answer.status == status
         assert proxy.access()[-1]["peer"] == peer
         assert len(origin.log) == (1 if status == 200 else 0)
+
+
+# Everybody by network: what a front, whose own address lies in them, must not be taken for.
+ANYBODY = {
+    "clients": [client("all", "python", networks=["0.0.0.0/0", "::/0"]), client("token", "python")],
+    "server": {"trusted_proxies": ["127.0.0.0/8"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 401),
+        ({"x_forwarded_for": ""}, 401),
+        ({"x_forwarded_for": "unknown"}, 401),
+        ({"x_forwarded_for": "127.0.0.1"}, 401),
+        ({"x_forwarded_for": "10.1.2.3, 127.0.0.2, garbage"}, 401),
+        ({"x_forwarded_proto": "https", "x_forwarded_host": "proxy.example"}, 401),
+        ({"via": "1.1 front"}, 401),
+        ({"x_real_ip": "10.1.2.3"}, 401),
+        # RFC 7239: not read, alone or beside the other
+        ({"forwarded": "for=10.1.2.3"}, 401),
+        ({"forwarded": 'for="[2001:db8::1]:4711";proto=https'}, 401),
+        ({"forwarded": "for=unknown", "x_forwarded_for": "10.1.2.3"}, 200),
+        ({"forwarded": "for=10.1.2.3", "x_forwarded_for": "unknown"}, 401),
+        ({"x_forwarded_for": "10.1.2.3"}, 200),
+        ({"x_forwarded_for": "[2001:db8::1]:4711"}, 200),
+    ],
+)
+async def test_a_trusted_front_that_names_no_client_is_nobody_itself(
+    fields: dict[str, str], status: int, tmp_path: Path
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin, ANYBODY) as proxy:
+        answer = await proxy.get(PAGE, **fields)
+        assert answer.status == status
+        assert (b"X-Forwarded-For" in answer.body) is (status == 401)
+        named = await proxy.get(PAGE, authorization=bearer(token("token")), **fields)
+        assert named.status == 200
+
+
+async def test_several_lines_of_a_front_are_one_list(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin, BEHIND) as proxy:
+        for lines, status in (
+            (["9.9.9.9", "10.1.2.3"], 200),
+            (["10.1.2.3", "9.9.9.9"], 401),
+            (["10.1.2.3", "192.168.1.1"], 200),
+            (["10.1.2.3", ""], 401),
+        ):
+            head = "".join(f"X-Forwarded-For: {line}\r\n" for line in lines)
+            raw = f"HEAD {PAGE} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{head}\r\n"
+            (answer,) = answers(await proxy.send(raw.encode()), ["HEAD"])
+            assert answer.status == status, lines
 
 
 @pytest.mark.parametrize(
@@ -71,8 +124,9 @@ async def test_b65_with_clients_what_an_untrusted_front_says_is_ignored(
         assert (await proxy.get(PAGE, **fields)).status == 401
 
 
-PEER = Peer(parse_address("127.0.0.1"), trusted=False, forwarded=False)
-FRONT = Peer(parse_address("127.0.0.1"), trusted=True, forwarded=True)
+HERE = parse_address("127.0.0.1")
+PEER = Peer(HERE, HERE, trusted=False, forwarded=False)
+FRONT = Peer(HERE, None, trusted=True, forwarded=True)
 
 
 def made(**fields: str) -> Any:

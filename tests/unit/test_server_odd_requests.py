@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.origin import Origin
-from tests.running import Answer, Running, answers, request_bytes, running
+from tests.running import (
+    Answer,
+    Running,
+    answers,
+    bearer,
+    client,
+    request_bytes,
+    running,
+    token,
+)
 
 PAGE = "/python/simple/alpha/"
 WHEEL = "alpha-1.0-py3-none-any.whl"
@@ -266,6 +275,19 @@ async def test_b50_options_is_204_with_what_is_allowed_and_no_cors(
         assert answer.header("Allow") == "GET, HEAD"
         assert not any(name.lower().startswith("access-control") for name, _ in answer.headers)
         assert origin.log == []
+
+
+@pytest.mark.parametrize("target", ["*", PAGE, "/nowhere"])
+async def test_options_is_for_clients_only(target: str, tmp_path: Path) -> None:
+    tables = {"clients": [client("right", "python")]}
+    async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
+        for authorization, status in (("", 401), ("wrong", 401), (token("right"), 204)):
+            fields = {"authorization": bearer(authorization)} if authorization else {}
+            answer = await proxy.request("OPTIONS", target, **fields)
+            assert answer.status == status
+            challenge = 'Basic realm="cgr-proxy"' if status == 401 else None
+            assert answer.header("WWW-Authenticate") == challenge
+            assert (answer.header("Allow") is None) is (status == 401)
 
 
 async def test_b55_http_1_0_gets_a_whole_answer_without_chunks(tmp_path: Path) -> None:

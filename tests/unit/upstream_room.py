@@ -27,8 +27,8 @@ from proxy.upstream.addresses import AddressRules, Network
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
 from proxy.upstream.credentials import Credentials, PairSource
-from proxy.upstream.tls import client_context
 from tests.origin import Origin
+from tests.running import trusting
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 SWIFT = UpstreamLimits(
@@ -120,7 +120,7 @@ async def room(
         credentials,
         AddressRules(HostRules(hosts), networks, insecure),
         limits,
-        tls=tls or client_context(None),
+        tls=tls or trusting(None),
         clock=clock,
         observer=seen,
         frozen=frozen,
