@@ -9,14 +9,15 @@ never remembered. Each time, before a byte goes out, the answer's `stands` is as
 - the organisation is still entitled to it, by the same rule as for any other request,
 - the document is fresh, undoubted, and its entry on disk the very same file.
 
-So nothing is late: neither a client's removal, nor a withdrawn entitlement, a purge by another
-process or a new document. The second is the bound for what nobody has thought of.
+So neither a client's removal nor a withdrawn entitlement is late, nor a new document; what another
+process does to the store is seen within a millisecond (`proxy.storage.known`). The second is the
+bound for what nobody has thought of.
 
 Not here, because more than bytes and address decides there: connections of listeners that ask for
 client certificates, ID tokens of jobs (they end), everything but GETs of documents that were hits.
 
 What differs from answer to answer (Date, X-Request-Id, Age) is put in, and each one is counted and
-logged like any other. Measured: 9 us in place of 90.
+logged like any other. Measured: 16 us of processor time in place of 90, 8 of them the kernel's.
 
 Reading: the README's part on speed; nginx "microcaching" (which remembers rights too, and so is
 late). Non-goals: streams, ranges, errors.

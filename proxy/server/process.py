@@ -100,7 +100,6 @@ def _settle_down() -> None:
 
     Measured: 6 % of a hit's cost. What goes in circles (failures, mostly) waits a little longer.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE)
 

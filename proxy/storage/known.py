@@ -3,7 +3,8 @@
 Purpose: reading an entry means opening each folder on the way, reading, parsing and checking it;
 looking whether its file is still the same costs a twentieth of that. An entry is never changed in
 place but replaced by another file, by whichever process, so a file of the same identity holds what
-it held: nothing that is known here can be out of date, not even for a moment.
+it held. Changes by this process count at once; those of another one are looked for at most once in
+`LOOK` seconds.
 
 A file system's clock ticks a few hundred times a second. What is younger than a tick might be
 replaced within it, by a file that reuses the same number: that is not kept (git's "racy" entries).
@@ -23,8 +24,9 @@ from proxy.storage.base import Record
 
 MAX_KNOWN = 4096
 RACY = 0.02
+"""Seconds for which a file is too young to be known by its identity."""
 LOOK = 0.001
-"""Seconds."""
+"""Seconds between two looks at one file: a busy entry is asked for many times in one."""
 _Identity = tuple[int, int, int, int, int]
 
 
