@@ -276,8 +276,10 @@ class Evidence:
         """Where a secret is: the log, a client's bytes, a file of the cache."""
         places = {"log": self.log_bytes(), "answers": b"\0".join(self.received)}
         for path in (self.folder / "cache").rglob("*"):
-            if path.is_file() and path.stat().st_size <= 1 << 20:
-                places[str(path.relative_to(self.folder))] = path.read_bytes()
+            # Files come and go while the proxy runs: the index's journal, a flight.
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_size <= 1 << 20:
+                    places[str(path.relative_to(self.folder))] = path.read_bytes()
         return [
             f"{secret!r} in {place}"
             for place, data in places.items()

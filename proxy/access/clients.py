@@ -83,6 +83,11 @@ class Clients:
             everything = Principal("loopback", "loopback", None)
             self._by_network.append(_Stanza(_LOOPBACK, (), everything))
 
+    @property
+    def open_to_loopback(self) -> bool:
+        """Whether this machine may use everything without showing anything."""
+        return self._open_to_loopback
+
     def _add(self, client: Client) -> None:
         kind: Literal["token", "mtls", "network"] = "network"
         if client.token_hashes or client.subjects:

@@ -54,6 +54,8 @@ from proxy.server.front import Network, base_url, check_framing, check_no_body, 
 from proxy.server.health import Health
 from proxy.server.hot import Hot
 from proxy.server.mounts import Mounts
+from proxy.server.noted import noted_path
+from proxy.server.own_names import OwnNames
 from proxy.server.repeats import Repeats
 from proxy.server.tls import Certificates
 from proxy.server.understanding import Meaning, Understanding, Words
@@ -69,7 +71,8 @@ class Rooms:
     """Everything a request walks through. `hosts`: what upstream links may name.
 
     `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
-    can make of what the upstream has (core metadata of wheels). `certificates` None: nobody is
+    can make of what the upstream has (core metadata of wheels). `own_names`: what a client may call
+    us where being on this machine is enough. `certificates` None: nobody is
     known by one.
     """
 
@@ -79,11 +82,13 @@ class Rooms:
     documents: Documents
     bulk: Bulk
     artifacts: Artifacts
+    hot: Hot
     health: Health
     metrics: Metrics
     access_log: AccessLog
     audit: AuditLog
     hosts: HostRules
+    own_names: OwnNames
     trusted_proxies: tuple[Network, ...] = ()
     public_url: str = ""
     min_rate: int = 0
@@ -99,8 +104,7 @@ class Handler:
         self._rooms = rooms
         self._ids = RequestIds()
         self._understanding = Understanding()
-        self.hot = Hot(self._ids, rooms.metrics, rooms.access_log)
-        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, self.hot)
+        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, rooms.hot)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
@@ -158,6 +162,8 @@ class Handler:
         if (probe := rooms.health.probe(target, request.method)) is not None:
             walk.probed = True
             return probe(responses.base_headers(walk.id))
+        if rooms.gate.clients.open_to_loopback:
+            rooms.own_names.require(request)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
         clients = rooms.gate.clients
         walk.principal = principal = await rooms.gate.identify(
@@ -318,7 +324,7 @@ class Handler:
             walk.principal.name if walk.principal is not None else "",
             str(walk.peer.address) if walk.peer is not None else "",
             request.method,
-            walk.line.path if walk.line is not None else request.raw_path,
+            walk.line.path if walk.line is not None else noted_path(request.raw_path),
             name if name != NONE else "",
             status,
             sent,

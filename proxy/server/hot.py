@@ -81,10 +81,8 @@ class _Answer:
 class Hot:
     """The answers of the last second. Times: seconds of the loop's clock, as callers give them."""
 
-    def __init__(
-        self, ids: RequestIds, metrics: Metrics, access_log: AccessLog, budget: int = BUDGET
-    ) -> None:
-        self._ids = ids
+    def __init__(self, metrics: Metrics, access_log: AccessLog, budget: int = BUDGET) -> None:
+        self._ids = RequestIds()
         self._metrics = metrics
         self._access_log = access_log
         self._budget = budget

@@ -30,6 +30,7 @@ from typing import final
 
 from aiohttp import web
 
+from proxy.distinguished import spell_name
 from proxy.server.watch import Watch
 
 LOG = logging.getLogger(__name__)
@@ -192,7 +193,7 @@ def _read(der: bytes) -> tuple[tuple[str, ...], float]:
     try:
         certificate = x509.load_der_x509_certificate(der)
         ends = certificate.not_valid_after_utc.timestamp()
-        subject = certificate.subject.rfc4514_string()
+        subject = spell_name(certificate.subject)
         found = certificate.extensions
     except (ValueError, x509.DuplicateExtension, x509.InvalidVersion):
         return (), 0.0  # what the library cannot read names nobody

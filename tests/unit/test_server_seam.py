@@ -16,7 +16,6 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.observe.logs import AccessLog
 from proxy.observe.metrics import Metrics
-from proxy.observe.request_id import RequestIds
 from proxy.server import hot as hot_module
 from proxy.server.hot import Hot, Noted
 from proxy.server.listener import Listener
@@ -263,7 +262,7 @@ async def test_with_another_aiohttp_the_handler_answers_everything() -> None:
 
 
 def make(budget: int = 1 << 20) -> Hot:
-    return Hot(RequestIds(), Metrics(["python"]), AccessLog(None), budget)
+    return Hot(Metrics(["python"]), AccessLog(None), budget)
 
 
 async def test_an_answer_is_given_for_a_second() -> None:
