@@ -22,8 +22,8 @@ from proxy.cache.status import HIT
 from proxy.ecosystems.base import Ecosystem
 from proxy.model import DocumentTarget
 from proxy.server.hot import Hot, Noted
+from proxy.server.seam import asked
 from proxy.server.walk import Walk
-from proxy.server.wire import asked
 
 
 @final

@@ -2,7 +2,7 @@
 
 Purpose: aiohttp answers a malformed request with its own text, which echoes the bytes, and logs a
 traceback for each; here it is one constant line, a request id, a closed connection. Also: aborts
-that look like aborts. Everything that leans on aiohttp's protocol class stands in this file.
+that look like aborts. What leans on aiohttp's protocol class stands in this file and in `seam`.
 
 Reading: aiohttp `web_protocol.py`, `web_server.py` (3.14). Non-goals: what a request means.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
-import os
 import socket
 import struct
 import sys
@@ -24,27 +23,19 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import PayloadAccessError, RequestHandler, RequestPayloadError
 
+from proxy.server.seam import KEEPALIVE, SEAM, Recall, RepeatingHandler
+
 LOG = logging.getLogger(__name__)
-KEEPALIVE = 30.0
 # Long enough for a client that is still sending a refused body to read the refusal.
 LINGERING = 0.5
-READ = 16 << 10
-"""Bytes that are asked for in one read: requests are small. asyncio asks for 256 KiB, and to have
-so much room made and taken back each time costs 13 us (measured), as much as a whole hit."""
 # How long a client that has closed its side may wait for the next byte.
 HALF_CLOSED = 5.0
 MAX_LINE = 8190
 MAX_HEADERS = 64
 MAX_CONNECTIONS = 20_000
-_END = b"\r\n\r\n"
-SEAM = (
-    *("_waiter", "_messages", "_request_count", "_upgraded", "_paused", "_close", "_force_close"),
-    "_next_keepalive_close_time",
-)
-"""What answering before the parser leans on, besides `data_received`."""
 _LINGER_NOT = struct.pack("ii", 1, 0)
 ODD_VERSION = web.RequestKey("odd version", HttpVersion)
 """On a request: the version of its line, where it is neither 1.0 nor 1.1."""
@@ -52,18 +43,15 @@ ODD_VERSION = web.RequestKey("odd version", HttpVersion)
 _BROKEN_BODY = (RequestPayloadError, PayloadAccessError, HttpProcessingError)
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-# What to send at once to a question (the bytes of a request) from an address, if it is known: in
-# one piece, or in two. The last argument is the loop's time.
-Recall = Callable[[bytes, str, float], tuple[bytes, bytes] | None]
 # Makes the answer to what the parser, or a defect of ours, refused: request, status.
 Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 
 
 @final
-class _Connection(RequestHandler):
+class _Connection(RepeatingHandler):
     """One client connection."""
 
-    __slots__ = ("_fd", "_half_closed", "_peer", "_question", "_recall", "_refuse", "_whole")
+    __slots__ = ("_half_closed", "_refuse")
 
     def __init__(
         self,
@@ -72,91 +60,9 @@ class _Connection(RequestHandler):
         recall: Recall | None,
         **kwargs: Any,  # noqa: ANN401  # aiohttp's
     ) -> None:
-        super().__init__(server, **kwargs)
+        super().__init__(server, recall, **kwargs)
         self._refuse = refuse
-        self._recall = recall
         self._half_closed = False
-        # Whether the parser stands between two requests, with nothing half-read.
-        self._whole = recall is not None
-        self._question = b""
-        self._peer = ""
-        self._fd = -1  # the transport's own, to write to while nothing waits in its buffer
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who is at the other end."""
-        super().connection_made(transport)
-        name = transport.get_extra_info("peername")
-        self._peer = name[0] if name else ""
-        peer = transport.get_extra_info("socket")
-        if peer is not None and transport.get_extra_info("sslcontext") is None:
-            self._fd = peer.fileno()
-        if hasattr(transport, "max_size"):
-            transport.max_size = READ
-
-    @property
-    def asked(self) -> tuple[bytes, str] | None:
-        """The very bytes of the one request that is being answered, and from where they came.
-
-        None: they came in pieces, or with others before or behind them.
-        """
-        return (self._question, self._peer) if self._question else None
-
-    def data_received(self, data: bytes) -> None:
-        """Answer a question that is known at once; give the rest to the parser.
-
-        A question is exactly one request without body in one piece, on a connection on which
-        nothing else is under way: the parser, which is between two requests then, need not see it.
-        """
-        if not self._whole:
-            super().data_received(data)
-            return
-        self._question = b""
-        waiter = self._waiter
-        idle = waiter is not None and not waiter.done()
-        if idle and not self._paused and self._repeat(data):
-            return
-        before = self._request_count
-        super().data_received(data)
-        parsed = self._request_count - before
-        # Each head ends in one: nothing is left over if there are as many, the last at the end.
-        self._whole = (
-            data.endswith(_END)
-            and data.count(_END) == parsed
-            and not self._upgraded
-            and self._messages[-1][1] is EMPTY_PAYLOAD
-        )
-        if idle and self._whole and parsed == 1 and data.startswith(b"GET "):
-            self._question = data
-
-    def _repeat(self, data: bytes) -> bool:
-        """Send the answer of a moment ago to the same question; False: there is none."""
-        transport, recall = self.transport, self._recall
-        if transport is None or recall is None or transport.is_closing():
-            return False
-        if self._close or self._force_close:
-            return False
-        now = self._loop.time()
-        found = recall(data, self._peer, now)
-        if found is None:
-            return False
-        self._next_keepalive_close_time = now + KEEPALIVE
-        self._put(transport, *found)
-        return True
-
-    def _put(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
-        """Write both in one call and without joining them, as asyncio does from 3.12 on."""
-        sent = 0
-        if self._fd >= 0 and not transport.get_write_buffer_size():
-            try:
-                sent = os.writev(self._fd, (head, body))
-            except OSError:
-                sent = 0  # full, or gone: the transport finds out, and deals with it
-            if sent == len(head) + len(body):
-                return
-        if sent < len(head):
-            transport.write(head[sent:])
-        if body:
-            transport.write(memoryview(body)[max(0, sent - len(head)) :])
 
     @property
     def is_idle(self) -> bool:
@@ -302,12 +208,6 @@ class Server(web.Server):
             auto_decompress=False,
             access_log=None,
         )
-
-
-def asked(request: web.BaseRequest) -> tuple[bytes, str] | None:
-    """See `_Connection.asked`."""
-    connection = request.protocol
-    return connection.asked if isinstance(connection, _Connection) else None
 
 
 def abort(request: web.BaseRequest) -> ConnectionError:

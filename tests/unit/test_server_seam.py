@@ -19,7 +19,8 @@ from proxy.observe.metrics import Metrics
 from proxy.server import hot as hot_module
 from proxy.server.hot import Hot, Noted
 from proxy.server.listener import Listener
-from proxy.server.wire import KEEPALIVE, SEAM, Server, asked
+from proxy.server.seam import KEEPALIVE, SEAM, asked
+from proxy.server.wire import Server
 from tests.running import Answer, answers
 
 TOP = Path(__file__).parents[2]
