@@ -181,7 +181,11 @@ def _quoted(text: str) -> str:
 
 def timestamp(seconds: float) -> str:
     """RFC 3339, UTC, milliseconds: `2026-10-01T12:00:00.123Z`."""
-    milliseconds = int(seconds * 1000)
+    return _moment(int(seconds * 1000))
+
+
+@lru_cache(maxsize=16)  # where it matters, many lines are of one millisecond
+def _moment(milliseconds: int) -> str:
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 

@@ -29,13 +29,12 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import formatdate
 from typing import final
 
 from aiohttp import web
 
-from proxy.observe.logs import AccessLog
+from proxy.observe.logs import AccessLog, Noted
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
 
@@ -47,19 +46,6 @@ _PER_ANSWER = frozenset({"date", "x-request-id", "age"})
 
 # The age in seconds that the answer would have now; None: it has to be asked for anew.
 Stands = Callable[[], int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """What access log and metrics hear of each answer."""
-
-    principal: str
-    peer: str
-    path: str
-    ecosystem: str
-    status: int
-    cache: str
-    user_agent: str
 
 
 @final
@@ -126,19 +112,7 @@ class Hot:
         size = len(body)
         seconds = time.monotonic() - started
         self._metrics.request(noted.ecosystem, noted.status, noted.cache, seconds, size)
-        self._access_log.append(
-            request_id,
-            noted.principal,
-            noted.peer,
-            "GET",
-            noted.path,
-            noted.ecosystem,
-            noted.status,
-            size,
-            seconds,
-            noted.cache,
-            noted.user_agent,
-        )
+        self._access_log.repeat(now, request_id, noted, size, seconds)
         return head, body
 
     def keep(

@@ -21,7 +21,8 @@ from proxy.cache.documents import Documents, Held
 from proxy.cache.status import HIT
 from proxy.ecosystems.base import Ecosystem
 from proxy.model import DocumentTarget
-from proxy.server.hot import Hot, Noted
+from proxy.observe.logs import Noted
+from proxy.server.hot import Hot
 from proxy.server.seam import asked
 from proxy.server.walk import Walk
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from aiohttp import web
@@ -32,7 +33,7 @@ SEAM = (
 _END = b"\r\n\r\n"
 
 # Head and body to send at once to a question (the bytes of a request) from an address, if that is
-# known. The last argument is the loop's time.
+# known. The last argument is the time by the monotonic clock, which is the loop's.
 Recall = Callable[[bytes, str, float], tuple[bytes, bytes] | None]
 
 
@@ -84,10 +85,15 @@ class RepeatingHandler(RequestHandler):
             super().data_received(data)
             return
         self._question = b""
-        waiter = self._waiter
+        waiter, recall = self._waiter, self._recall
         idle = waiter is not None and not waiter.done()
-        if idle and not self._paused and self._repeat(data):
-            return
+        if idle and recall is not None and not (self._paused or self._close or self._force_close):
+            now = monotonic()
+            found = recall(data, self._peer, now)
+            if found is not None:
+                self._next_keepalive_close_time = now + KEEPALIVE
+                self._put(*found)
+                return
         before = self._request_count
         super().data_received(data)
         parsed = self._request_count - before
@@ -101,24 +107,11 @@ class RepeatingHandler(RequestHandler):
         if idle and self._whole and parsed == 1 and data.startswith(b"GET "):
             self._question = data
 
-    def _repeat(self, data: bytes) -> bool:
-        """Send the answer of a moment ago to the same question; False: there is none."""
-        transport, recall = self.transport, self._recall
-        if transport is None or recall is None or transport.is_closing():
-            return False
-        if self._close or self._force_close:
-            return False
-        now = self._loop.time()
-        found = recall(data, self._peer, now)
-        if found is None:
-            return False
-        self._next_keepalive_close_time = now + KEEPALIVE
-        self._put(transport, *found)
-        return True
-
-    def _put(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+    def _put(self, head: bytes, body: bytes) -> None:
         """Write both in one call and without joining them, as asyncio does from 3.12 on."""
-        sent = 0
+        sent, transport = 0, self.transport
+        if transport is None or transport.is_closing():
+            return
         if self._fd >= 0 and not transport.get_write_buffer_size():
             try:
                 sent = os.writev(self._fd, (head, body))

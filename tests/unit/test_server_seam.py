@@ -14,10 +14,10 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.observe.logs import AccessLog
+from proxy.observe.logs import AccessLog, Noted
 from proxy.observe.metrics import Metrics
 from proxy.server import hot as hot_module
-from proxy.server.hot import Hot, Noted
+from proxy.server.hot import Hot
 from proxy.server.listener import Listener
 from proxy.server.seam import KEEPALIVE, SEAM, asked
 from proxy.server.wire import Server
