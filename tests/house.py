@@ -29,7 +29,10 @@ TOP = Path(__file__).resolve().parent.parent
 UNREAD = {".git", ".cache", ".hypothesis", ".venv", "__pycache__", "node_modules", "build", "dist"}
 LOCKS = ("requirements.lock", "tests/requirements.lock", "tests/build.lock")
 MAX_LINES = 350
-STAGED = ("tests/unit/", "tests/matrix/", "tests/clients/test_python", "tests/faults/")
+STAGED = (
+    *("tests/unit/", "tests/matrix/", "tests/faults/"),
+    *("tests/clients/test_python", "tests/clients/test_java"),
+)
 
 _MACHINE_PATH = re.compile(r"(^|[^A-Za-z0-9_.])/(tmp|work|root|home)/[A-Za-z0-9]")
 _WAY_OUT = re.compile(r"pytest\.(skip|importorskip|xfail)|mark\.(skip|xfail)|mock\.patch")

@@ -5,6 +5,7 @@
 #   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
 #   unit     tests/unit and tests/matrix (each behaviour over all ecosystems), with coverage
 #   python   tests/clients/test_python*.py: real pip, uv, poetry, pdm, pipenv
+#   java     tests/clients/test_java*.py: real Mavens, Gradle, Ivy and bazel
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
 # The environment in .cache/environments is made from the lock files, and only when they change.
@@ -17,7 +18,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python faults"
+STAGES="lint unit python java faults"
 passed=0
 failed=0
 
@@ -99,6 +100,14 @@ stage_python() {
   done
   # A file at a time: its tests look at the same journeys.
   pytests python --numprocesses=3 --dist=loadfile tests/clients/test_python*.py
+}
+
+stage_java() {
+  command -v mvn >/dev/null 2>&1 || debian default-jdk-headless maven
+  command -v gradle >/dev/null 2>&1 || debian gradle
+  command -v npm >/dev/null 2>&1 || debian npm  # for the package that wraps a bazel
+  command -v curl >/dev/null 2>&1 || debian curl
+  pytests java --numprocesses=2 --dist=loadfile tests/clients/test_java*.py
 }
 
 stage_faults() {

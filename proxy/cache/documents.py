@@ -36,6 +36,7 @@ FAILURE_PAUSE = 1.0
 REFRESH_PAUSE = 5.0
 DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
+FOLLOWING = 60  # seconds
 
 # Tells, at once and from memory, the age in seconds of an answer that would be given again, or
 # None: it has to be asked for anew.
@@ -120,6 +121,8 @@ class Documents:
             if not doubted or verdict.age < DOUBT_AFTER:
                 return Held(held.document, held.sha256, held.facts, HIT, verdict.age)
             self._doubted.forget(key)
+        elif held and verdict and verdict.usable and target.follows and verdict.ttl > -FOLLOWING:
+            return replace(held, age=verdict.age)
         if (known := self._decisions.find(key, now)) is not None:
             return self._settle(key, held, verdict, known, remembered=True)
         task, joined = self._flights.join(

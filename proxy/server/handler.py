@@ -34,6 +34,7 @@ from proxy.errors import (
 )
 from proxy.model import (
     ArtifactTarget,
+    ChecksumTarget,
     DocumentTarget,
     ForwardTarget,
     Grant,
@@ -193,6 +194,10 @@ class Handler:
                 return await self._document(walk, clients, ecosystem, found, grant)
             case ArtifactTarget():
                 return await self._artifact(walk, ecosystem, found, grant)
+            case ChecksumTarget():
+                told = await rooms.artifacts.checksum(ecosystem, found, grant, self._links(walk))
+                walk.cache = told.status.label
+                return responses.checksum(request, told, responses.base_headers(walk.id))
             case ForwardTarget():
                 raise UnknownPath("This call is not passed through.")
             case _:

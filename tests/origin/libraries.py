@@ -22,6 +22,7 @@ from tests.origin.wire import Request, Response
 
 VEX_PROJECTS = ("alpha", "flask")
 _ARTIFACTS = ("/files/", "/python-upstream/")
+_JARS = (".jar", ".pom", ".module")
 
 
 class Part(Protocol):
@@ -92,5 +93,6 @@ class Libraries:
         if self.credentials.judge(request.header("authorization")) == "unknown":
             self.journal.violation(received, "a credential that was never issued here")
         coding = request.all("accept-encoding")
-        if path.startswith(_ARTIFACTS) and coding != "identity":
+        artifact = path.startswith(_ARTIFACTS) or path.endswith(_JARS)
+        if artifact and coding != "identity":
             self.journal.violation(received, "Accept-Encoding of an artifact is not identity")

@@ -14,6 +14,8 @@ from typing import Any, Self
 from tests.origin.content import Content
 from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
+from tests.origin.jars import tiny
+from tests.origin.java import JavaPart
 from tests.origin.journal import Journal, Received
 from tests.origin.libraries import Libraries
 from tests.origin.platform import Platform
@@ -50,7 +52,9 @@ class Origin:
         fill: Fill | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.content = content.copy() if content is not None else Content.tiny()
+        self.content = (
+            content.copy() if content is not None else Content((*Content.tiny(), *tiny()))
+        )
         self.journal = Journal()
         self.faults = FaultBook()
         self.throttle = Throttle()
@@ -65,7 +69,8 @@ class Origin:
             store_base=lambda: self.store_url,
             fill=fill,
         )
-        libraries = Libraries(self.settings, self.credentials, self.journal, [python])
+        java = JavaPart(self.settings, self.content, store, store_base=lambda: self.store_url)
+        libraries = Libraries(self.settings, self.credentials, self.journal, [python, java])
         self._listeners = {
             "origin": self._listener("origin", HOST, port, libraries.answer),
             "store": self._listener("store", STORE_HOST, store_port, store.answer),
