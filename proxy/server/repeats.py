@@ -14,7 +14,6 @@ from typing import final
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from proxy.access.clients import Clients
 from proxy.access.door import Door
 from proxy.access.gate import Gate
 from proxy.cache.documents import Documents, Held
@@ -40,17 +39,16 @@ class Repeats:
     def prepare(
         self,
         walk: Walk,
-        clients: Clients,
         ecosystem: Ecosystem,
         target: DocumentTarget,
         held: Held,
     ) -> None:
-        """Note on the walk what its answer stands on. `clients`: where the principal was found."""
+        """Note on the walk what its answer stands on."""
         if held.status is not HIT or walk.request.method != "GET" or asked(walk.request) is None:
             return
         if _ends(walk) or (standing := self._documents.standing(ecosystem, target, held)) is None:
             return
-        gate, entitled = self._gate, self._door.entitled
+        gate, clients, entitled = self._gate, walk.clients, self._door.entitled
         name, scope = ecosystem.name, target.scope
 
         def stands() -> int | None:

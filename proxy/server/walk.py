@@ -14,6 +14,7 @@ from typing import final
 
 from aiohttp import web
 
+from proxy.access.clients import Clients
 from proxy.cache.artifacts import Described, Flying, Stored
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import AccessError, Blocked, ProxyError
@@ -55,6 +56,7 @@ class Walk:
     error: ProxyError | None = None
     cache: str = NONE
     probed: bool = False
+    clients: Clients | None = None
     stands: Callable[[], int | None] | None = None
 
     @property

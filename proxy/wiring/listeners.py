@@ -15,12 +15,13 @@ from proxy.observe.metrics import Metrics
 from proxy.server import process
 from proxy.server.admin import Admin
 from proxy.server.entitlements import PATH, EntitlementView
-from proxy.server.handler import Handler, Rooms
+from proxy.server.handler import Handler
 from proxy.server.health import Health
 from proxy.server.hot import Hot
 from proxy.server.listener import Listener
 from proxy.server.mounts import Mounts
 from proxy.server.own_names import OwnNames
+from proxy.server.rooms import Rooms
 from proxy.server.wire import Server
 from proxy.wiring.engine import Engine
 
@@ -65,6 +66,7 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
             bulk=engine.bulk,
             artifacts=engine.artifacts,
             hot=hot,
+            forwards=engine.forwards,
             health=health,
             metrics=metrics,
             access_log=logs.access,
