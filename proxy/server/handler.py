@@ -37,21 +37,21 @@ from proxy.model import (
     Grant,
     Links,
     Principal,
-    RequestLine,
     StaticTarget,
     Target,
 )
 from proxy.observe.metrics import NONE
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
-from proxy.server.accepting import check_accepted
 from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import render
 from proxy.server.front import base_url, check_framing, check_no_body, peer_of, read_body
 from proxy.server.noted import noted_path
+from proxy.server.repeats import Repeats
 from proxy.server.rooms import Rooms
+from proxy.server.understanding import Meaning, Understanding, Words
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
 
@@ -66,6 +66,8 @@ class Handler:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._ids = RequestIds()
+        self._understanding = Understanding()
+        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, rooms.hot, rooms.audit)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
@@ -76,6 +78,8 @@ class Handler:
                 response = await self._answer_or_error(walk)
                 await response.prepare(request)
                 await response.write_eof()
+            if walk.stands is not None:
+                self._repeats.keep(walk, response)
             return response
         finally:
             self._note(walk, response)
@@ -124,6 +128,7 @@ class Handler:
         if rooms.gate.clients.open_to_loopback:
             rooms.own_names.require(request)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
+        walk.clients = rooms.gate.clients
         walk.principal = principal = await rooms.gate.identify(
             request.headers.getall("Authorization", []),
             peer.client,
@@ -137,9 +142,7 @@ class Handler:
         if request.method == "OPTIONS":
             check_no_body(request)
             return self._options(walk)
-        walk.line = line = self._line(walk, target)
-        walk.ecosystem = ecosystem = rooms.mounts.require(line.segments)
-        walk.target = found = ecosystem.classify(line)
+        line, ecosystem, found = self._understand(walk, target)
         if line.method == "POST" and not isinstance(found, ForwardTarget):
             raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
         if not (isinstance(found, ForwardTarget) and found.max_body):
@@ -171,14 +174,20 @@ class Handler:
             case _:
                 assert_never(found)
 
-    def _line(self, walk: Walk, target: str) -> RequestLine:
-        headers = walk.request.headers
-        return canonicalise(
-            walk.request.method,
-            target,
-            host=headers.get("Host"),
-            accept=headers.getall("Accept", ()),
-        )
+    def _understand(self, walk: Walk, target: str) -> Meaning:
+        """What is asked; noted step by step, for the words of a refusal."""
+        request = walk.request
+        accept = tuple(request.headers.getall("Accept", ()))
+        words = Words(request.method, target, request.headers.get("Host"), accept)
+        if (known := self._understanding.find(words)) is not None:
+            walk.line, walk.ecosystem, walk.target = known
+            return known
+        walk.line = line = canonicalise(words.method, target, host=words.host, accept=accept)
+        walk.ecosystem = ecosystem = self._rooms.mounts.require(line.segments)
+        walk.target = found = ecosystem.classify(line)
+        meaning = Meaning(line, ecosystem, found)
+        self._understanding.keep(words, meaning)
+        return meaning
 
     async def _document_or_other(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
@@ -187,14 +196,11 @@ class Handler:
         try:
             return await self._document(walk, ecosystem, target, grant)
         except NotFound:
-            match target.otherwise:
-                case StaticTarget() as static:
-                    client = walk.principal.name if walk.principal is not None else ""
-                    return responses.static(static, client, responses.base_headers(walk.id))
-                case DocumentTarget() as other:
-                    return await self._document_or_other(walk, ecosystem, other, grant)
-                case None:
-                    raise
+            if isinstance(other := target.otherwise, StaticTarget):
+                return responses.static(other, grant.principal, responses.base_headers(walk.id))
+            if other is None:
+                raise
+            return await self._document_or_other(walk, ecosystem, other, grant)
 
     async def _document(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
@@ -203,15 +209,13 @@ class Handler:
             return await self._bulk(walk, ecosystem, target, grant)
         links = self._links(walk, based=target.based)
         held = await self._rooms.documents.get(ecosystem, target, grant, links)
-        coding = ""
-        if target.verbatim:
-            check_accepted(walk.request.headers.getall("Accept", ()), held.document.media_type)
-            walk.digest = f"sha256:{held.sha256}"
-        else:
-            accepted = walk.request.headers.getall("Accept-Encoding", ())
-            coding = choose_coding(accepted, CODINGS)
+        accepted = walk.request.headers.getall("Accept-Encoding", ())
+        coding = choose_coding(accepted, CODINGS) if not target.verbatim else ""
+        walk.digest = f"sha256:{held.sha256}" if target.verbatim else ""
         variant = await self._rooms.documents.variant(ecosystem, target, held, links, coding=coding)
         walk.cache = held.status.label
+        if self._rooms.certificates is None:
+            self._repeats.prepare(walk, ecosystem, target, held)
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
 

@@ -15,7 +15,7 @@ from typing import assert_never
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.cache.documents import Held
 from proxy.cache.flight import Spot
@@ -24,6 +24,7 @@ from proxy.cache.status import PASSED_ON
 from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, StaticTarget
+from proxy.server.accepting import check_accepted
 from proxy.server.conditional import (
     Conditions,
     Failed,
@@ -87,6 +88,8 @@ def document(
     headers: CIMultiDict[str],
 ) -> web.Response:
     """A document in one representation: 200 or 304 (ranges of documents are not offered)."""
+    if target.verbatim:
+        check_accepted(request.headers.getall("Accept", ()), held.document.media_type)
     etag = f'"sha256:{held.sha256}"' if target.verbatim else variant.etag
     headers["Cache-Status"] = str(held.status)
     headers["Cache-Control"] = "no-cache" if target.digest is None else _IMMUTABLE
@@ -94,7 +97,8 @@ def document(
     headers["Age"] = str(held.age)
     packed = () if target.verbatim else ("Accept-Encoding",)
     headers["Vary"] = ", ".join((*target.vary, *packed))
-    match select(_no_range(request), etag=etag, size=len(variant.body)):
+    conditions = _no_range(request.headers)
+    match select(conditions, etag=etag, size=len(variant.body)):
         case Failed():
             raise PreconditionFailed("The document has changed (If-Match does not hold).")
         case NotModified():
@@ -122,7 +126,7 @@ async def bulk(
     headers["Age"] = str(found.age)
     headers["Vary"] = ", ".join(target.vary)
     size = found.record.size
-    match select(_no_range(request), etag=etag, size=size):
+    match select(_no_range(request.headers), etag=etag, size=size):
         case Failed():
             raise PreconditionFailed("The document has changed (If-Match does not hold).")
         case NotModified():
@@ -133,9 +137,9 @@ async def bulk(
             return await _send(request, response, found, (0, size), min_rate)
 
 
-def _no_range(request: web.BaseRequest) -> Conditions:
+def _no_range(headers: CIMultiDictProxy[str]) -> Conditions:
     """The conditions that a document knows."""
-    return replace(conditions_of(request), range=(), if_range=())
+    return Conditions(headers.getall("If-Match", ()), headers.getall("If-None-Match", ()))
 
 
 def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) -> web.Response:
@@ -146,7 +150,7 @@ def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) ->
     headers["ETag"] = etag
     headers["Age"] = str(told.age)
     body = told.digest.hex.encode("ascii")
-    match select(_no_range(request), etag=etag, size=len(body)):
+    match select(_no_range(request.headers), etag=etag, size=len(body)):
         case Failed():
             raise PreconditionFailed("The checksum has changed (If-Match does not hold).")
         case NotModified():

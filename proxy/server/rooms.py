@@ -1,6 +1,6 @@
-"""What a request walks through, in one value: made by the composition root, held by the handler.
+"""Everything that a request walks through, in one value.
 
-Non-goals: the walk itself (`handler`).
+Non-goals: making the rooms (`proxy.wiring`), the walk (`handler`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from proxy.observe.logs import AccessLog
 from proxy.observe.metrics import Metrics
 from proxy.server.front import Network
 from proxy.server.health import Health
+from proxy.server.hot import Hot
 from proxy.server.mounts import Mounts
 from proxy.server.own_names import OwnNames
 from proxy.server.tls import Certificates
@@ -40,6 +41,7 @@ class Rooms:
     documents: Documents
     bulk: Bulk
     artifacts: Artifacts
+    hot: Hot
     forwards: Forwards
     health: Health
     metrics: Metrics
