@@ -137,8 +137,7 @@ def classify(line: RequestLine, registries: Registries) -> Target:
 def _refuse_pushes(line: RequestLine, segments: tuple[str, ...]) -> None:
     uploads = segments[-2:] == ("blobs", "uploads") or segments[-3:-1] == ("blobs", "uploads")
     if line.method == "POST" or uploads:
-        allow = "" if uploads else "GET, HEAD"
-        raise MethodNotAllowed("Nothing can be pushed here: the proxy is read-only.", allow=allow)
+        raise MethodNotAllowed("Nothing can be pushed here: the proxy is read-only.")
 
 
 def _manifest(place: Place, reference: str) -> DocumentTarget:

@@ -11,26 +11,23 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from functools import partial
 from typing import assert_never, final
 
 from aiohttp import web
 
-from proxy.access.door import Door
-from proxy.access.gate import Gate
-from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
-from proxy.cache.bulk import Bulk
+from proxy.access.packages import may_have
+from proxy.cache.artifacts import Described, Flying, Stored
 from proxy.cache.coding import CODINGS
-from proxy.cache.documents import Documents
 from proxy.cache.status import DENIED
-from proxy.ecosystems.base import Ecosystem
+from proxy.cache.threads import aside
+from proxy.ecosystems.base import Ecosystem, Sifting
 from proxy.errors import (
     BadRequest,
     InternalError,
     MethodNotAllowed,
     NotFound,
     ProxyError,
-    UnknownPath,
     UpstreamSilent,
 )
 from proxy.model import (
@@ -39,61 +36,29 @@ from proxy.model import (
     DocumentTarget,
     ForwardTarget,
     Grant,
-    HostRules,
     Links,
-    RequestLine,
+    Principal,
     StaticTarget,
+    Target,
 )
-from proxy.observe.audit import AuditLog
-from proxy.observe.logs import AccessLog
-from proxy.observe.metrics import NONE, Metrics
+from proxy.observe.metrics import NONE
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
-from proxy.server.accepting import check_accepted
 from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import render
-from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
-from proxy.server.health import Health
-from proxy.server.mounts import Mounts
+from proxy.server.front import base_url, check_framing, check_no_body, peer_of, read_body
+from proxy.server.instead import instead_of
 from proxy.server.noted import noted_path
-from proxy.server.own_names import OwnNames
-from proxy.server.tls import Certificates
+from proxy.server.repeats import Repeats
+from proxy.server.rooms import Rooms
+from proxy.server.understanding import Meaning, Understanding, Words
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
 
 LOG = logging.getLogger(__name__)
 RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be verified
-
-
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """Everything a request walks through. `hosts`: what upstream links may name.
-
-    `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
-    can make of what the upstream has (core metadata of wheels). `own_names`: what a client may call
-    us where being on this machine is enough. `certificates` None: nobody is
-    known by one.
-    """
-
-    mounts: Mounts
-    gate: Gate
-    door: Door
-    documents: Documents
-    bulk: Bulk
-    artifacts: Artifacts
-    health: Health
-    metrics: Metrics
-    access_log: AccessLog
-    audit: AuditLog
-    hosts: HostRules
-    own_names: OwnNames
-    trusted_proxies: tuple[Network, ...] = ()
-    public_url: str = ""
-    min_rate: int = 0
-    extracts: bool = True
-    certificates: Certificates | None = None
 
 
 @final
@@ -103,6 +68,8 @@ class Handler:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._ids = RequestIds()
+        self._understanding = Understanding()
+        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, rooms.hot, rooms.audit)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
@@ -113,6 +80,8 @@ class Handler:
                 response = await self._answer_or_error(walk)
                 await response.prepare(request)
                 await response.write_eof()
+            if walk.stands is not None:
+                self._repeats.keep(walk, response)
             return response
         finally:
             self._note(walk, response)
@@ -161,6 +130,7 @@ class Handler:
         if rooms.gate.clients.open_to_loopback:
             rooms.own_names.require(request)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
+        walk.clients = rooms.gate.clients
         walk.principal = principal = await rooms.gate.identify(
             request.headers.getall("Authorization", []),
             peer.client,
@@ -174,58 +144,63 @@ class Handler:
         if request.method == "OPTIONS":
             check_no_body(request)
             return self._options(walk)
-        walk.line = line = self._line(walk, target)
-        walk.ecosystem = ecosystem = rooms.mounts.require(line.segments)
-        walk.target = found = ecosystem.classify(line)
+        line, ecosystem, found = self._understand(walk, target)
         if line.method == "POST" and not isinstance(found, ForwardTarget):
             raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
-        check_no_body(request)
+        if not (isinstance(found, ForwardTarget) and found.max_body):
+            check_no_body(request)
         scopes = rooms.mounts.scopes(ecosystem)
         purl = walk.purl if principal.packages else ""
         grant = rooms.door.require(principal, ecosystem.name, found, scopes, purl)
+        return await self._allowed(walk, ecosystem, found, grant, principal)
+
+    async def _allowed(
+        self,
+        walk: Walk,
+        ecosystem: Ecosystem,
+        found: Target,
+        grant: Grant,
+        principal: Principal,
+    ) -> web.StreamResponse:
         match found:
             case StaticTarget():
-                return responses.static(found, responses.base_headers(walk.id))
+                return responses.static(found, principal.name, responses.base_headers(walk.id))
             case DocumentTarget():
                 return await self._document_or_other(walk, ecosystem, found, grant)
             case ArtifactTarget():
                 return await self._artifact(walk, ecosystem, found, grant)
             case ChecksumTarget():
-                told = await rooms.artifacts.checksum(ecosystem, found, grant, self._links(walk))
-                walk.cache = told.status.label
-                return responses.checksum(request, told, responses.base_headers(walk.id))
+                return await self._checksum(walk, ecosystem, found, grant)
             case ForwardTarget():
-                raise UnknownPath("This call is not passed through.")
+                return await self._forward(walk, ecosystem, found, grant, principal)
             case _:
                 assert_never(found)
 
-    def _line(self, walk: Walk, target: str) -> RequestLine:
-        headers = walk.request.headers
-        return canonicalise(
-            walk.request.method,
-            target,
-            host=headers.get("Host"),
-            accept=headers.getall("Accept", ()),
-        )
+    def _understand(self, walk: Walk, target: str) -> Meaning:
+        """What is asked; noted step by step, for the words of a refusal."""
+        request = walk.request
+        accept = tuple(request.headers.getall("Accept", ()))
+        words = Words(request.method, target, request.headers.get("Host"), accept)
+        if (known := self._understanding.find(words)) is not None:
+            walk.line, walk.ecosystem, walk.target = known
+            return known
+        walk.line = line = canonicalise(words.method, target, host=words.host, accept=accept)
+        walk.ecosystem = ecosystem = self._rooms.mounts.require(line.segments)
+        walk.target = found = ecosystem.classify(line)
+        meaning = Meaning(line, ecosystem, found)
+        self._understanding.keep(words, meaning)
+        return meaning
 
     async def _document_or_other(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
         """A document, or what is to be had in its place."""
-        other = target.otherwise
         try:
             return await self._document(walk, ecosystem, target, grant)
-        except NotFound:
-            if other is None:
-                raise
-        except UpstreamSilent:
-            # What took its place while the upstream could be asked is kept, too.
-            keeps = self._rooms.documents.keeps
-            if isinstance(other, DocumentTarget) and await keeps(ecosystem, other, grant):
-                return await self._document(walk, ecosystem, other, grant)
-            raise
+        except (NotFound, UpstreamSilent) as error:
+            other = await instead_of(error, self._rooms.documents, ecosystem, target, grant)
         if isinstance(other, StaticTarget):
-            return responses.static(other, responses.base_headers(walk.id))
+            return responses.static(other, grant.principal, responses.base_headers(walk.id))
         return await self._document_or_other(walk, ecosystem, other, grant)
 
     async def _document(
@@ -235,17 +210,22 @@ class Handler:
             return await self._bulk(walk, ecosystem, target, grant)
         links = self._links(walk, based=target.based)
         held = await self._rooms.documents.get(ecosystem, target, grant, links)
-        coding = ""
-        if target.verbatim:
-            check_accepted(walk.request.headers.getall("Accept", ()), held.document.media_type)
-            walk.digest = f"sha256:{held.sha256}"
-        else:
-            accepted = walk.request.headers.getall("Accept-Encoding", ())
-            coding = choose_coding(accepted, CODINGS)
+        accepted = walk.request.headers.getall("Accept-Encoding", ())
+        coding = choose_coding(accepted, CODINGS) if not target.verbatim else ""
+        walk.digest = f"sha256:{held.sha256}" if target.verbatim else ""
         variant = await self._rooms.documents.variant(ecosystem, target, held, links, coding=coding)
         walk.cache = held.status.label
+        if self._rooms.certificates is None:
+            self._repeats.prepare(walk, ecosystem, target, held)
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
+
+    async def _checksum(
+        self, walk: Walk, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant
+    ) -> web.StreamResponse:
+        told = await self._rooms.artifacts.checksum(ecosystem, target, grant, self._links(walk))
+        walk.cache = told.status.label
+        return responses.checksum(walk.request, told, responses.base_headers(walk.id))
 
     async def _bulk(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
@@ -257,6 +237,25 @@ class Handler:
             return await responses.bulk(walk.request, target, found, headers, rate)
         finally:
             found.close()
+
+    async def _forward(
+        self,
+        walk: Walk,
+        ecosystem: Ecosystem,
+        target: ForwardTarget,
+        grant: Grant,
+        principal: Principal,
+    ) -> web.StreamResponse:
+        body = b""
+        if target.max_body:
+            body = await read_body(walk.request, target.max_body)
+            if not isinstance(ecosystem, Sifting):
+                raise AssertionError("a body is to be passed on by who does not understand it")
+            may = may_have(principal.packages, ecosystem.purl)
+            body = await aside(len(body), partial(ecosystem.sift, target, body, may))
+        found = await self._rooms.forwards.ask(ecosystem, target, grant, body)
+        walk.cache = "bypass"
+        return responses.passed_on(found, responses.base_headers(walk.id))
 
     async def _artifact(
         self, walk: Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant

@@ -8,20 +8,23 @@ Reading: RFC 9110, RFC 9111 section 5.2.2, RFC 9211. Non-goals: deciding what is
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import assert_never
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.cache.documents import Held
 from proxy.cache.flight import Spot
 from proxy.cache.found import Described, Flying, Stored, Told
+from proxy.cache.status import PASSED_ON
 from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
-from proxy.model import ArtifactTarget, DocumentTarget, StaticTarget
+from proxy.model import ArtifactTarget, Document, DocumentTarget, StaticTarget
+from proxy.server.accepting import check_accepted
 from proxy.server.conditional import (
     Conditions,
     Failed,
@@ -58,11 +61,23 @@ def conditions_of(request: web.BaseRequest) -> Conditions:
     )
 
 
-def static(target: StaticTarget, headers: CIMultiDict[str]) -> web.Response:
-    """An answer that is known beforehand."""
+def static(target: StaticTarget, client: str, headers: CIMultiDict[str]) -> web.Response:
+    """An answer that is known beforehand, but for the client's name."""
     headers["Content-Type"] = target.media_type
     headers.extend(target.headers)
-    return web.Response(status=target.status, body=target.body, headers=headers)
+    body = target.body
+    if target.names_client:
+        headers["Cache-Control"] = "no-store"
+        body = json.dumps({target.names_client: client}).encode("ascii")
+    return web.Response(status=target.status, body=body, headers=headers)
+
+
+def passed_on(found: Document, headers: CIMultiDict[str]) -> web.Response:
+    """The upstream's answer to a call that is never cached."""
+    headers["Cache-Status"] = PASSED_ON
+    headers["Cache-Control"] = "no-store"
+    headers["Content-Type"] = found.media_type
+    return web.Response(body=found.body, headers=headers)
 
 
 def document(
@@ -73,6 +88,8 @@ def document(
     headers: CIMultiDict[str],
 ) -> web.Response:
     """A document in one representation: 200 or 304 (ranges of documents are not offered)."""
+    if target.verbatim:
+        check_accepted(request.headers.getall("Accept", ()), held.document.media_type)
     etag = f'"sha256:{held.sha256}"' if target.verbatim else variant.etag
     headers["Cache-Status"] = str(held.status)
     headers["Cache-Control"] = "no-cache" if target.digest is None else _IMMUTABLE
@@ -80,7 +97,8 @@ def document(
     headers["Age"] = str(held.age)
     packed = () if target.verbatim else ("Accept-Encoding",)
     headers["Vary"] = ", ".join((*target.vary, *packed))
-    match select(_no_range(request), etag=etag, size=len(variant.body)):
+    conditions = _no_range(request.headers)
+    match select(conditions, etag=etag, size=len(variant.body)):
         case Failed():
             raise PreconditionFailed("The document has changed (If-Match does not hold).")
         case NotModified():
@@ -108,7 +126,7 @@ async def bulk(
     headers["Age"] = str(found.age)
     headers["Vary"] = ", ".join(target.vary)
     size = found.record.size
-    match select(_no_range(request), etag=etag, size=size):
+    match select(_no_range(request.headers), etag=etag, size=size):
         case Failed():
             raise PreconditionFailed("The document has changed (If-Match does not hold).")
         case NotModified():
@@ -119,9 +137,9 @@ async def bulk(
             return await _send(request, response, found, (0, size), min_rate)
 
 
-def _no_range(request: web.BaseRequest) -> Conditions:
+def _no_range(headers: CIMultiDictProxy[str]) -> Conditions:
     """The conditions that a document knows."""
-    return replace(conditions_of(request), range=(), if_range=())
+    return Conditions(headers.getall("If-Match", ()), headers.getall("If-None-Match", ()))
 
 
 def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) -> web.Response:
@@ -132,7 +150,7 @@ def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) ->
     headers["ETag"] = etag
     headers["Age"] = str(told.age)
     body = told.digest.hex.encode("ascii")
-    match select(_no_range(request), etag=etag, size=len(body)):
+    match select(_no_range(request.headers), etag=etag, size=len(body)):
         case Failed():
             raise PreconditionFailed("The checksum has changed (If-Match does not hold).")
         case NotModified():

@@ -27,8 +27,10 @@ class UpstreamRequest:
     only so many bytes at the end. A host that knows no ranges answers 200. `no_cache`: ask caches
     in between to pass it on. `probe`: stop at the first answer of the upstream itself; a redirect
     then means "yes". `document`: what is asked is read whole at once; it does not wait behind
-    artifacts. `upstream`: one of the further upstreams that the ecosystem has, by its alias.
-    `package`: what the answer is about; an upstream may want a token for each.
+    artifacts. `body`: a JSON body makes it a POST; a redirect is refused then, so that what a
+    client says goes nowhere but to the upstream itself. `upstream`: one of the further upstreams
+    that the ecosystem has, by its alias. `package`: what the answer is about; an upstream may want
+    a token for each.
     """
 
     ecosystem: str
@@ -43,6 +45,7 @@ class UpstreamRequest:
     no_cache: bool = False
     probe: bool = False
     document: bool = False
+    body: bytes = b""
     upstream: str = ""
     package: str = ""
 

@@ -22,7 +22,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from proxy.errors import CredentialRefused, ProxyError, RateLimited, Unavailable
+from proxy.errors import CredentialRefused, NotFound, ProxyError, RateLimited, Unavailable
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
@@ -44,6 +44,7 @@ LOG = logging.getLogger(__name__)
 USER_AGENT = "cgr-proxy"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USABLE = REDIRECTS | {200, 206, 304}
+_NOT_OFFERED = frozenset({400, 405, 415, 501})  # of a POST: no outage, asking again is vain
 _PROOFS = _USABLE | {404}  # the token was good; other statuses may come from something in between
 
 
@@ -216,7 +217,13 @@ class Exchange:
         outcome = "error"
         try:
             async with asyncio.timeout(seconds):
-                response = await session.get(url, headers=headers, allow_redirects=False)
+                response = await session.request(
+                    "POST" if request.body else "GET",
+                    url,
+                    headers=headers,
+                    data=request.body or None,
+                    allow_redirects=False,
+                )
             outcome = str(response.status)
             if role is Role.REGISTRY and response.status == 401 and _challenge(response):
                 outcome = "challenge"
@@ -258,6 +265,8 @@ class Exchange:
             self._basic.discard(request.upstream_name)  # it may have changed its mind
         if response.status == 401 and pull_token is not None:
             self._credentials.refused(request.upstream_name, pull_token, self._clock())
+        if request.body and response.status in _NOT_OFFERED:
+            raise NotFound("The upstream does not offer this call.")
         learnt = role is Role.LEARNT
         raise read_error(response.status, response.headers, body, self.scrubber, learnt=learnt)
 
@@ -309,6 +318,8 @@ def _headers(request: UpstreamRequest, token: str | None, *, own: bool) -> dict[
             headers["If-Range"] = request.if_range
     if not own:
         return headers
+    if request.body:
+        headers["Content-Type"] = "application/json"
     if request.no_cache:
         headers["Cache-Control"] = "no-cache"
     if request.etag:

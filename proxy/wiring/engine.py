@@ -16,6 +16,7 @@ from proxy.cache.bulk import Bulk
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.extracts import Extracts
+from proxy.cache.forwards import Forwards
 from proxy.cache.freshness import Policy
 from proxy.cache.variants import Variants
 from proxy.cache.worker import Worker
@@ -37,6 +38,7 @@ class Engine:
     documents: Documents
     bulk: Bulk
     artifacts: Artifacts
+    forwards: Forwards
 
 
 def make_upstream(
@@ -70,7 +72,7 @@ def make_engine(
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> Engine:
-    """Make the three rooms. `clock`: seconds since the epoch."""
+    """Make the rooms. `clock`: seconds since the epoch."""
     origins = origins_of(settings)
     policy = Policy(
         ttl=settings.cache.document_ttl,
@@ -107,4 +109,4 @@ def make_engine(
         metrics=metrics,
     )
     bulk = Bulk(storage, upstream, policy, origins=origins, clock=clock)
-    return Engine(documents, bulk, artifacts)
+    return Engine(documents, bulk, artifacts, Forwards(upstream))

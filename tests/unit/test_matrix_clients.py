@@ -66,6 +66,10 @@ PATHS = {
         "/java/",
         "pkg:maven/org.example/demo",
     ),
+    "javascript": Paths(
+        *("alpha-js-1.0.0.tgz", "/javascript/alpha-js", "/javascript/-/v1/search?text=alpha"),
+        "pkg:npm/alpha-js",
+    ),
     "oci": Paths("", "/v2/chainguard/static/manifests/latest", "", "pkg:oci/chainguard/static"),
 }
 

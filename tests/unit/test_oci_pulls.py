@@ -29,7 +29,14 @@ from tests.origin.images import (
     dump,
     layers_of,
 )
-from tests.running import Answer, Running, basic, client, running, token
+from tests.running import (
+    Answer,
+    Running,
+    basic,
+    client,
+    running,
+    token,
+)
 
 MIB = 1 << 20
 ALL = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
@@ -366,6 +373,25 @@ async def test_who_pulled_an_image_is_in_the_audit_log(tmp_path: Path) -> None:
             f"pkg:oci/{PUBLIC}@{digest}",
         ]
         assert {record["digest"] for record in records} == {digest}
+
+
+async def test_each_of_many_pulls_in_the_same_words_is_in_the_audit_log(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        await proxy.get(tag_of())
+        asking = await stream(proxy, tag_of())
+        told: list[str] = []
+        # An entry is too young to be known until its file is some hundredths of a second old.
+        while proxy.app.hot.repeats < 2 and len(told) < 1000:
+            got = await (await asking.head()).rest(keep=True)
+            told.append(got.headers["x-request-id"])
+            await asking.send(tag_of())
+        asking.close()
+        assert proxy.app.hot.repeats >= 2
+        proxy.log_bytes()
+        lines = (tmp_path / "cache" / "audit.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        assert [record["request_id"] for record in records][1 : len(told) + 1] == told
+        assert {record["digest"] for record in records} == {origin.images.tagged().digest}
 
 
 # --- what a client accepts -----------------------------------------------------------------------
