@@ -22,6 +22,7 @@ from proxy.server.process import CannotStart
 from proxy.server.tls import ServerTls, TlsFiles, _read
 from proxy.server.watch import Watch
 from tests.certificates import Authority, Pair
+from tests.descriptors import exhausted
 from tests.origin import Origin
 from tests.running import Running, answers, request_bytes, running
 
@@ -192,6 +193,24 @@ def serial_of(pair: Pair) -> int:
     from cryptography import x509  # noqa: PLC0415
 
     return x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
+
+
+async def test_a_certificate_that_no_descriptor_was_left_to_read_is_taken_once_there_is_one(
+    farm: Authority, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = ServerTls(TlsFiles(files.pair.certificate, files.pair.key))
+    before = tls.context.inner
+    files.use(farm.server("127.0.0.1"))
+    with exhausted():
+        for _ in range(4):
+            await tls.poll()
+    assert tls.context.inner is before
+    for _ in range(2):
+        await tls.poll()
+    assert tls.context.inner is not before
+    assert [text for text in caplog.messages if "stays as it was" in text] == [
+        "the TLS certificate stays as it was: Too many open files"
+    ]
 
 
 @pytest.mark.parametrize("what", ["missing", "garbage", "encrypted", "another key"])
