@@ -27,6 +27,7 @@ from proxy.access.gate import Gate
 from proxy.access.oidc import Oidc
 from proxy.config import ConfigError, Settings
 from proxy.server import process
+from proxy.server.rounds import repeat
 from proxy.server.tls import Certificates, ServerTls, TlsFiles
 from proxy.server.watch import Seen, Watch, fingerprint, settled
 from proxy.upstream.addresses import AddressRules, check_resolved
@@ -76,13 +77,12 @@ class Live:
 
     async def run(self) -> None:
         """Look at the files, and at the age of keys, until cancelled."""
-        while True:
-            self.oidc.poll()
-            await asyncio.sleep(POLL)
-            await self.poll()
+        self.oidc.poll()
+        await repeat(POLL, self.poll, "looking at the configuration and the TLS files")
 
     async def poll(self) -> None:
         """Take what has changed since the last look."""
+        self.oidc.poll()
         if self.tls is not None:
             await self.tls.poll()
         if self._load is not None and await asyncio.to_thread(self._watch.changed):
