@@ -24,6 +24,7 @@ from multidict import CIMultiDict
 from proxy.access.credential import parse_authorization
 from proxy.errors import (
     BadRequest,
+    ClientForbidden,
     InternalError,
     MethodNotAllowed,
     ProxyError,
@@ -33,7 +34,7 @@ from proxy.errors import (
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
 from proxy.server.errors import render
-from proxy.server.front import check_framing, check_no_body
+from proxy.server.front import check_framing, check_no_body, is_forwarded
 from proxy.server.health import Health
 from proxy.server.own_names import OwnNames
 from proxy.server.responses import base_headers
@@ -142,6 +143,11 @@ class Admin:
 
     def _authenticate(self, request: web.BaseRequest) -> None:
         if self._token is None:
+            if is_forwarded(request):
+                raise ClientForbidden(
+                    "The request came through a front, and without a token only this machine is"
+                    " answered: set server.admin_token_file."
+                )
             self._own_names.require(request)
             return
         given = parse_authorization(request.headers.getall("Authorization", []))

@@ -23,7 +23,11 @@ from proxy.server.wire import ODD_VERSION
 Network = IPv4Network | IPv6Network
 # Plain segments: no empty one (`//evil` is another host), no dots, nothing that ends a path.
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
-_FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
+# What fronts write, whichever of it they were told to. Some are told nothing and leave no trace.
+_FORWARDED = (
+    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
+    *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +64,24 @@ def check_no_body(request: web.BaseRequest) -> None:
         raise BodyRefused("This request takes no body.")
 
 
-def peer_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> Peer:
-    """Find the address that really asks."""
+def is_forwarded(request: web.BaseRequest) -> bool:
+    """Tell whether the request says that it was passed on by a front."""
     headers = request.headers
-    forwarded = any(name in headers for name in _FORWARDED) or any(
+    return any(name in headers for name in _FORWARDED) or any(
         name.lower().startswith("x-forwarded-") for name in headers
     )
+
+
+def peer_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> Peer:
+    """Find the address that really asks."""
+    forwarded = is_forwarded(request)
     peername = request.transport.get_extra_info("peername") if request.transport else None
     if not peername:  # it has left already
         return Peer(IPv4Address(0), None, trusted=False, forwarded=forwarded)
     direct = parse_address(peername[0])
     if not trusted or not within(direct, trusted):
         return Peer(direct, direct, trusted=False, forwarded=forwarded)
-    client = resolve_peer(direct, headers.getall("X-Forwarded-For", []), trusted)
+    client = resolve_peer(direct, request.headers.getall("X-Forwarded-For", []), trusted)
     return Peer(client or direct, client, trusted=True, forwarded=forwarded)
 
 
