@@ -71,6 +71,8 @@ class TlsFiles:
             context.authorities = _read_authorities(self.client_ca)
             context.load_verify_locations(cadata=b"".join(context.authorities))
             context.verify_mode = ssl.CERT_OPTIONAL
+            # Whoever names an intermediate authority means that one, not the root above it.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -523,6 +524,23 @@ async def test_authorities_may_stand_among_other_text(
         await proxy.app.reload()
         assert (await proxy.get(PAGE)).status == 200
         assert "stays as it was" not in str(proxy.messages())
+
+
+async def test_an_intermediate_authority_is_enough_and_lets_in_its_own_only(
+    tmp_path: Path, farm: Authority, files: Files
+) -> None:
+    root, office = Authority("root", tmp_path), Authority("office", tmp_path)
+    name = FARM_CLIENT["subjects"][0]
+    only = {"client_ca": str(farm.under(root))}
+    async with secured(tmp_path, farm, files, FARM_CLIENT, **only) as proxy:
+        proxy.tls = farm.context(farm.client(name))
+        assert (await proxy.get(PAGE)).status == 200
+        for other in (office, root):
+            proxy.tls = farm.context(other.client(name))
+            data = b""
+            with contextlib.suppress(ssl.SSLError):  # told early or late, as the version has it
+                data = await proxy.send(request_bytes("GET", PAGE, "a", {}))
+            assert data == b""
 
 
 async def test_a_certificate_of_a_trusted_front_is_not_its_clients(
