@@ -220,6 +220,14 @@ class Folder:
 
     def _make_way(self, folder: str) -> None:
         """Make a folder below a part, in place of a file perhaps."""
+        with (
+            suppress(FileNotFoundError, NotADirectoryError, FileExistsError),
+            self._in(folder) as (
+                fd,
+                last,
+            ),
+        ):
+            return os.mkdir(last, 0o700, dir_fd=fd)
         self.make()
         with self._in(folder) as (fd, last):
             if not stat.S_ISDIR(_mode(last, fd)):
