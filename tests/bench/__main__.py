@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 import proxy
-from tests.bench import herd, hits, misses, mixed
+from tests.bench import growth, herd, hits, misses, mixed, peers
 from tests.bench.scene import Scene
 from tests.bench.table import HEAD, Result, failed, line, machine, version_of, versions
 
@@ -24,6 +24,10 @@ ROWS = {
     "miss-1g": misses.large,
     "miss-50k": misses.small,
     "herd": herd.herd,
+    "devpi": peers.devpi,
+    "proxpi": peers.proxpi,
+    "memory": growth.memory,
+    "growth": growth.growth,
 }
 
 

@@ -153,9 +153,17 @@ class Upstream:
             f"{html.escape(file.name)}</a><br/>"
             for file in made
         ]
-        text = "\n".join(["<!DOCTYPE html>\n<html><body>", *anchors, "</body></html>\n"])
-        (folder / "index.html").write_text(text)
+        (folder / "index.html").write_text(_html(anchors))
+        self._publish_root(folder.parent)
         return path
+
+    def _publish_root(self, folder: Path) -> None:
+        """List all projects: mirrors ask for that first."""
+        projects = [{"name": name} for name in self.files]
+        page = {"meta": {"api-version": "1.1"}, "projects": projects}
+        (folder / "index.json").write_text(json.dumps(page))
+        anchors = [f'<a href="{name}/">{name}</a><br/>' for name in self.files]
+        (folder / "index.html").write_text(_html(anchors))
 
 
 def _file(project: str, number: int, root: str, size: int, sha256: str = "") -> File:
@@ -163,6 +171,10 @@ def _file(project: str, number: int, root: str, size: int, sha256: str = "") -> 
     spread = hashlib.sha256(name.encode()).hexdigest()
     path = f"/{root}/{spread[:8]}/{spread[8:24]}/{project}/{name}"
     return File(project, name, path, size, sha256 or spread)
+
+
+def _html(anchors: Sequence[str]) -> str:
+    return "\n".join(["<!DOCTYPE html>\n<html><body>", *anchors, "</body></html>\n"])
 
 
 def _noise(place: Path, size: int) -> str:
