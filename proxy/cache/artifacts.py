@@ -98,9 +98,11 @@ class Artifacts:
             ecosystem, target, grant, links, facts, deadline=deadline
         )
         stored = await self._stored(ecosystem, key, permit, deadline)
+        name = flight_name(key, permit.source)
+        if stored is None and await self._is_landing(name):
+            stored = await self._stored(ecosystem, key, permit, deadline)
         if stored is not None:
             return stored
-        name = flight_name(key, permit.source)
         if head_only and permit.source.size is not None:
             self._rights.refuse_known(name)
             return Described(permit.source.size, CacheStatus(fwd="miss"))
@@ -148,6 +150,18 @@ class Artifacts:
         self._storage.remove(record.key)
 
     # --- the flight --------------------------------------------------------------------------
+
+    async def _is_landing(self, name: str) -> bool:
+        """Wait a little for a flight whose bytes all are out and which is only being stored: whoever
+        has got the whole and asks again finds it stored."""
+        flight = self._flights.get(name)
+        if flight is None or flight.done or not flight.released:
+            return False
+        follower = flight.attach(head_only=True)
+        try:
+            return await follower.settled(FOREGROUND)
+        finally:
+            follower.leave()
 
     async def _fly(
         self, ecosystem: Ecosystem, key: str, permit: Permit, *, head_only: bool

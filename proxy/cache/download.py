@@ -20,6 +20,7 @@ from typing import final
 
 from proxy.cache.extracts import Extracts
 from proxy.cache.flight import Flight
+from proxy.cache.intake import Intake
 from proxy.cache.leader import Leader
 from proxy.cache.order import Order
 from proxy.cache.relay import End, Relay
@@ -118,6 +119,8 @@ class Download:
             await leader.catch_up()
             await self._pull_all(leader, order)
             flight.stoppable(None)
+            if transfer.received > COMMIT_IN_THREAD:
+                flight.release()  # nobody waits for a disk to store what is known to be right
             flight.finish(await self._commit(leader, order))
             leader.tell()
         except ProxyError as error:
@@ -193,36 +196,26 @@ class Download:
 
     async def _take(self, leader: Leader, response: UpstreamResponse, skip: int) -> None:
         """Take the body in, without its first `skip` bytes."""
+        intake = Intake(leader, self._leave_disk)
         pieces = response.pieces()
         rate = Rate(self._limits.resume_rate)
-        while True:
-            asked = self._clock()
-            try:
-                piece = await anext(pieces, b"")
-            except Unavailable:
-                rate.keeps(0, self._clock() - asked)
-                leader.dripping = not rate.sound
-                raise
-            if not piece:
-                return
-            rate.keeps(len(piece), self._clock() - asked)
-            if fresh := piece[skip:]:
-                await self._write(leader, fresh)
-            skip = max(0, skip - len(piece))
-
-    async def _write(self, leader: Leader, piece: bytes) -> None:
-        """Write a piece; when the disk fails the flight goes on in memory, unstored."""
-        transfer = leader.transfer
-        transfer.expect(len(piece))
         try:
-            leader.writer.write(piece)
-        except StorageFailed as error:
-            self._leave_disk(leader, error)
-            leader.writer.write(piece)
-        transfer.update(piece)
-        leader.flight.advance(transfer.received)
-        leader.tell()
-        await leader.bound()
+            while True:
+                asked = self._clock()
+                try:
+                    piece = await anext(pieces, b"")
+                except Unavailable:
+                    rate.keeps(0, self._clock() - asked)
+                    leader.dripping = not rate.sound
+                    raise
+                if not piece:
+                    return
+                rate.keeps(len(piece), self._clock() - asked)
+                if fresh := piece[skip:]:
+                    await intake.put(fresh)
+                skip = max(0, skip - len(piece))
+        finally:
+            await intake.end()
 
     def _show(self, leader: Leader) -> None:
         try:

@@ -66,6 +66,7 @@ class Flight:
         self.record: Record | None = None
         self.error: ProxyError | None = None
         self.done = False
+        self.released = False  # all of it is verified, and is being stored
         self.joinable = True
         self.spooling = False  # in memory, because the disk has failed: never stored
         self.stopped = False  # because nobody was left: that says nothing about the artifact
@@ -109,6 +110,12 @@ class Flight:
         if self.headed and end - HOLD > self.visible:
             self.visible = end - HOLD
             self._wake()
+
+    def release(self) -> None:
+        """All is verified, and is about to be stored: followers may have the held-back rest."""
+        self.size = self.visible = self.received
+        self.headed = self.released = True
+        self._wake()
 
     def finish(self, record: Record | None) -> None:
         """All is verified; `record` None: but it could not be stored."""

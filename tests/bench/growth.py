@@ -121,7 +121,7 @@ def extend(store: Path, count: int) -> None:
             for record in batch:
                 _write(store, record)
             events = [Stored(record.key, record.sha256, record.size) for record in batch]
-            index.apply(Notes(events=events), complete=True)
+            index.apply(Notes(events, []), complete=True)
     finally:
         index.close()
 

@@ -178,7 +178,7 @@ async def test_an_error_of_the_other_process_is_the_same_error() -> None:
             await variants.get(Python(), target(), broken, "x", Links())
         assert caught.value.status == 502
         with pytest.raises(NotListed):
-            await variants.locate(Python(), absent, document(2 * LARGE))  # type: ignore[arg-type]
+            await variants.locate(Python(), absent, document(2 * LARGE), "y")  # type: ignore[arg-type]
 
 
 # --- the worker process ------------------------------------------------------------------------
