@@ -92,9 +92,18 @@ class DiskWriter:
             if adopt:
                 self._fd, self.size = place.folder.append_to(name)
             else:
-                self._fd = place.folder.create(name)
+                self._fd = self._create()
         except OSError as error:
             raise place.failed(error) from error
+
+    def _create(self) -> int:
+        try:
+            return self._folder.create(self._name)
+        except FileExistsError:
+            if self._claim is None:
+                raise
+            self._folder.unlink(self._name)  # of an owner that died
+            return self._folder.create(self._name)
 
     def write(self, piece: bytes) -> None:
         """See `Writer.write`."""
