@@ -152,8 +152,8 @@ class Artifacts:
     # --- the flight --------------------------------------------------------------------------
 
     async def _is_landing(self, name: str) -> bool:
-        """Wait a little for a flight whose bytes all are out and which is only being stored: whoever
-        has got the whole and asks again finds it stored."""
+        """Wait a little for a flight that is verified and only being stored: who has got the whole
+        and asks again finds it stored."""
         flight = self._flights.get(name)
         if flight is None or flight.done or not flight.released:
             return False

@@ -30,9 +30,7 @@ class Intake:
     """Takes in one answer of the upstream. MUST be ended, whatever happened: the thread works on
     the body file until then. `leave_disk` is told when the disk fails, and may raise it."""
 
-    def __init__(
-        self, leader: Leader, leave_disk: Callable[[Leader, StorageFailed], None]
-    ) -> None:
+    def __init__(self, leader: Leader, leave_disk: Callable[[Leader, StorageFailed], None]) -> None:
         self._leader = leader
         self._leave_disk = leave_disk
         self._waiting: list[bytes] = []

@@ -106,9 +106,7 @@ class Offers:
             return replace(source, location=_beside(offer.url, SIGNATURE))
         if companion == METADATA and offer.core_metadata:
             hashes = {} if offer.core_metadata is True else offer.core_metadata
-            return replace(
-                source, location=_beside(offer.url, METADATA), digest=strongest(hashes)
-            )
+            return replace(source, location=_beside(offer.url, METADATA), digest=strongest(hashes))
         if companion == METADATA and _is_wheel(filename):
             return replace(source, extracted=True)
         raise NotListed(target.filename)

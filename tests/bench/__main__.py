@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -14,11 +16,11 @@ from tests.bench import growth, herd, hits, misses, mixed, peers
 from tests.bench.scene import Scene
 from tests.bench.table import HEAD, Result, failed, line, machine, version_of, versions
 
-ROWS = {
-    **{name: (lambda scene, name=name: hits.page(scene, name)) for name in hits.PAGES},
+ROWS: dict[str, Callable[[Scene], list[Result]]] = {
+    **{name: partial(hits.page, name=name) for name in hits.PAGES},
     "304": hits.not_modified,
-    "artifact-8": lambda scene: hits.artifact(scene, 8),
-    "artifact-1": lambda scene: hits.artifact(scene, 1),
+    "artifact-8": partial(hits.artifact, connections=8),
+    "artifact-1": partial(hits.artifact, connections=1),
     "fairness": mixed.fairness,
     "crowd": mixed.crowd,
     "miss-1g": misses.large,

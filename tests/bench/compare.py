@@ -91,7 +91,7 @@ class Load:
             capture_output=True,
             text=True,
             check=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {CLIENT_CORE}),  # noqa: PLW1509  # no threads here
+            preexec_fn=lambda: os.sched_setaffinity(0, {CLIENT_CORE}),
         )
         used = contender.cpu() - before
         if bad := _BAD.search(done.stdout):
@@ -99,6 +99,10 @@ class Load:
         match = _RATE.search(done.stdout)
         rate = float(match.group(1)) if match else 0.0
         return Turn(rate, used / max(rate * self.seconds, 1))
+
+    def turn(self, contender: Contender, _: int) -> Turn:
+        """One of many rounds, all alike."""
+        return self.once(contender)
 
 
 def pin(pids: Sequence[int], cores: Sequence[int] = (SERVER_CORE,)) -> None:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from proxy.storage.base import Record
-from proxy.storage.changes import Notes, Stored
+from proxy.storage.changes import Event, Notes, Stored
 from proxy.storage.index import FOLDER, Index
 from proxy.storage.layout import VERSION, entry_bytes, entry_name, parse_entry
 from tests.bench.compare import CLIENT_CORE, Contender, Load, by_turns, paired, pin
@@ -69,7 +69,7 @@ def _hits(scene: Scene, running: dict[str, Process], files: list[File]) -> list[
     pin([each.pid for each in running.values()])
     results = []
     for label, load in (("a page", page), ("files of 50 KiB", Load("", script=script))):
-        found = by_turns(lambda each, _, load=load: load.once(each), contenders, scene.rounds)
+        found = by_turns(load.turn, contenders, scene.rounds)
         few, many = found["thousand"], found["million"]
         cost = statistics.median(
             a.cpu / b.cpu for a, b in zip(many.turns, few.turns, strict=True) if b.cpu
@@ -101,7 +101,9 @@ def memory(scene: Scene) -> list[Result]:
     seen = "small hits (128 clients), misses, 8 x 100 MiB, 64 clients on a cold file of 1 GiB"
     return [
         Result("memory of a process, idle", idle, " MiB", need, "resident, after the start"),
-        Result("memory of a process, under load", peak, " MiB", need, f"peak; then {after:.0f}; {seen}"),
+        Result(
+            "memory of a process, under load", peak, " MiB", need, f"peak; then {after:.0f}; {seen}"
+        ),
     ]
 
 
@@ -120,7 +122,9 @@ def extend(store: Path, count: int) -> None:
         while batch := list(islice(copies, _BATCH)):
             for record in batch:
                 _write(store, record)
-            events = [Stored(record.key, record.sha256, record.size) for record in batch]
+            events: list[Event] = [
+                Stored(record.key, record.sha256, record.size) for record in batch
+            ]
             index.apply(Notes(events, []), complete=True)
     finally:
         index.close()
@@ -148,5 +152,3 @@ def _start(scene: Scene, name: str) -> float:
     began = time.perf_counter()
     with _proxy(scene, name):
         return time.perf_counter() - began
-
-

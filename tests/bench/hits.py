@@ -51,7 +51,7 @@ def _etag(url: str, path: str) -> str:
 
 def _judged(scene: Scene, label: str, need: Need, load: Load) -> Result:
     scene.pinned()
-    found = by_turns(lambda contender, _: load.once(contender), scene.contenders, scene.rounds)
+    found = by_turns(load.turn, scene.contenders, scene.rounds)
     return compared(label, need, found, "req/s")
 
 

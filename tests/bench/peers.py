@@ -31,6 +31,7 @@ from tests.bench.upstream import JSON
 
 TOP = Path(__file__).resolve().parent
 _START = 60.0
+_USER = "root"  # devpi's own, without a password after `devpi-init`
 _SLOW = 3.0  # seconds a round: a slow server gives few answers in one
 
 
@@ -57,7 +58,7 @@ def _against(scene: Scene, name: str, need: Need) -> Result:
         pin([scene.ours.pid, *pids])
         load = Load("", headers={"Accept": JSON}, seconds=_SLOW)
         rounds = max(5, scene.rounds // 2)
-        found = by_turns(lambda each, _: load.once(each), (ours, theirs), rounds)
+        found = by_turns(load.turn, (ours, theirs), rounds)
     pairs = zip(found["cgr-proxy"].rates, found[name].rates, strict=True)
     ratio = statistics.median(a / b for a, b in pairs)
     version = installed_version(environment, {"devpi": "devpi-server"}.get(name, name))
@@ -91,7 +92,9 @@ def installed_version(environment: Path, distribution: str) -> str:
 
 
 @contextmanager
-def _running(command: list[str], port: int, log: Path, variables: Mapping[str, str]) -> Iterator[int]:
+def _running(
+    command: list[str], port: int, log: Path, variables: Mapping[str, str]
+) -> Iterator[int]:
     with log.open("wb") as out:
         running = subprocess.Popen(
             command, stdout=out, stderr=out, env={**os.environ, **variables}, cwd=log.parent
@@ -116,16 +119,16 @@ def _devpi(scene: Scene, environment: Path) -> Iterator[tuple[tuple[int, ...], s
     command = [str(programs / "devpi-server"), *where, "--host", "127.0.0.1", "--port", str(port)]
     with _running(command, port, folder / "log", {}) as pid:
         url = f"http://127.0.0.1:{port}"
-        login = _send("POST", f"{url}/+login", {"user": "root", "password": ""})
-        secret = base64.b64encode(f"root:{login['result']['password']}".encode()).decode()
+        login = _send("POST", f"{url}/+login", {"user": _USER, "password": ""})
+        secret = base64.b64encode(f"{_USER}:{login['result']['password']}".encode()).decode()
         index = {
             "type": "mirror",
             "mirror_url": f"{scene.upstream.url}/python/simple/",
             "mirror_cache_expiry": 36000,
             "mirror_use_external_urls": False,
         }
-        _send("PUT", f"{url}/root/mirror", index, {"X-Devpi-Auth": secret})
-        yield (pid,), url, "/root/mirror/+simple/"
+        _send("PUT", f"{url}/{_USER}/mirror", index, {"X-Devpi-Auth": secret})
+        yield (pid,), url, f"/{_USER}/mirror/+simple/"
 
 
 @contextmanager

@@ -52,8 +52,7 @@ class Result:
 
 
 HEAD = (
-    "| row | value | required | | aim | | nginx / clone | seen |\n"
-    "|---|---|---|---|---|---|---|---|"
+    "| row | value | required | | aim | | nginx / clone | seen |\n|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -62,7 +61,11 @@ def line(result: Result) -> str:
     required, aim = result.need.met(result.value)
     sign = "<=" if result.need.at_most else ">="
     clone = "" if result.clone is None else f"{result.clone:.2f}"
-    said = ["**void**", "**void**"] if result.void else ["yes" if it else "no" for it in (required, aim)]
+    said = (
+        ["**void**", "**void**"]
+        if result.void
+        else ["yes" if it else "no" for it in (required, aim)]
+    )
     return (
         f"| {result.row} | {number(result.value)}{result.unit}"
         f" | {sign} {number(result.need.required)}{result.unit} | {said[0]}"
