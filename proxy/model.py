@@ -11,7 +11,6 @@ Three kinds of answer exist and are never mixed: an *artifact* (immutable bytes)
 from __future__ import annotations
 
 import re
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
@@ -92,7 +91,7 @@ def encode_path(segments: tuple[str, ...], *, slash: bool = False) -> str:
 
     The inverse of what `proxy.server.canonical` does: `()` gives `/`.
     """
-    text, safe = "/".join(segments), f"{_SEGMENT_SAFE}/"  # quoted in one call: it is slow
+    text, safe = "/".join(segments), f"{_SEGMENT_SAFE}/"  # in one call: quoting is slow
     if text.count("/") >= len(segments) > 0:  # a slash in one of them: rare
         text, safe = "/".join(quote(each, safe=_SEGMENT_SAFE) for each in segments), f"{safe}%"
     path = "/" + quote(text, safe=safe)
