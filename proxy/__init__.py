@@ -41,9 +41,10 @@ Who may import whom, strictly downward (checked by import-linter)::
 
     cli -> app -> server -> cache -> upstream | storage | access -> ecosystems -> model -> errors
 
-`config` is known to `cli` and `app` only; `observe` (logs, metrics) is a leaf for every room
-but the pure ones; `app` alone knows everybody. `ecosystems`, `model`, `errors`, `server.canonical`
-and, in `cache`, the modules that decide are pure: no clock, no I/O, no loop, no randomness.
+`config` is known to `cli`, `app` and its `wiring` only; `observe` (logs, metrics) is a leaf for
+every room but the pure ones; `app` alone (with `wiring`) knows everybody. `ecosystems`, `model`,
+`errors`, `server.canonical` and, in `cache`, the modules that decide are pure: no clock, no I/O, no
+loop, no randomness.
 
 Where to begin reading: `errors` and `model` (the words), `ecosystems/base` (the contract of a
 protocol), `server/handler` (the walk), `cache/artifacts` and `cache/download` (the engine).

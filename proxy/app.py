@@ -10,48 +10,33 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
+from pathlib import Path
+from ssl import SSLContext
 
 import proxy
 from proxy.access.asking import PlatformHttp
-from proxy.access.door import Door
-from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
 from proxy.access.learning import PlatformEntitlements
 from proxy.access.memory import Clocks, read_boot_id, steady_seconds
-from proxy.access.wiring import PlatformOptions, ask_platform, token_exchange
-from proxy.cache.artifacts import Artifacts
-from proxy.cache.bulk import Bulk
-from proxy.cache.documents import Documents
-from proxy.cache.download import Download, DownloadLimits
-from proxy.cache.extracts import Extracts
-from proxy.cache.freshness import Policy
+from proxy.access.wiring import token_exchange
 from proxy.cache.upkeep import Upkeep
-from proxy.cache.variants import Variants
-from proxy.cache.worker import Worker
-from proxy.config import LIBRARIES, Settings
+from proxy.config import Settings
 from proxy.ecosystems import ECOSYSTEMS
-from proxy.ecosystems.base import Extracting
 from proxy.live import Live
 from proxy.observe.audit import AuditFile
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
 from proxy.observe.tokens import TokenNumbers
 from proxy.server import process
-from proxy.server.admin import Admin
-from proxy.server.entitlements import PATH, EntitlementView
-from proxy.server.handler import Handler, Rooms
 from proxy.server.health import Health
-from proxy.server.listener import Listener
-from proxy.server.mounts import Mounts
-from proxy.server.wire import Server
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
-from proxy.upstream.addresses import AddressRules
-from proxy.upstream.client import HttpUpstream, UpstreamLimits
 from proxy.upstream.credentials import Clocks as TokenClocks
-from proxy.upstream.credentials import Credentials, KeylessSource, PairSource, Source
-from proxy.upstream.keyless import AUDIENCES
+from proxy.upstream.credentials import Credentials
 from proxy.upstream.tls import client_context
+from proxy.wiring.engine import make_engine, make_upstream
+from proxy.wiring.entitlements import make_entitlements
+from proxy.wiring.listeners import clients_listener, make_admin, operators_listener
+from proxy.wiring.pull_tokens import credential_sources
 
 LOG = logging.getLogger("proxy")
 POLL_CREDENTIALS = 2.0
@@ -62,84 +47,56 @@ class App:
     """All rooms of one process, wired. Make it inside a running loop; `start`, then `stop`.
 
     `clock`: seconds since the epoch; `steady`: seconds that only go forward. `load`: the settings
-    anew, for a reload. Raises CannotStart for a named file that cannot be used.
+    anew, for a reload. `trust`: makes the TLS context for upstreams, from the operator's bundle.
+    Raises CannotStart for a named file that cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a test may put in the place of the machine's own
         self,
         settings: Settings,
         logs: Logs,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = steady_seconds,
         load: Callable[[], Settings] | None = None,
+        *,
+        trust: Callable[[Path | None], SSLContext] = client_context,
     ) -> None:
         self.settings = settings
-        self._clocks = Clocks(steady, clock, read_boot_id())
+        clocks = Clocks(steady, clock, read_boot_id())
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
-        origins = {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}
         with process.using("upstream.ca_bundle"):
-            self._tls = client_context(settings.upstream.ca_bundle)
+            tls = trust(settings.upstream.ca_bundle)
         self.credentials = Credentials(
             credential_sources(settings),
             logs.redactor.register,
-            token_exchange(settings.upstream.issuer, self._tls, self._clocks),
+            token_exchange(settings.upstream.issuer, tls, clocks),
             TokenClocks(clock, steady),
         )
-        self.metrics.watch(TokenNumbers(self.credentials.ends, clock))
         self.health = Health(self._degraded)
-        self.live = Live(settings, PlatformHttp(self._tls), load=load, wall=clock, clock=steady)
-        self.entitlements = self._make_entitlements()
+        self.live = Live(settings, PlatformHttp(tls), load=load, wall=clock, clock=steady)
+        self.entitlements = make_entitlements(settings, self.credentials, tls, clocks)
         # First what may be wrong: nothing that would have to be closed is open by then.
-        self._endpoint = self._make_endpoint()
+        self.admin_endpoint = make_admin(settings, self.entitlements, self.health, self.metrics)
         changes, room = Changes(), settings.cache.max_size
         with process.using("cache.directory", settings.cache.directory):
-            self.storage = storage = DiskStorage(
-                settings.cache.directory, watcher=changes, max_body=room
-            )
-        self.upkeep = Upkeep(storage, changes, room)
-        self.upstream = self._make_upstream(origins)
-        policy = Policy(
-            ttl=settings.cache.document_ttl,
-            tag_ttl=settings.cache.document_ttl,
-            max_stale=settings.cache.max_stale,
-            negative_ttl=settings.cache.negative_ttl,
-        )
-        self.documents = Documents(
-            storage,
-            self.upstream,
-            policy,
-            Variants(Worker()),
-            origins=origins,
-            max_document=settings.limits.max_document,
-            clock=clock,
-        )
-        self.bulk = Bulk(storage, self.upstream, policy, origins=origins, clock=clock)
-        extracting = {item.name: item for item in ECOSYSTEMS if isinstance(item, Extracting)}
-        self.artifacts = Artifacts(
-            storage,
-            self.documents,
-            self.upstream,
-            Download(
-                storage,
-                self.upstream,
-                self.metrics,
-                DownloadLimits(room),
-                Extracts(storage, self.upstream, extracting),
-                clock=time.monotonic,
-            ),
-            policy,
-            origins=origins,
-            clock=clock,
+            self.storage = DiskStorage(settings.cache.directory, watcher=changes, max_body=room)
+        self.upkeep = Upkeep(self.storage, changes, room)
+        self.upstream = make_upstream(settings, self.credentials, tls, self.metrics)
+        engine = make_engine(settings, self.storage, self.upstream, self.metrics, clock)
+        self.documents, self.bulk, self.artifacts = engine.documents, engine.bulk, engine.artifacts
+        self._watch_everything(logs, clock)
+        keep_audit(settings, logs)
+        self.listener = clients_listener(
+            settings,
+            live=self.live,
+            entitlements=self.entitlements,
+            engine=engine,
+            health=self.health,
             metrics=self.metrics,
+            logs=logs,
         )
-        self.metrics.watch_in_flight(lambda: self.health.running)
-        self.metrics.watch_dropped_lines(lambda: logs.dropped)
-        self._watch_cache_and_upstreams()
-        if settings.log.audit_size:
-            where = settings.log.audit or settings.cache.directory / "audit.jsonl"
-            with process.using("log.audit"):
-                logs.keep_audit(AuditFile(where, settings.log.audit_size))
-        self.listener, self.admin = self._make_listeners(logs)
+        self.live.on_authority_gone(self.listener.close_idle)
+        self.admin = operators_listener(settings, self.admin_endpoint)
         self._pollers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -156,6 +113,7 @@ class App:
             loop.create_task(_repeat(POLL_CREDENTIALS, self.credentials.poll)),
             loop.create_task(_repeat(RENEW_TOKENS, self.credentials.exchange)),
             loop.create_task(self.live.run()),
+            loop.create_task(_repeat(POLL_CREDENTIALS, self.admin_endpoint.poll)),
         ]
         self.health.started = True
         if self.settings.upstream.allow_insecure:
@@ -189,95 +147,25 @@ class App:
 
     async def reload(self) -> None:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
-        taken = await self.live.reload()
-        self._endpoint.reload()
-        await self.credentials.reload()
+        kept = await self.live.reload()
+        await self.admin_endpoint.reload()
+        await asyncio.gather(self.credentials.reload(), self.live.renew_keys())
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
-        LOG.info("reloaded%s", "" if taken else ", but for the configuration: it has mistakes")
+        LOG.info("reloaded%s", f", but for the configuration: {kept}" if kept else "")
 
-    def _watch_cache_and_upstreams(self) -> None:
+    def _watch_everything(self, logs: Logs, clock: Callable[[], float]) -> None:
+        self.metrics.watch(TokenNumbers(self.credentials.ends, clock))
+        self.metrics.watch_in_flight(lambda: self.health.running)
+        self.metrics.watch_dropped_lines(lambda: logs.dropped)
         self.metrics.watch_cache_bytes(lambda: self.upkeep.books.total)
         self.metrics.watch_cache_entries(lambda: self.upkeep.books.entries)
+        self.metrics.watch_evictions(
+            lambda: self.upkeep.evicted.entries, lambda: self.upkeep.evicted.freed
+        )
         self.metrics.cache_limit(self.settings.cache.max_size)
         asked_by = {ecosystem.upstream: ecosystem.name for ecosystem in ECOSYSTEMS}
         self.metrics.watch_breakers(asked_by, lambda key: self.upstream.is_down(asked_by[key]))
-
-    def _make_upstream(self, origins: dict[str, str]) -> HttpUpstream:
-        given, limits = self.settings.upstream, self.settings.limits
-        return HttpUpstream(
-            origins,
-            self.credentials,
-            AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure),
-            UpstreamLimits(
-                connections=limits.max_upstream_connections,
-                queue_timeout=limits.queue_timeout,
-                connect_timeout=limits.connect_timeout,
-                first_byte_timeout=limits.first_byte_timeout,
-                min_rate=limits.min_rate,
-            ),
-            tls=self._tls,
-            clock=time.monotonic,
-            observer=self.metrics,
-            frozen=given.frozen,
-        )
-
-    def _make_listeners(self, logs: Logs) -> tuple[Listener, Listener | None]:
-        settings, listen = self.settings, self.settings.server.listen
-        rooms = Rooms(
-            mounts=Mounts(ECOSYSTEMS),
-            gate=self.live.gate,
-            door=Door(self.entitlements),
-            documents=self.documents,
-            bulk=self.bulk,
-            artifacts=self.artifacts,
-            health=self.health,
-            metrics=self.metrics,
-            access_log=logs.access,
-            audit=logs.audit,
-            hosts=settings.upstream.redirect_hosts,
-            trusted_proxies=settings.server.trusted_proxies,
-            public_url=settings.server.public_url,
-            min_rate=settings.limits.min_rate,
-            extracts=settings.cache.core_metadata,
-            certificates=self.live.certificates,
-        )
-        handler = Handler(rooms)
-        tls = self.live.tls.context if self.live.tls is not None else None
-        server = Server(handler, handler.refuse, settings.limits.max_connections)
-        main = Listener(server, listen.host, listen.port, tls)
-        if (where := settings.server.admin_listen) is None:
-            return main, None
-        server = Server(self._endpoint, self._endpoint.refuse)
-        return main, Listener(server, where.host, where.port)
-
-    def _make_endpoint(self) -> Admin:
-        settings = self.settings
-        view = EntitlementView(settings.entitlements.source, self.entitlements, ECOSYSTEMS)
-        self.metrics.watch(view.numbers())
-        token_file = settings.server.admin_token_file
-        with process.using("server.admin_token_file"):
-            return Admin(self.metrics, self.health, token_file, {PATH: view.describe})
-
-    def _make_entitlements(self) -> Entitlements:
-        given, upstream = self.settings.entitlements, self.settings.upstream
-        asking = [name for name in LIBRARIES if name in self.settings.credentials]
-        if given.source == "static":
-            return StaticEntitlements(given.ecosystems)
-        if given.source == "auto" and not (asking and upstream.has_platform):
-            return AssumedEntitlements()  # nobody could ask, or nobody should be asked
-        options = PlatformOptions(
-            issuer=upstream.issuer,
-            api=upstream.api,
-            ecosystems=asking,
-            organisation=given.organization,
-            directory=self.settings.cache.directory,
-            assume=given.source == "auto",
-            refresh=given.refresh,
-            grace=given.grace,
-        )
-        pairs, assumed = self.credentials, self.credentials.subject
-        return ask_platform(options, pairs, self._tls, self._clocks, assumed)
 
     def _degraded(self) -> list[str]:
         found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
@@ -291,32 +179,12 @@ async def _repeat(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
         await do()
 
 
-def credential_sources(settings: Settings) -> dict[str, list[Source]]:
-    """The sources of each ecosystem's credentials, in the terms of the upstream room."""
-    keys = dict.fromkeys(LIBRARIES, "libraries") | {item.name: item.upstream for item in ECOSYSTEMS}
-    found: dict[str, list[Source]] = {}
-    for name, held in settings.credentials.items():
-        key = keys.get(name, "")  # an ecosystem that is not built yet may have no upstream
-        for given in held:
-            if given.identity and given.identity_token_file and key:
-                source: Source = KeylessSource(
-                    given.identity, given.identity_token_file, AUDIENCES[key]
-                )
-            elif given.identity:
-                continue
-            else:
-                source = PairSource(
-                    username=given.username,
-                    username_file=given.username_file,
-                    password=given.password,
-                    password_file=given.password_file,
-                    pair_file=given.pair_file,
-                    docker_config=given.docker_config,
-                    netrc=given.netrc,
-                    host=urlsplit(getattr(settings.upstream, key)).netloc if key else "",
-                )
-            found.setdefault(name, []).append(source)
-    return found
+def keep_audit(settings: Settings, logs: Logs) -> None:
+    """Keep an audit log where one is wanted. Raises CannotStart."""
+    if settings.log.audit_size:
+        where = settings.log.audit or settings.cache.directory / "audit.jsonl"
+        with process.using("log.audit"):
+            logs.keep_audit(AuditFile(where, settings.log.audit_size))
 
 
 def run(settings: Settings, load: Callable[[], Settings] | None = None) -> int:

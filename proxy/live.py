@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import final
 
 from proxy.access.asking import PlatformHttp
@@ -27,7 +28,7 @@ from proxy.access.oidc import Oidc
 from proxy.config import ConfigError, Settings
 from proxy.server import process
 from proxy.server.tls import Certificates, ServerTls, TlsFiles
-from proxy.server.watch import Watch
+from proxy.server.watch import Watch, fingerprint, settled
 from proxy.upstream.addresses import AddressRules, check_resolved
 
 LOG = logging.getLogger("proxy.configuration")
@@ -57,7 +58,8 @@ class Live:
         self.settings = settings
         self._load = load
         self._turn = asyncio.Lock()
-        self._watch = Watch([settings.file] if settings.file is not None else [])
+        # The settings were loaded before this process had even imported us.
+        self._watch = Watch([settings.file] if settings.file is not None else [], taken=False)
         given = settings.upstream
         rules = AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure)
         discovery = Discovery(http, partial(check_resolved, rules))
@@ -67,7 +69,9 @@ class Live:
         self._open = settings.server.listen.is_loopback and not (settings.clients or settings.oidc)
         self.gate = Gate(_clients(settings, open_to_loopback=self._open), self.oidc)
         self.tls = _tls(settings)
-        self.certificates = Certificates(wall) if settings.server.client_ca is not None else None
+        self.certificates: Certificates | None = None
+        if self.tls is not None and settings.server.client_ca is not None:
+            self.certificates = Certificates(self.tls, wall)
 
     async def run(self) -> None:
         """Look at the files, and at the age of keys, until cancelled."""
@@ -83,8 +87,8 @@ class Live:
         if self._load is not None and await asyncio.to_thread(self._watch.changed):
             await self._take(self._load)
 
-    async def reload(self) -> bool:
-        """Take everything anew, changed or not; False: the configuration has mistakes, and stays.
+    async def reload(self) -> str:
+        """Take everything anew, changed or not; else why the configuration stays as it was.
 
         Never raises.
         """
@@ -92,25 +96,43 @@ class Live:
             await self.tls.reload()
         if self._load is not None:
             return await self._take(self._load)
-        return True
+        return ""
+
+    def on_authority_gone(
+        self, close: Callable[[Callable[[asyncio.BaseTransport], bool]], None]
+    ) -> None:
+        """Have `close` end the connections of certificates that count no more, once there are."""
+        if self.tls is not None and self.certificates is not None:
+            self.tls.on_withdrawn = partial(close, self.certificates.has_gone)
+
+    async def renew_keys(self) -> None:
+        """Ask the issuers of ID tokens for their keys; returns when each has answered, or will not
+        in time. Never raises."""
+        await self.oidc.renew()
 
     async def close(self) -> None:
         """Stop asking issuers."""
         await self.oidc.close()
 
-    async def _take(self, load: Callable[[], Settings]) -> bool:
+    async def _take(self, load: Callable[[], Settings]) -> str:
+        """Take what is there once it has settled; "" when it was, else why it was not."""
         async with self._turn:
-            try:
-                found = await asyncio.to_thread(load)
-            except ConfigError as error:
-                for mistake in error.mistakes:
-                    LOG.error("the configuration stays as it was: %s", mistake)  # noqa: TRY400
-                return False
+            # Half of a file can be a valid configuration: that of half the clients.
+            reading = await settled(partial(_read, load, self.settings.file))
+            if reading is None:
+                self._watch.doubt()
+                LOG.warning("the configuration stays as it was: it is being written all the time")
+                return "it is being written"
+            _, found, mistakes = reading
+            for mistake in mistakes:
+                LOG.error("the configuration stays as it was: %s", mistake)
+            if found is None:
+                return "it has mistakes"
             for key in _waiting(self.settings, found):
                 LOG.warning("%s has changed in the configuration: that takes a restart", key)
             if any(getattr(found, name) != getattr(self.settings, name) for name in _LIVE):
                 self._apply(found)
-            return True
+            return ""
 
     def _apply(self, found: Settings) -> None:
         self._open = self._open and not (found.clients or found.oidc)
@@ -125,6 +147,19 @@ class Live:
         )
         if not self._open and not (found.clients or found.oidc):
             LOG.warning("no clients are left: nobody may come in until some are configured")
+
+
+_Reading = tuple[object, Settings | None, tuple[str, ...]]
+
+
+def _read(load: Callable[[], Settings], file: Path | None) -> _Reading:
+    """What the file is, and what it holds: settings, or mistakes. Both are of the same file only
+    where a second reading is equal."""
+    seen = fingerprint(file) if file is not None else None
+    try:
+        return seen, load(), ()
+    except ConfigError as error:
+        return seen, None, tuple(error.mistakes)
 
 
 def _waiting(running: Settings, found: Settings) -> Iterator[str]:

@@ -76,6 +76,17 @@ class Authority:
             usage = ExtendedKeyUsageOID.SERVER_AUTH
         return self._sign(subject, names, usage, seconds / 86400)
 
+    def odd_client(self, subject: str) -> bytes:
+        """A client's certificate (DER) with one extension twice; its signature does not hold."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name.from_rfc4514_string(subject)
+        builder = self._builder(name, key.public_key(), days=1)
+        for number in (5, 6):
+            extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.2.3.4.{number}"), b"x")
+            builder = builder.add_extension(extension, critical=False)
+        der = builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
+        return der.replace(bytes([0x2A, 3, 4, 6]), bytes([0x2A, 3, 4, 5]))
+
     def context(self, pair: Pair | None = None) -> ssl.SSLContext:
         """A client's context that trusts this authority alone, and shows `pair`."""
         context = ssl.create_default_context(cafile=self.file)

@@ -105,7 +105,7 @@ class Stream:
     async def send(self, target: str, *, version: str = "1.1", **fields: str) -> None:
         """Send a request. `fields`: `_` in a name stands for a dash; `method` is no field."""
         self.method = fields.pop("method", "GET")
-        names = {"Host": "proxy.test", **{k.replace("_", "-"): v for k, v in fields.items()}}
+        names = {"Host": "localhost", **{k.replace("_", "-"): v for k, v in fields.items()}}
         lines = [f"{self.method} {target} HTTP/{version}", *(f"{k}: {v}" for k, v in names.items())]
         self.writer.write("\r\n".join([*lines, "", ""]).encode())
         await self.writer.drain()

@@ -4,7 +4,7 @@
 # Stages, cheapest first (all of them when none is named):
 #   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
 #   unit     tests/unit and tests/matrix (each behaviour over all ecosystems), with coverage
-#   python   tests/clients/test_python*.py: real pip and uv
+#   python   tests/clients/test_python*.py: real pip, uv, poetry, pdm, pipenv
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
 # The environment in .cache/environments is made from the lock files, and only when they change.
@@ -89,18 +89,20 @@ stage_lint() {
 stage_unit() {
   command -v curl >/dev/null 2>&1 || debian curl  # a client that takes any end for the end
   mkdir -p .cache/coverage
-  pytests unit tests/unit tests/matrix --cov --cov-report=html
+  # Most of these tests wait for something: twice the processors of a small machine are kept busy.
+  pytests unit --numprocesses=4 --dist=worksteal tests/unit tests/matrix --cov --cov-report=html
 }
 
 stage_python() {
-  for name in pip-23 pip uv; do
+  for name in pip-23 pip uv poetry pdm pipenv; do
     client "$name"
   done
-  pytests python tests/clients/test_python*.py
+  # A file at a time: its tests look at the same journeys.
+  pytests python --numprocesses=3 --dist=loadfile tests/clients/test_python*.py
 }
 
 stage_faults() {
-  pytests faults tests/faults
+  pytests faults --numprocesses=2 --dist=worksteal tests/faults
 }
 
 known() {

@@ -37,6 +37,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import http.client
 import io
@@ -58,6 +59,7 @@ from proxy.access.memory import steady_seconds
 from proxy.app import App
 from proxy.config import load
 from proxy.observe.logs import start_logs
+from proxy.upstream.tls import client_context
 from tests.origin import COOKIE_CANARY
 
 TOP = Path(__file__).resolve().parent.parent
@@ -254,8 +256,10 @@ class Evidence:
         self._secrets += [value.encode() for value in values]
 
     def records(self) -> list[dict[str, Any]]:
-        """Every log line as a dictionary. Fails on a line that is not JSON."""
-        return [json.loads(line) for line in self.log_bytes().splitlines()]
+        """Every log line as a dictionary. Fails on a line that is not JSON, and leaves out what a
+        process that still runs has half written."""
+        whole, _, _ = self.log_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def messages(self) -> list[dict[str, Any]]:
         """The log without the access lines."""
@@ -274,8 +278,10 @@ class Evidence:
         """Where a secret is: the log, a client's bytes, a file of the cache."""
         places = {"log": self.log_bytes(), "answers": b"\0".join(self.received)}
         for path in (self.folder / "cache").rglob("*"):
-            if path.is_file() and path.stat().st_size <= 1 << 20:
-                places[str(path.relative_to(self.folder))] = path.read_bytes()
+            # Files come and go while the proxy runs: the index's journal, a flight.
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_size <= 1 << 20:
+                    places[str(path.relative_to(self.folder))] = path.read_bytes()
         return [
             f"{secret!r} in {place}"
             for place, data in places.items()
@@ -302,6 +308,12 @@ def secrets_of(username: str, password: str) -> Iterator[bytes]:
 
 
 # --- in this event loop ------------------------------------------------------------------------
+
+
+@functools.cache
+def trusting(ca_bundle: Path | None) -> ssl.SSLContext:
+    """The context of an earlier proxy of this run: the system's authorities are read once."""
+    return client_context(ca_bundle)
 
 
 class Clock:
@@ -354,6 +366,7 @@ class Running(Evidence):
             clock=self.clock,
             steady=self.steady,
             load=lambda: load(file, {}, {}),
+            trust=trusting,
         )
 
     @property

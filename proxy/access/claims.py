@@ -19,6 +19,9 @@ from proxy.model import Principal
 
 LEEWAY = 60.0
 """Seconds that clocks may differ."""
+LONGEST = 366 * 86400.0
+"""Seconds that a token may still be good for. One for ever is a password that nobody can change."""
+_LATEST = 253402300799  # the year 9999: what is beyond, infinite or NaN is on no calendar
 _LONGEST_NAME = 160
 # What stands in a log line between blanks must hold none.
 _ODD = re.compile(r"[^A-Za-z0-9._:/@+=,-]")
@@ -61,16 +64,21 @@ def _untimely(payload: Mapping[str, object], now: float) -> str:
     if not _is_time(expires):
         return "it does not say when it ends"
     if any(value is not None and not _is_time(value) for value in (begins, issued)):
-        return "a time in it is no number"
-    if now >= expires + LEEWAY:
+        return "a time in it is none"
+    if expires <= now - LEEWAY:
         return "it has expired"
+    if expires > now + LONGEST:
+        return "it would be good for more than a year"
     if any(_is_time(value) and value > now + LEEWAY for value in (begins, issued)):
         return "it is not valid yet, or the clocks differ"
     return ""
 
 
 def _is_time(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    # Compared, not computed with: an integer may be larger than any float.
+    return -_LATEST <= value <= _LATEST
 
 
 def _names(audience: object, wanted: str) -> bool:

@@ -55,10 +55,12 @@ class _Stanza:
     subjects: tuple[str, ...]
     principal: Principal
 
-    def holds(self, peer: Address, subjects: tuple[str, ...]) -> bool:
+    def holds(self, peer: Address | None, subjects: tuple[str, ...]) -> bool:
         """Tell whether everything that is named besides a token is there."""
         known = not self.subjects or not set(self.subjects).isdisjoint(subjects)
-        return known and (not self.networks or within(peer, self.networks))
+        if not self.networks:
+            return known
+        return known and peer is not None and within(peer, self.networks)
 
 
 class Clients:
@@ -81,6 +83,11 @@ class Clients:
             everything = Principal("loopback", "loopback", None)
             self._by_network.append(_Stanza(_LOOPBACK, (), everything))
 
+    @property
+    def open_to_loopback(self) -> bool:
+        """Whether this machine may use everything without showing anything."""
+        return self._open_to_loopback
+
     def _add(self, client: Client) -> None:
         kind: Literal["token", "mtls", "network"] = "network"
         if client.token_hashes or client.subjects:
@@ -101,7 +108,7 @@ class Clients:
     def identify(  # noqa: PLR0913  # everything that a request shows of its sender
         self,
         credential: Credential | None,
-        peer: Address,
+        peer: Address | None,
         *,
         subjects: tuple[str, ...] = (),
         job: Principal | None = None,
@@ -110,15 +117,17 @@ class Clients:
     ) -> Principal:
         """Say who asks.
 
-        `peer`: the address that `resolve_peer` found. `subjects`: the names that the connection's
-        verified certificate shows. `job`: whose ID token the credential was found to be.
-        `forwarded`: the request carries a `Forwarded`, `X-Forwarded-*` or `Via` header. `lenient`:
-        an unknown credential does not stand in the way of a certificate or network that is enough
-        by itself. Of two networks that both hold the peer, the first stanza counts.
+        `peer`: the address that `resolve_peer` found; None is in no network, not in one of all
+        addresses either. `subjects`: the names that the connection's verified certificate shows.
+        `job`: whose ID token the credential was found to be. `forwarded`: the request carries a
+        `Forwarded`, `X-Forwarded-*` or `Via` header. `lenient`: an unknown credential does not
+        stand in the way of a certificate or network that is enough by itself. Of two networks that
+        both hold the peer, the first stanza counts.
         Raises Unauthenticated, or ClientForbidden for a forwarded request to the loopback default.
         """
-        peer = unwrap(peer)
-        if self._open_to_loopback and forwarded and within(peer, _LOOPBACK):
+        peer = unwrap(peer) if peer is not None else None
+        local = peer is not None and within(peer, _LOOPBACK)
+        if self._open_to_loopback and forwarded and local:
             raise ClientForbidden(
                 "The request came through a front that makes every client look local; name the "
                 "front in server.trusted_proxies and configure clients."
@@ -132,10 +141,16 @@ class Clients:
             for stanza in (*named, *self._by_network):
                 if stanza.holds(peer, subjects):
                     return stanza.principal
-        raise self._refusal(credential, subjects)
+        raise self._refusal(credential, peer, subjects)
+
+    def holds_token(
+        self, credential: Credential, peer: Address | None, subjects: tuple[str, ...]
+    ) -> bool:
+        """Tell whether the credential is a client's token, and everything else of it is there."""
+        return self._by_token(credential, peer, subjects) is not None
 
     def _by_token(
-        self, credential: Credential, peer: Address, subjects: tuple[str, ...]
+        self, credential: Credential, peer: Address | None, subjects: tuple[str, ...]
     ) -> Principal | None:
         presented = hashlib.sha256(credential.token.encode("utf-8", "surrogatepass")).digest()
         known, stanzas = self._by_digest.get(presented, self._decoy)
@@ -146,7 +161,9 @@ class Clients:
                 return stanza.principal
         return None
 
-    def _refusal(self, credential: Credential | None, subjects: tuple[str, ...]) -> Unauthenticated:
+    def _refusal(
+        self, credential: Credential | None, peer: Address | None, subjects: tuple[str, ...]
+    ) -> Unauthenticated:
         if credential is not None and self._open_to_loopback:
             return Unauthenticated(
                 "The credential matches no client, because none is configured here; remove it "
@@ -161,6 +178,12 @@ class Clients:
             return Unauthenticated(
                 f"The certificate of {subjects[0][:_SHOWN]} belongs to no client of this proxy "
                 "from this address; ask the operator to add it to a client's subjects."
+            )
+        if peer is None:
+            return Unauthenticated(
+                "This proxy needs a client token: the request came through a trusted front that "
+                "names no client in X-Forwarded-For, so that no network is known; send a token, or "
+                "ask the operator to have the front name its clients."
             )
         return Unauthenticated(
             "This proxy needs a client token; send it as Basic password (any user name) or as "

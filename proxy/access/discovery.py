@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import final
 from urllib.parse import SplitResult, urlsplit
 
-from proxy.access.asking import PlatformHttp
+from proxy.access.asking import DEADLINE, PlatformHttp
 from proxy.errors import ForbiddenAddress, IssuerUnavailable, PlatformSilent
 
 OK = 200
@@ -39,7 +39,8 @@ class Discovery:
         """The JSON at `url`, which the configured `issuer` named. Raises IssuerUnavailable."""
         failure = ""
         try:
-            await self._require(urlsplit(url), urlsplit(issuer))
+            async with asyncio.timeout(DEADLINE):
+                await self._require(urlsplit(url), urlsplit(issuer))
             reply = await self._http.get(url, {}, None)
             if reply.status == OK and reply.data is not None:
                 return reply.data

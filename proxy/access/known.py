@@ -14,6 +14,10 @@ does not name it      denied               denied              denied
 none, ever            unknown              unknown             unknown
 ====================  ===================  ==================  =========
 
+A remediated scope asks for its tier as soon as the platform has named any tier of this
+organisation, now or earlier: the list from which the last tier was taken out looks like one of
+a platform that knows no tiers, and must withdraw all the same.
+
 Reading: proto3's JSON mapping (enums are names, 64-bit numbers are texts, and a message whose only
 field is an empty list may be written `{}`). Non-goals: asking, remembering.
 """
@@ -64,27 +68,38 @@ class Answer:
         """The ecosystems and tiers that are named."""
         return frozenset(item.ecosystem for item in self.items)
 
+    @property
+    def names_tiers(self) -> bool:
+        """Whether any remediated tier is named."""
+        return any(name.endswith(TIER) for name in self.names)
 
-def judge(
-    answer: Answer | None, ecosystem: str, scope: str, *, holds: bool, unasked: Verdict
+
+def judge(  # noqa: PLR0913  # the table's columns
+    answer: Answer | None,
+    ecosystem: str,
+    scope: str,
+    *,
+    holds: bool,
+    unasked: Verdict,
+    tiered: bool = False,
 ) -> Verdict:
-    """Decide. `holds`: the answer is young enough. `unasked`: what "you may not ask" means."""
+    """Decide. `holds`: the answer is young enough. `unasked`: what "you may not ask" means.
+    `tiered`: an earlier answer for this organisation has named a tier."""
     if ecosystem not in NAMES:
         return Verdict.ALLOWED
     if answer is None:
         return Verdict.UNKNOWN
     if not answer.may_ask:
         return unasked if holds else Verdict.UNKNOWN
-    if _wanted(answer.names, ecosystem, scope) not in answer.names:
+    if _wanted(ecosystem, scope, tiered=tiered or answer.names_tiers) not in answer.names:
         return Verdict.DENIED
     return Verdict.ALLOWED if holds else Verdict.UNKNOWN
 
 
-def _wanted(names: frozenset[str], ecosystem: str, scope: str) -> str:
+def _wanted(ecosystem: str, scope: str, *, tiered: bool) -> str:
     """The name that a scope needs: the tier's only where the platform speaks of tiers at all."""
-    tiers = any(name.endswith(TIER) for name in names)
     name = NAMES[ecosystem]
-    return name + TIER if tiers and scope == f"{ecosystem}-remediated" else name
+    return name + TIER if tiered and scope == f"{ecosystem}-remediated" else name
 
 
 def read_items(data: object) -> tuple[Entitlement, ...]:

@@ -54,6 +54,7 @@ class PlatformEntitlements:
         self._clocks = clocks
         self.outcomes: Counter[Outcome] = Counter()
         self._learnt: Learnt | None = None
+        self._tiered: tuple[str, ...] = ()  # kept when an answer is forgotten; see `Learnt`
         self._speaks = False  # the platform, to this process, the last time it was asked
         self._failures = 0
         self._trouble = "it was not asked yet"
@@ -71,6 +72,7 @@ class PlatformEntitlements:
             scope,
             holds=self.age <= self._limit,
             unasked=self._terms.unasked,
+            tiered=learnt is not None and learnt.is_tiered,
         )
 
     # --- its life ----------------------------------------------------------------------------
@@ -78,6 +80,7 @@ class PlatformEntitlements:
     async def start(self) -> None:
         """Begin to ask. Waits for the first answer, for a while, only when nothing is known."""
         self._learnt = await asyncio.to_thread(self._memory.read)
+        self._tiered = self._learnt.tiered if self._learnt is not None else ()
         self._loop = asyncio.get_running_loop().create_task(self._ask_on())
         if self._learnt is None:
             with suppress(TimeoutError):
@@ -133,7 +136,7 @@ class PlatformEntitlements:
             LOG.exception("asking the platform failed inside the proxy")
             self._failed("silent", "a defect of the proxy; see its log")
         else:
-            await self._take(Learnt(answer, asked, self._clocks.wall()))
+            await self._take(Learnt(answer, asked, self._clocks.wall(), self._tiered))
 
     def _forget_others(self) -> None:
         """Another organisation's answer, kept or from before a rotation, is no answer."""
@@ -144,7 +147,7 @@ class PlatformEntitlements:
 
     async def _take(self, learnt: Learnt) -> None:
         before = self._learnt
-        self._learnt = learnt
+        self._learnt, self._tiered = learnt, learnt.tiered
         self._speaks, self._failures, self._trouble = True, 0, ""
         self.outcomes["answered" if learnt.answer.may_ask else "not_allowed"] += 1
         if self._reported or before is None or before.answer != learnt.answer:
@@ -204,6 +207,7 @@ class PlatformEntitlements:
             "refresh_seconds": self._terms.refresh,
             "grace_seconds": self._terms.grace,
             "trouble": self._trouble or None,
+            "remediated_tiers": learnt.is_tiered if learnt else None,
             "items": [asdict(item) for item in learnt.answer.items] if learnt else [],
         }
 

@@ -30,6 +30,7 @@ LOG = logging.getLogger(__name__)
 FILE_NAME = "entitlements.json"
 VERSION = 1
 MAX_BYTES = 1 << 20
+MAX_TIERED = 32  # organisations; there is one, or a second one during a move
 SKEW = 300.0  # seconds that a wall clock may be put right by
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UIDP = re.compile(r"[0-9a-f/]{0,400}")
@@ -59,11 +60,24 @@ class Clocks:
 @dataclass(frozen=True, slots=True)
 class Learnt:
     """An answer and when it was asked for. `steady` in the clock of this process, -inf: unknown;
-    `wall` in seconds since the epoch, for people only."""
+    `wall` in seconds since the epoch, for people only. `tiered`: the organisations of which a tier
+    was ever named, by this answer or an earlier one; the last named ones at the end."""
 
     answer: Answer
     steady: float
     wall: float
+    tiered: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        organisation = self.answer.organisation
+        if self.answer.names_tiers or organisation in self.tiered:
+            others = (other for other in self.tiered if other != organisation)
+            object.__setattr__(self, "tiered", (*others, organisation)[-MAX_TIERED:])
+
+    @property
+    def is_tiered(self) -> bool:
+        """Whether a tier was ever named of the organisation that this answer is of."""
+        return self.answer.organisation in self.tiered
 
 
 @final
@@ -84,6 +98,7 @@ class Memory:
                 "organisation": learnt.answer.organisation,
                 "may_ask": learnt.answer.may_ask,
                 "items": [asdict(item) for item in learnt.answer.items],
+                "tiered": learnt.tiered,
                 "boot": self._clocks.boot,
                 "steady": learnt.steady,
                 "learnt": learnt.wall,
@@ -144,7 +159,8 @@ class Memory:
         steady, wall = _seconds(record["steady"]), _seconds(record["learnt"])
         now = self._clocks.steady()
         age = self._age(record["boot"], now - steady, wall, changed)
-        return Learnt(Answer(organisation, items, may_ask), now - age, wall)
+        tiered = _organisations(record.get("tiered", []))
+        return Learnt(Answer(organisation, items, may_ask), now - age, wall, tiered)
 
     def _age(self, boot: object, steady_age: float, wall: float, changed: float) -> float:
         """Seconds; infinite where no clock can tell."""
@@ -158,7 +174,16 @@ class Memory:
         return max(age, 0.0)
 
 
+def _organisations(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MAX_TIERED:
+        raise TypeError("tiered")
+    if not all(isinstance(item, str) and _UIDP.fullmatch(item) for item in value):
+        raise ValueError("tiered")
+    return tuple(value)
+
+
 def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Compared first: an integer may be larger than any float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
         raise ValueError("no time")
     return float(value)

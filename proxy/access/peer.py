@@ -2,9 +2,11 @@
 
 Purpose: `X-Forwarded-For` is believed exactly as far as each hop that wrote it is trusted,
 read from the right, because everything on the left of the first untrusted hop is an invention
-of whoever likes.
+of whoever likes. A trusted front is never a client itself: whoever comes through one that does not
+say for whom it asks could be anybody, and is nobody.
 
-Reading: nginx `real_ip_recursive`; RFC 7239 section 7.4 has the same form of addresses.
+Reading: nginx `real_ip_recursive` (which takes the left-most where all are trusted; here that is a
+front that says nothing); RFC 7239 section 7.4 has the same form of addresses.
 Non-goals: the `Forwarded` header (fronts that write it write the other too).
 """
 
@@ -32,10 +34,15 @@ def parse_address(text: str) -> Address:
 
 
 def unwrap(address: Address) -> Address:
-    """`::ffff:10.0.0.1` is 10.0.0.1: a dual-stack socket shows IPv4 peers in that form."""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+    """`::ffff:10.0.0.1` is 10.0.0.1: a dual-stack socket shows IPv4 peers in that form.
+
+    A zone index is dropped: it may be any text, and networks have none.
+    """
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    return address
+    return IPv6Address(int(address)) if address.scope_id is not None else address
 
 
 def within(address: Address, networks: Sequence[Network]) -> bool:
@@ -45,12 +52,12 @@ def within(address: Address, networks: Sequence[Network]) -> bool:
 
 def resolve_peer(
     peer: Address, forwarded_for: Sequence[str], trusted: Sequence[Network]
-) -> Address:
-    """The right-most address that no trusted front vouches past.
+) -> Address | None:
+    """The right-most address that is no trusted front; None where none is told.
 
     `peer`: the socket's. `forwarded_for`: the X-Forwarded-For lines in the order sent.
-    The walk ends at the first untrusted hop, at garbage (then the last good hop counts) and
-    after `MAX_HOPS`. Where every hop is trusted, the left-most one asked.
+    The walk ends without result at garbage (`unknown` is some), at the end of the header and after
+    `MAX_HOPS`.
     """
     current = unwrap(peer)
     hops = _from_the_right(forwarded_for)
@@ -59,9 +66,9 @@ def resolve_peer(
             return current
         hop = _parse_hop(next(hops, ""))
         if hop is None:
-            return current
+            return None
         current = hop
-    return current
+    return None
 
 
 def _from_the_right(lines: Sequence[str]) -> Iterator[str]:

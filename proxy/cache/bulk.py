@@ -193,6 +193,7 @@ class Bulk:
             accept=question.target.accept,
             etag=held.facts.etag if held else "",
             last_modified=held.facts.last_modified if held else "",
+            document=True,
         )
         response = await self._upstream.open(request)
         try:

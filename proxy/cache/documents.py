@@ -251,6 +251,7 @@ class Documents:
             accept=target.accept,
             etag=held.facts.etag if held else "",
             last_modified=held.facts.last_modified if held else "",
+            document=True,
         )
         response = await self._upstream.open(request)
         try:

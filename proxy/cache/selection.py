@@ -49,6 +49,7 @@ def _lower(name: str, _: dict[str, list[str]]) -> str:
     return name.lower()
 
 
+_PARTS = 5  # separators in a key of `keys` at the least
 _TYPES: dict[str, tuple[str, Callable[[str, dict[str, list[str]]], str]]] = {
     "pypi": ("python", _python),
     "maven": ("java", _java),
@@ -97,6 +98,17 @@ def readable_key(key: str) -> str:
     """A key for a person: its parts joined by slashes, one line."""
     text = key.replace(SEPARATOR, "/")
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def title_of(key: str) -> str:
+    """What a key stands for, in a person's words: `python flask 3.0.3: flask-3.0.3.tar.gz`."""
+    parts = readable_key(key) if key.count(SEPARATOR) < _PARTS else ""
+    if parts:
+        return parts
+    ecosystem, package, version, path, kind, *_ = key.split(SEPARATOR)
+    of = " ".join(part for part in (ecosystem, package, version) if part)
+    name = path if kind != "artifact" else path.rpartition("/")[2]
+    return readable_key(f"{of}: {name}" + (f" ({kind})" if kind == "variant" else ""))
 
 
 def ecosystem_of(key: str) -> str:

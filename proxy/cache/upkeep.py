@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, final
 
-from proxy.cache.eviction import Evictor
+from proxy.cache.eviction import Evicted, Evictor
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.storage.index import FOLDER, Books, Index
@@ -69,6 +69,7 @@ class Upkeep:
         self._lock = UpkeepLock(storage.folder)
         self._index: Index | None = None
         self._books = Books()
+        self._evicted = Evicted()
         self._doubt = storage.doubtful
         self._work: Iterator[None] | None = None
         self._found = Reconciled()
@@ -86,6 +87,11 @@ class Upkeep:
     def books(self) -> Books:
         """What the store holds, as of the last look."""
         return self._books
+
+    @property
+    def evicted(self) -> Evicted:
+        """What was evicted by this process, in all."""
+        return self._evicted
 
     @property
     def trouble(self) -> str:
@@ -173,16 +179,20 @@ class Upkeep:
         index = self._open()
         if self._changes.take_full() and self._lock.take():
             # Before anything else: on a full disk not even the notes can be written down.
-            self._evictor.run(index, index.books(), full=True)
+            self._evict(index, index.books(), full=True)
         self._flush(index, used=time.monotonic() - self._used_at >= USED_EVERY)
         if self._books.total > self._max_size and self._lock.take():
             self._flush(index, used=True)
-            self._evictor.run(index, self._books)
+            self._evict(index, self._books)
             self._books = index.books()
         self._reconcile(index)
         if self._work is None:
             self._lock.release()
         self._changes.expect(max(0, self._max_size - self._books.total))
+
+    def _evict(self, index: Index, books: Books, *, full: bool = False) -> None:
+        done, before = self._evictor.run(index, books, full=full), self._evicted
+        self._evicted = Evicted(before.entries + done.entries, before.freed + done.freed)
 
     def _last(self) -> None:
         self._flush(self._open(), used=True)
@@ -241,4 +251,21 @@ class Upkeep:
             self._books = index.books()
             changed = self._found != Reconciled(entries=self._found.entries)
             level = logging.INFO if changed else logging.DEBUG
-            LOG.log(level, "the index and the entries agree: %s", self._found)
+            LOG.log(level, "the index and the entries agree: %s", _words(self._found))
+
+
+def _words(found: Reconciled) -> str:
+    """What a reconciliation came to, for the log: nothing that came to nothing."""
+    did = {
+        "new to the index": found.added,
+        "of no use removed": found.broken,
+        "rows of the index forgotten": found.forgotten,
+        "bodies without an entry removed": found.orphans,
+        "dead transfers removed": found.flights,
+        "bytes freed": found.freed,
+    }
+    said = [
+        f"{found.entries} entries",
+        *(f"{count} {what}" for what, count in did.items() if count),
+    ]
+    return ", ".join(said)

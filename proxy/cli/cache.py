@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from proxy.cache.selection import Selection, ecosystem_of, readable_key
+from proxy.cache.selection import Selection, ecosystem_of, readable_key, title_of
 from proxy.cli.configuration import Commands, add_config_option, report
 from proxy.config import ConfigError, Settings, load
 from proxy.storage.desk import Desk, open_desk
@@ -112,7 +112,7 @@ def _stats(desk: Desk, settings: Settings, arguments: argparse.Namespace) -> int
         name = ecosystem_of(entry.key)
         entries[name] += 1
         sizes[name] += entry.size
-        use = entry.used_at, readable_key(entry.key)
+        use = entry.used_at, entry.key
         ends["oldest"] = min(use, ends.get("oldest", use))
         ends["newest"] = max(use, ends.get("newest", use))
     books = desk.index.books()
@@ -125,7 +125,10 @@ def _stats(desk: Desk, settings: Settings, arguments: argparse.Namespace) -> int
                 "ecosystems": {
                     name: {"entries": entries[name], "bytes": sizes[name]} for name in entries
                 },
-                **{name: {"used_at": end[0], "key": end[1]} for name, end in ends.items()},
+                **{
+                    name: {"used_at": used_at, "name": title_of(key), "key": readable_key(key)}
+                    for name, (used_at, key) in ends.items()
+                },
             }
         )
     limit = settings.cache.max_size
@@ -136,7 +139,7 @@ def _stats(desk: Desk, settings: Settings, arguments: argparse.Namespace) -> int
         print(f"{name:<11} {entries[name]} entries, {_size(sizes[name])}")
     for name, (used_at, key) in ends.items():
         when = datetime.fromtimestamp(used_at, UTC).isoformat(timespec="seconds")
-        print(f"{name + ' use':<11} {when}  {key}")
+        print(f"{name + ' use':<11} {when}  {title_of(key)}")
     return 0
 
 
@@ -170,7 +173,7 @@ def _verify(desk: Desk, _: Settings, arguments: argparse.Namespace) -> int:
             findings.append(checked.finding)
             if not arguments.json:
                 name, problem, key = checked.finding
-                print(f"{name}: {problem}" + (f" ({readable_key(key)})" if key else ""))
+                print(f"{name}: {problem}" + (f" ({title_of(key)})" if key else ""))
     if arguments.json:
         rows = [
             {"name": name, "problem": problem, "key": readable_key(key)}

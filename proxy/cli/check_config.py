@@ -50,7 +50,7 @@ def _tokens(settings: Settings) -> Iterator[str]:
     """What keeps pull tokens from being used, as far as their files are there."""
     if not any(ecosystem.name in settings.credentials for ecosystem in ECOSYSTEMS):
         yield "no pull token is configured: nothing can be fetched from the vendor without one"
-    from proxy.app import credential_sources  # noqa: PLC0415  # late: it loads all the rooms
+    from proxy.wiring.pull_tokens import credential_sources  # noqa: PLC0415  # late: many rooms
 
     users: dict[PairSource, list[str]] = {}
     for name, sources in credential_sources(settings).items():

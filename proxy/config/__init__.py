@@ -1,8 +1,8 @@
 """Configuration: typed frozen settings out of file, environment and command line.
 
 Purpose: `load` gives `Settings` or raises `ConfigError` with every mistake at once, each as
-`place: message`, secrets masked. Only `proxy.cli` and `proxy.app` import this package, and only
-the CLI reads the environment; every other room is handed the values it needs.
+`place: message`, secrets masked. Only `proxy.cli`, `proxy.app` and its wiring import this package,
+and only the CLI reads the environment; every other room is handed the values it needs.
 
 Where to read on: `schema` (every key once), `settings` (what comes out), `values` (what a single
 value may be), `rules` (what two keys must not say together), `sources` and `loading` (how).

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 from proxy.config.mistakes import Mistakes
-from proxy.config.settings import LIBRARIES, Settings
+from proxy.config.settings import LIBRARIES, Network, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,25 @@ def _clients_behind_front(settings: Settings) -> str:
         "trusted_proxies without [[clients]]: behind a front everybody looks local;"
         " add the clients that may pass"
     )
+
+
+def _clients_among_fronts(settings: Settings) -> str:
+    fronts = settings.server.trusted_proxies
+    for client in settings.clients:
+        if client.networks and all(
+            any(_lies_in(network, front) for front in fronts) for network in client.networks
+        ):
+            return (
+                f"the networks of the client {client.name} lie in server.trusted_proxies, and a"
+                " front is no client: nobody could be it; name the fronts alone there"
+            )
+    return ""
+
+
+def _lies_in(inner: Network, outer: Network) -> bool:
+    if isinstance(inner, IPv4Network):
+        return isinstance(outer, IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, IPv6Network) and inner.subnet_of(outer)
 
 
 def _tls_pair(settings: Settings) -> str:
@@ -147,6 +167,7 @@ RULES = (
     Rule(("server.listen", "clients", "oidc"), _clients_off_loopback),
     Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
     Rule(("server.trusted_proxies", "clients", "oidc"), _clients_behind_front),
+    Rule(("clients", "server.trusted_proxies"), _clients_among_fronts),
     Rule(("server.tls_certificate", "server.tls_key"), _tls_pair),
     Rule(("server.client_ca", "server.tls_certificate"), _client_ca),
     Rule(("clients", "server.client_ca"), _subjects),

@@ -110,7 +110,7 @@ LIMITS = (
     Key("limits.max_connections", Shape.INTEGER, 20000, values.count,
         "Client connections at a time."),
     Key("limits.max_upstream_connections", Shape.INTEGER, 64, values.count,
-        "Upstream connections at a time."),
+        "Upstream connections at a time; a quarter of them is for documents only."),
     Key("limits.queue_timeout", Shape.TEXT, "30s", _TIMEOUT,
         "How long a request may wait for an upstream connection."),
     Key("limits.connect_timeout", Shape.TEXT, "3s", _TIMEOUT,

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from proxy.config.mistakes import shown
 from proxy.config.settings import ECOSYSTEMS, Address, Network
+from proxy.distinguished import parse_name
 
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]{1,3})")
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -36,7 +37,6 @@ _ORGANIZATION = re.compile(r"[0-9a-f]{40}(?:/[0-9a-f]{16})*")
 _IDENTITY = re.compile(r"[0-9a-f]{40}(?:[/_][0-9a-f]{16})+")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
-_RDN = re.compile(r"(\A|(?<!\\)[,+])\s*([A-Za-z0-9.]+)\s*=\s*")
 # The name may hold an @ only where a segment begins (an npm scope): else a version begins there.
 _PURL = re.compile(
     r"pkg:([A-Za-z][A-Za-z0-9.+-]*)/((?:@?[A-Za-z0-9._~%:+-]+/)*(?:@?[A-Za-z0-9._~%:+-]+)?)"
@@ -271,15 +271,12 @@ def subject(text: str) -> str:
         if not rest or not rest.isascii() or not rest.isprintable() or " " in rest:
             raise ValueError(f"behind {kind}: stands one name, such as DNS:build-7.farm.example")
         return f"DNS:{rest.lower()}" if kind == "DNS" else text
-    from cryptography.x509 import Name  # noqa: PLC0415  # late: 50 ms that few need
-
     try:
-        # Blanks around the signs, as OpenSSL shows names to people, mean nothing.
-        return Name.from_rfc4514_string(_RDN.sub(r"\1\2=", text)).rfc4514_string()
+        return parse_name(text)
     except ValueError:
         raise ValueError(
-            "a subject is a distinguished name such as CN=build-7,O=farm (other attributes than"
-            " CN, OU, O, L, ST, C, STREET, DC and UID by their number), or DNS:.. or URI:.."
+            "a subject is a distinguished name such as CN=build-7,O=farm (a rare attribute by its"
+            " number: openssl x509 -nameopt RFC2253,oid prints it so), or DNS:.. or URI:.."
         ) from None
 
 

@@ -114,11 +114,13 @@ def integrity(segments: Sequence[str], accept: Sequence[str] = ()) -> DocumentTa
     representation = choose(accept, wanted, default=wanted[0])
     if representation is None:
         raise NotAcceptable(f"Provenance exists as {' and '.join(wanted)}.")
+    inside = distribution.version_within(filename, normal)
     return DocumentTarget(
         path=encode_path(tuple(segments)),
-        scope=SCOPE,
+        # The path is one for all indexes; whose build it is stands in the version.
+        scope=REMEDIATED if _is_remediated(inside) else SCOPE,
         package=normal,
-        version=distribution.version_within(filename, normal),
+        version=inside,
         accept=", ".join((wanted[0], *(f"{other};q=0.5" for other in wanted[1:]))),
         representation=representation,
         vary=("Accept",),
@@ -134,12 +136,17 @@ def project_of(folder: str, filename: str) -> str:
     return distribution.guess(filename)
 
 
+def _is_remediated(version: str) -> bool:
+    """Tell a build of the remediated tier by its version (`X+cgr.N`)."""
+    return "cgr" in distribution.local_parts(version)
+
+
 def _likely_indexes(version: str) -> tuple[str, ...]:
     """Order the indexes that may list a version: those that its local part names, then the rest.
 
     All of them: a CUDA index lists plain versions too, and a file's path does not tell its index.
     """
     local = distribution.local_parts(version)
-    named = [REMEDIATED] if "cgr" in local else []
+    named = [REMEDIATED] if _is_remediated(version) else []
     named += [part for part in local if part in INDEXES and part not in named]
     return (*named, *(index for index in INDEXES if index not in named))

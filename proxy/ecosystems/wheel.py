@@ -172,8 +172,10 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> zipfile.ZipInfo:
 
 def _span_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Span:
     """Where a member is. Its local header may differ from the directory: what is missing then is
-    asked for when it is read."""
+    asked for when it is read. Raises Malformed."""
     start = info.header_offset
+    if start < 0:  # zipfile moves members by what the directory's own address is off
+        raise Malformed("The wheel's directory places a member before its beginning.")
     head = _LOCAL_HEADER + len(info.filename.encode()) + len(info.extra) + _EXTRA
     return start, max(start, min(start + head + info.compress_size, archive.start_dir))
 

@@ -12,6 +12,7 @@ adding up several worker processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import partial
 
 from prometheus_client import (
@@ -22,7 +23,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -133,6 +134,11 @@ class Metrics:
         """Take the number of entries that the store holds from `read`."""
         self._gauge("cache_entries", "Entries in the store.").set_function(read)
 
+    def watch_evictions(self, entries: Callable[[], int], freed: Callable[[], int]) -> None:
+        """Take from these the number of entries evicted so far, and of their bytes."""
+        self._read_counter("cache_evicted_entries", "Entries evicted for room.", entries)
+        self._read_counter("cache_evicted_bytes", "Bytes of evicted entries.", freed)
+
     def cache_limit(self, count: int) -> None:
         """The bytes that the store may hold."""
         self._gauge("cache_limit_bytes", "Bytes that the store may hold.").set(count)
@@ -147,12 +153,8 @@ class Metrics:
 
     def watch_dropped_lines(self, read: Callable[[], int]) -> None:
         """Take the number of lost log lines from `read`."""
-        self._registry.register(
-            _ReadCounter(
-                f"{NAMESPACE}_log_lines_dropped",
-                "Log lines lost: queue full, or the sink refused.",
-                read,
-            )
+        self._read_counter(
+            "log_lines_dropped", "Log lines lost: queue full, or the sink refused.", read
         )
 
     def watch(self, collector: Collector) -> None:
@@ -161,7 +163,7 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type. Reads /proc: call it in a thread."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        return generate_latest(_WithoutCreated(self._registry)), CONTENT_TYPE_LATEST
 
     # --- construction -------------------------------------------------------------------------
 
@@ -210,6 +212,9 @@ class Metrics:
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         return Counter(name, text, labels, namespace=NAMESPACE, registry=self._registry)
 
+    def _read_counter(self, name: str, text: str, read: Callable[[], int]) -> None:
+        self._registry.register(_ReadCounter(f"{NAMESPACE}_{name}", text, read))
+
     def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(name, text, labels, namespace=NAMESPACE, registry=self._registry)
 
@@ -238,6 +243,22 @@ class _ReadCounter(Collector):
     def collect(self) -> Iterable[CounterMetricFamily]:
         """The one sample; `_total` is added by the exposition."""
         return (CounterMetricFamily(self._name, self._text, value=self._read()),)
+
+
+class _WithoutCreated(CollectorRegistry):
+    """A registry without the `_created` samples of its counters and histograms: one more series for
+    each, of which the text format makes gauges, and which nobody asks for."""
+
+    def __init__(self, inner: CollectorRegistry) -> None:
+        super().__init__(auto_describe=False)
+        self._inner = inner
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics of the other one, each a copy."""
+        for metric in self._inner.collect():
+            kept = copy(metric)
+            kept.samples = [it for it in metric.samples if not it.name.endswith("_created")]
+            yield kept
 
 
 def _among(value: str, allowed: frozenset[str]) -> str:

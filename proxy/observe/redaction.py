@@ -4,7 +4,8 @@ Purpose: the first line is that no secret has a text form; this catches what a l
 exception, a debug log or a misconfigured client brings along all the same. Two nets: the values
 that were registered, in every form in which they travel (plain, URL-encoded, base64 at each
 alignment, JSON-escaped, the segments of a JWT), and things that look like credentials whoever
-they belong to.
+they belong to. A value is known as long as its owner has it, however often others rotate theirs,
+and for `LINGER` seconds more, in which an answer to it may still come.
 
 Reading: RFC 7519 (JWT), RFC 4648 (base64), AWS Signature Version 4 query parameters.
 Non-goals: making leaks harmless; hiding names of packages or users.
@@ -15,15 +16,15 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections import deque
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
 _SHORTEST = 8  # characters of a form; below that the mask would eat ordinary words
 _SHORTEST_SEGMENT = 12
-_KEPT = 128  # registered values; a rotation adds, so the oldest go at some time
+LINGER = 600.0  # seconds; a request, its retries and what is said about it take less
 _CACHED = 4096
 
 _AUTHORIZATION = re.compile(
@@ -52,22 +53,34 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 class Redactor:
-    """Masks what it was told of and what looks like a credential. Safe from any thread."""
+    """Masks what it was told of and what looks like a credential. `redact` is safe from any thread,
+    `register` belongs to one. `clock`: seconds, monotonic."""
 
-    def __init__(self) -> None:
-        self._values: deque[str] = deque(maxlen=_KEPT)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._held: dict[Hashable, frozenset[str]] = {}
+        self._until: dict[str, float] = {}  # what nobody holds any more
+        self._known: dict[str, tuple[str, ...]] = {}  # every value, with its forms
         self._forms: tuple[str, ...] = ()
         self._cached = self._new_cache()
 
-    def register(self, *values: str) -> None:
-        """From now on mask these values in every form.
+    def register(self, owner: Hashable, *values: str) -> None:
+        """From now on mask these values in every form, in place of those that the owner had.
 
         Register user name and password, and `user:password` as third where Basic is used.
         Values under 8 characters are left alone: they would mask ordinary words.
         """
-        known = set(self._values)
-        self._values.extend(value for value in dict.fromkeys(values) if value not in known)
-        forms = {form for value in self._values for form in forms_of(value)}
+        now = self._clock()
+        for value in self._held.get(owner, ()):
+            self._until[value] = now + LINGER
+        self._held[owner] = frozenset(values)
+        for value in frozenset().union(*self._held.values()):
+            self._until.pop(value, None)
+            if value not in self._known:
+                self._known[value] = tuple(frozenset(forms_of(value)))
+        for value in [value for value, until in self._until.items() if until <= now]:
+            del self._until[value], self._known[value]
+        forms = {form for known in self._known.values() for form in known}
         # Longest first: a whole token goes as one mask, not as a row of segments.
         self._forms = tuple(sorted(forms, key=len, reverse=True))
         self._cached = self._new_cache()

@@ -14,6 +14,7 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -34,7 +35,9 @@ from proxy.observe.request_id import RequestIds
 from proxy.server.errors import render
 from proxy.server.front import check_framing, check_no_body
 from proxy.server.health import Health
+from proxy.server.own_names import OwnNames
 from proxy.server.responses import base_headers
+from proxy.server.watch import Watch, fingerprint, settled
 
 LOG = logging.getLogger(__name__)
 _MAX_TOKEN = 4096
@@ -42,8 +45,8 @@ _MAX_TOKEN = 4096
 
 @final
 class Admin:
-    """Answers admin requests. `token_file` None: on loopback, where no token is needed.
-    `views`: what is shown as JSON, by path.
+    """Answers admin requests. `token_file` None: on loopback, where no token is needed, but one of
+    `own_names`. `views`: what is shown as JSON, by path.
 
     Raises OSError or ValueError when the file cannot be read or holds no token.
     """
@@ -53,23 +56,37 @@ class Admin:
         metrics: Metrics,
         health: Health,
         token_file: Path | None,
+        own_names: OwnNames,
         views: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self._metrics = metrics
         self._health = health
         self._token_file = token_file
+        self._watch = Watch([token_file] if token_file is not None else [])
         self._token = _read_token(token_file) if token_file is not None else None
+        self._own_names = own_names
         self._views = views or {}
         self._ids = RequestIds()
 
-    def reload(self) -> None:
-        """Read the token again; one that cannot be read leaves the old one in force."""
+    async def poll(self) -> None:
+        """Read the token again once its file has changed and settled. Never raises."""
+        if await asyncio.to_thread(self._watch.changed):
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Read the token again; one that cannot be read, or is being written, leaves the old one
+        in force. Never raises."""
         if self._token_file is None:
             return
-        try:
-            self._token = _read_token(self._token_file)
-        except (OSError, ValueError) as error:
-            LOG.warning("the admin token stays as it was: %s", type(error).__name__)
+        reading = await settled(partial(_try_token, self._token_file))
+        if reading is None:
+            self._watch.doubt()
+            LOG.warning("the admin token stays as it was: its file is being written all the time")
+        elif isinstance(reading[1], str):
+            LOG.warning("the admin token stays as it was: %s", reading[1])
+        elif reading[1] != self._token:
+            self._token = reading[1]
+            LOG.info("the admin token was replaced")
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -116,11 +133,21 @@ class Admin:
 
     def _authenticate(self, request: web.BaseRequest) -> None:
         if self._token is None:
+            self._own_names.require(request)
             return
         given = parse_authorization(request.headers.getall("Authorization", []))
         token = given.token if given is not None else ""
         if not hmac.compare_digest(_digest(token), self._token):
             raise Unauthenticated("The admin listener needs the admin token as Bearer.")
+
+
+def _try_token(file: Path) -> tuple[object, bytes | str]:
+    """What the file is, and the digest of its token or why there is none."""
+    seen = fingerprint(file)
+    try:
+        return seen, _read_token(file)
+    except (OSError, ValueError) as error:
+        return seen, type(error).__name__
 
 
 def _read_token(file: Path) -> bytes:

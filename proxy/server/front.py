@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -28,12 +28,14 @@ _FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forw
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end. `trusted`: the connection comes from a trusted front.
+    """Who is at the other end. `address`: for logs; `client`: for rights, None: nobody knows.
 
+    `trusted`: the connection comes from a trusted front, whatever the request says.
     `forwarded`: the request says that it was passed on.
     """
 
     address: Address
+    client: Address | None
     trusted: bool
     forwarded: bool
 
@@ -60,16 +62,18 @@ def check_no_body(request: web.BaseRequest) -> None:
 
 def peer_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> Peer:
     """Find the address that really asks."""
-    peername = request.transport.get_extra_info("peername") if request.transport else None
-    direct = parse_address(peername[0] if peername else "0.0.0.0")  # noqa: S104  # nobody
     headers = request.headers
     forwarded = any(name in headers for name in _FORWARDED) or any(
         name.lower().startswith("x-forwarded-") for name in headers
     )
-    if not forwarded or not trusted or not within(direct, trusted):
-        return Peer(direct, trusted=False, forwarded=forwarded)
-    hops = headers.getall("X-Forwarded-For", [])
-    return Peer(resolve_peer(direct, hops, trusted), trusted=True, forwarded=forwarded)
+    peername = request.transport.get_extra_info("peername") if request.transport else None
+    if not peername:  # it has left already
+        return Peer(IPv4Address(0), None, trusted=False, forwarded=forwarded)
+    direct = parse_address(peername[0])
+    if not trusted or not within(direct, trusted):
+        return Peer(direct, direct, trusted=False, forwarded=forwarded)
+    client = resolve_peer(direct, headers.getall("X-Forwarded-For", []), trusted)
+    return Peer(client or direct, client, trusted=True, forwarded=forwarded)
 
 
 def base_url(request: web.BaseRequest, public_url: str, peer: Peer) -> str:

@@ -16,7 +16,6 @@ from typing import assert_never, final
 
 from aiohttp import web
 
-from proxy.access.credential import parse_authorization
 from proxy.access.door import Door
 from proxy.access.gate import Gate
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
@@ -54,6 +53,8 @@ from proxy.server.errors import render
 from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
 from proxy.server.health import Health
 from proxy.server.mounts import Mounts
+from proxy.server.noted import noted_path
+from proxy.server.own_names import OwnNames
 from proxy.server.tls import Certificates
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
@@ -67,7 +68,8 @@ class Rooms:
     """Everything a request walks through. `hosts`: what upstream links may name.
 
     `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
-    can make of what the upstream has (core metadata of wheels). `certificates` None: nobody is
+    can make of what the upstream has (core metadata of wheels). `own_names`: what a client may call
+    us where being on this machine is enough. `certificates` None: nobody is
     known by one.
     """
 
@@ -82,6 +84,7 @@ class Rooms:
     access_log: AccessLog
     audit: AuditLog
     hosts: HostRules
+    own_names: OwnNames
     trusted_proxies: tuple[Network, ...] = ()
     public_url: str = ""
     min_rate: int = 0
@@ -151,14 +154,12 @@ class Handler:
         if (probe := rooms.health.probe(target, request.method)) is not None:
             walk.probed = True
             return probe(responses.base_headers(walk.id))
-        if request.method == "OPTIONS":
-            check_no_body(request)
-            return self._options(walk)
+        if rooms.gate.clients.open_to_loopback:
+            rooms.own_names.require(request)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
-        credential = parse_authorization(request.headers.getall("Authorization", []))
         walk.principal = principal = await rooms.gate.identify(
-            credential,
-            peer.address,
+            request.headers.getall("Authorization", []),
+            peer.client,
             # A certificate that came with a trusted front's connection is the front's.
             subjects=rooms.certificates.subjects(request)
             if rooms.certificates is not None and not peer.trusted
@@ -166,6 +167,9 @@ class Handler:
             forwarded=peer.forwarded,
             lenient=target.startswith("/v2/"),
         )
+        if request.method == "OPTIONS":
+            check_no_body(request)
+            return self._options(walk)
         walk.line = line = self._line(walk, target)
         walk.ecosystem = ecosystem = rooms.mounts.require(line.segments)
         walk.target = found = ecosystem.classify(line)
@@ -274,7 +278,16 @@ class Handler:
             walk.cache = "denied"
         if walk.request.body_exists or isinstance(error, InternalError):
             response.force_close()
+        if error.status == 401 and self._has_gone(walk.request):
+            # A new handshake may let in whom this one, by authorities that have gone, does not.
+            response.force_close()
         return response
+
+    def _has_gone(self, request: web.BaseRequest) -> bool:
+        certificates, transport = self._rooms.certificates, request.transport
+        return (
+            certificates is not None and transport is not None and certificates.has_gone(transport)
+        )
 
     def _note(self, walk: Walk, response: web.StreamResponse | None) -> None:
         """Tell metrics and access log; status 499: the client left before an answer."""
@@ -291,7 +304,7 @@ class Handler:
             walk.principal.name if walk.principal is not None else "",
             str(walk.peer.address) if walk.peer is not None else "",
             request.method,
-            walk.line.path if walk.line is not None else request.raw_path,
+            walk.line.path if walk.line is not None else noted_path(request.raw_path),
             name if name != NONE else "",
             status,
             sent,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Any, final
 
 from aiohttp import web
@@ -93,6 +94,10 @@ class Listener:
     def connections(self) -> int:
         """How many clients are connected."""
         return len(self._server.connections)
+
+    def close_idle(self, which: Callable[[asyncio.BaseTransport], bool]) -> None:
+        """Close those connections, the busy ones after their answer."""
+        self._server.close_idle(which)
 
     async def drain(self, hurry: asyncio.Event, grace: float) -> None:
         """Accept no more; wait until all is answered and sent, for `grace` seconds, or `hurry`."""

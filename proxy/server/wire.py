@@ -134,9 +134,13 @@ class Server(web.Server):
         if len(self._connections) > self._limit:
             transport.abort()
 
-    def close_idle(self) -> None:
-        """Close what waits for a next request, and everything else after its answer."""
+    def close_idle(self, which: Callable[[asyncio.BaseTransport], bool] | None = None) -> None:
+        """Close what waits for a next request, and everything else after its answer. `which`: of
+        those connections only."""
         for connection in self.connections:
+            transport = connection.transport
+            if which is not None and (transport is None or not which(transport)):
+                continue
             if isinstance(connection, _Connection) and connection.is_idle:
                 connection.force_close()
             else:

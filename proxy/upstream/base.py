@@ -24,7 +24,8 @@ class UpstreamRequest:
     `start`, `if_range`: resume from a byte. `end`: only up to, not including, that byte. `suffix`:
     only so many bytes at the end. A host that knows no ranges answers 200. `no_cache`: ask caches
     in between to pass it on. `probe`: stop at the first answer of the upstream itself; a redirect
-    then means "yes".
+    then means "yes". `document`: what is asked is read whole at once; it does not wait behind
+    artifacts.
     """
 
     ecosystem: str
@@ -38,6 +39,7 @@ class UpstreamRequest:
     if_range: str = ""
     no_cache: bool = False
     probe: bool = False
+    document: bool = False
 
     @property
     def range(self) -> str:

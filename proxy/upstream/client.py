@@ -38,6 +38,7 @@ from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange, UpstreamLimits, UpstreamObserver
 from proxy.upstream.response import HttpResponse, Pace
 from proxy.upstream.session import read_side_body
+from proxy.upstream.slots import Slots
 
 __all__ = ["HttpResponse", "HttpUpstream", "UpstreamLimits", "UpstreamObserver"]
 
@@ -76,7 +77,7 @@ class HttpUpstream:
         self._clock = clock
         self._frozen = frozen
         self._observer = observer
-        self._slots = asyncio.Semaphore(limits.connections)
+        self._slots = Slots(limits.connections)
         self._exchange = Exchange(
             self._origins.values(),
             credentials,
@@ -112,7 +113,7 @@ class HttpUpstream:
         # Before the line: nobody waits in it for a host that is not going to be asked.
         self._exchange.look(request.ecosystem, url, own=url.origin() == origin.origin())
         async with AsyncExitStack() as stack:
-            await self._queue(stack)
+            await self._queue(stack, request)
             head, response = await self._insist(request, url, origin)
             stack.callback(response.close)
             pace = Pace(self._limits.min_rate, self._limits.rate_window)
@@ -133,17 +134,17 @@ class HttpUpstream:
             self._rules.check(url)
         return url
 
-    async def _queue(self, stack: AsyncExitStack) -> None:
+    async def _queue(self, stack: AsyncExitStack, request: UpstreamRequest) -> None:
+        brief = request.document or request.probe
         try:
             async with asyncio.timeout(self._limits.queue_timeout):
-                await self._slots.acquire()
+                await stack.enter_async_context(self._slots.take(brief=brief))
         except TimeoutError as error:
             raise Unavailable(
                 "Too many requests to the upstream are under way; try again.",
                 retry_after=5,
                 asked=False,
             ) from error
-        stack.callback(self._slots.release)
 
     async def _insist(
         self, request: UpstreamRequest, url: URL, origin: URL
@@ -206,6 +207,9 @@ class HttpUpstream:
 
     def _next(self, response: aiohttp.ClientResponse, url: URL, origin: URL) -> URL:
         target = parse_url(response.headers.get("Location", ""), relative_to=url)
+        # Dropping the header is not enough where the address itself carries the token on.
+        if self._exchange.scrubber.carries(str(target)):
+            raise ForbiddenAddress("The upstream redirected to an address that holds a credential.")
         if target.origin() != origin.origin():
             if url.scheme == "https" and target.scheme != "https":
                 raise ForbiddenAddress("The upstream redirected to an address without TLS.")

@@ -90,8 +90,8 @@ class Credentials:  # implements proxy.model.TokenSource
     """All configured ones. `authorization` is what the data path calls; the rest runs beside it.
 
     `sources`: by ecosystem, the one to be preferred first. `exchange`: needed for KeylessSource.
-    `redact` is told every secret value that becomes known, before it is used, so that logs can
-    mask it. Times (`now`) are monotonic seconds.
+    `redact` is told who holds which secret values (see `LivePair`), before they are used, so that
+    logs can mask them. Times (`now`) are monotonic seconds.
     """
 
     def __init__(
@@ -287,5 +287,5 @@ def _users(sources: Mapping[str, Sequence[Source]]) -> Mapping[Source, str]:
     return {source: ", ".join(names) for source, names in found.items()}
 
 
-def _nobody(*_: str) -> None:
+def _nobody(*_: object) -> None:
     """Nobody wants to know."""

@@ -16,12 +16,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 from proxy.errors import PlatformRefused, PlatformSilent
 from proxy.model import IssuedToken, Subject, TokenExchange
 from proxy.secret import Secret
-from proxy.upstream.lifetime import Lifetime, lifetime_of
+from proxy.upstream.lifetime import Lifetime
 from proxy.upstream.pairs import Unusable, checked, read_text
 
 LOG = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class LiveToken:  # implements proxy.upstream.live.Live
         self._unreadable = False
         if proof != self._proof:
             self._proof = proof
-            self._tell(proof)
+            self._tell("proof", proof)
             if self._failures:
                 self._due = 0.0  # the old one may have been the trouble
 
@@ -126,7 +126,7 @@ class LiveToken:  # implements proxy.upstream.live.Live
         return self._take(issued, asked)
 
     def _take(self, issued: IssuedToken, asked: float) -> None:
-        self._tell(issued.value)
+        self._tell("token", issued.value)
         if self._failures:
             LOG.info("the issuer gives tokens for %s again", self._source.audience)
         self._failures = 0
@@ -150,7 +150,5 @@ class LiveToken:  # implements proxy.upstream.live.Live
         self._failures += 1
         self._due = self._clocks.steady() + pause * random.uniform(0.7, 1.0)  # noqa: S311  # jitter
 
-    def _tell(self, token: Secret) -> None:
-        # A JWT is masked by its looks. Told one by one they would soon outnumber the pull tokens.
-        if lifetime_of(token.reveal()) is None:
-            self._redact(token.reveal())
+    def _tell(self, what: Literal["proof", "token"], token: Secret) -> None:
+        self._redact((self, what), token.reveal())

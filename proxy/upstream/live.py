@@ -52,7 +52,8 @@ class Live(Protocol):
 
 @final
 class LivePair:  # implements Live
-    """A pair of one source. `name`: for logs. `redact` is told every form of it before its use."""
+    """A pair of one source. `name`: for logs. `redact` is told who tells, and every form of what
+    is held, before it is used."""
 
     def __init__(self, name: str, source: PairSource, redact: Callable[..., None]) -> None:
         self._name = name
@@ -139,5 +140,6 @@ class LivePair:  # implements Live
         self._complained = False
         if pair != self._seen:
             self._seen = pair
-            self._redact(*pair.spellings)
+            held = (self._current, self._candidate, pair)
+            self._redact(self, *(text for each in held if each for text in each.spellings))
         return pair

@@ -16,10 +16,12 @@ import binascii
 from collections import deque
 from collections.abc import Iterator
 from typing import final
+from urllib.parse import unquote
 
 from proxy.observe.redaction import forms_of
 
 PIECE = 16  # characters in a row of a token: what is cut short or broken into lines is found too
+ROUNDS = 4  # of percent-encoding, one in the other
 _KEPT = 16  # credentials
 
 
@@ -31,10 +33,15 @@ class Scrubber:
         self._sent: deque[str] = deque(maxlen=_KEPT)
         self._forms: frozenset[str] = frozenset()
         self._pieces: frozenset[str] = frozenset()
+        self._cores: frozenset[str] = frozenset()
+        self._short_cores: frozenset[str] = frozenset()
 
     def sent(self, authorization: str) -> None:
         """Note the value of an Authorization header that goes out."""
         if authorization in self._sent:
+            # Among the last again: what rotates beside it must not push it out.
+            self._sent.remove(authorization)
+            self._sent.append(authorization)
             return
         self._sent.append(authorization)
         spellings = [text for value in self._sent for text in _spellings(value)]
@@ -42,6 +49,11 @@ class Scrubber:
         self._forms = frozenset(found | {name for value in self._sent for name in _names(value)})
         secrets = [text for value in self._sent for text in _secrets(value)]
         self._pieces = frozenset(piece for text in secrets for piece in _pieces(text))
+        # Of Basic the password alone: its forms are in the pair's base64, at any alignment.
+        passwords = [_secrets(value)[-1] for value in self._sent]
+        cores = {form for text in passwords for form in forms_of(_core(text))}
+        self._cores = frozenset(piece for core in cores for piece in _pieces(core))
+        self._short_cores = frozenset(core for core in cores if len(core) < PIECE)
 
     def holds(self, text: str) -> bool:
         """Tell whether a text holds one, or a piece of one, spaces and line ends left out."""
@@ -50,9 +62,32 @@ class Scrubber:
             return True
         return any(form in text for form in self._forms)
 
+    def carries(self, url: str) -> bool:
+        """Tell whether a URL carries one on, or the part of it that makes it worth having.
+
+        User names do not count (a store may sort by organisation), nor do the first parts of a
+        token: other tokens of the same issuer begin so too. Any percent-encoding is looked through.
+        """
+        for _ in range(ROUNDS):
+            if any(piece in self._cores for piece in _pieces(url)):
+                return True
+            if any(core in url for core in self._short_cores):
+                return True
+            decoded = unquote(url)
+            if decoded == url:
+                return False
+            url = decoded
+        return True  # nobody encodes that often who has nothing to hide
+
 
 def _pieces(text: str) -> Iterator[str]:
     return (text[at : at + PIECE] for at in range(len(text) - PIECE + 1))
+
+
+def _core(secret: str) -> str:
+    """A token's signature, without which the rest is no token; of anything else all of it."""
+    signature = secret.rpartition(".")[2]
+    return signature if len(signature) >= PIECE else secret
 
 
 def _secrets(authorization: str) -> tuple[str, ...]:

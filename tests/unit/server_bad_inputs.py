@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HOST = b"Host: proxy.example\r\n"
+HOST = b"Host: proxy.localhost\r\n"
 # Sent behind every bad request: whoever answers it after a 400 can be smuggled to.
-SECOND = b"GET /healthz HTTP/1.1\r\nHost: second.example\r\nConnection: close\r\n\r\n"
+SECOND = b"GET /healthz HTTP/1.1\r\nHost: second.localhost\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +183,18 @@ FRAMING: tuple[Row, ...] = (
     ),
     *_raws(
         "B44",
-        b"GET / HTTP/1.1\nHost: a\n\n",
-        b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: localhost\n\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\rX: b\r\n\r\n",
         request(_GET, b"X-A: b\r\n folded"),
         request(_GET, b"X-A : b"),
         request(_GET, b": b"),
         request(_GET, b"X-A: b\x00c"),
         request(_GET, b"X\x00A: b"),
         request(_GET, b"no colon"),
-        b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
-        b" GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b" GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ),
-    *_raws("B44-spaces", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", statuses=(400, 404)),
+    *_raws("B44-spaces", b"GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n", statuses=(400, 404)),
     *_raws(
         "B45",
         request(_GET, _CHUNKED, body=b"1;a=\nb\r\nx\r\n0\r\n\r\n"),
@@ -221,8 +221,8 @@ FRAMING: tuple[Row, ...] = (
             for target in (
                 b"http://169.254.169.254/latest/meta-data",
                 b"http://evil.example/python/simple/alpha/",
-                b"https://proxy.example@evil.example/",
-                b"http://proxy.example:81/",
+                b"https://proxy.localhost@evil.example/",
+                b"http://proxy.localhost:81/",
                 b"http:///x",
                 b"http://[::1/",
                 b"http://[::1%25lo]/",
@@ -231,7 +231,7 @@ FRAMING: tuple[Row, ...] = (
                 b"ftp://a/",
                 b"file:///etc/passwd",
                 b"*",
-                b"proxy.example:80",
+                b"proxy.localhost:80",
                 b"python/simple/alpha/",
                 b"?x",
                 b"http://",

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.access.claims import Job, refusal
-from proxy.access.keys import ALGORITHMS, Keys, parse_keys
+from proxy.access.claims import LONGEST, Job, refusal
+from proxy.access.keys import ALGORITHMS, GRACE, Keys, parse_keys
 from proxy.access.oidc import MAX_KNOWN, Oidc
 from proxy.errors import IssuerUnavailable, Unauthenticated
 from proxy.model import Principal
@@ -41,6 +41,7 @@ class Farm:
         self.keys = {name: SigningKey.make(f"key-{name}", name) for name in algorithms}
         self.published: Any = [key.jwk() for key in self.keys.values()]
         self.away = False
+        self.defect: Exception | None = None
         self.asked: list[str] = []
         self.issuer = JobIssuer(next(iter(self.keys.values())), self.now)
         self.oidc = self.judge()
@@ -65,6 +66,8 @@ class Farm:
         await asyncio.sleep(0)
         if self.away:
             raise IssuerUnavailable("it is away")
+        if self.defect is not None:
+            raise self.defect
         if url.endswith("/.well-known/openid-configuration"):
             return {"issuer": issuer, "jwks_uri": f"{issuer}/jwks"}
         return {"keys": self.published}
@@ -252,10 +255,29 @@ GOOD: dict[str, Any] = {
         ({"exp": True}, "when it ends"),
         ({"nbf": NOW + 60}, ""),
         ({"nbf": NOW + 61}, "not valid yet"),
-        ({"nbf": "soon"}, "no number"),
+        ({"nbf": "soon"}, "is none"),
         ({"iat": NOW + 60}, ""),
         ({"iat": NOW + 61}, "not valid yet"),
-        ({"iat": 10**400}, "not valid yet"),
+        ({"iat": NOW - 10**9}, ""),
+        ({"iat": -1, "nbf": -0.5}, ""),
+        ({"exp": NOW + LONGEST}, ""),
+        ({"exp": NOW + LONGEST + 1}, "more than a year"),
+        ({"exp": 253402300799}, "more than a year"),
+        ({"exp": -1}, "expired"),
+        ({"exp": -0.0}, "expired"),
+        ({"exp": -(10**400)}, "when it ends"),
+        ({"exp": 10**400}, "when it ends"),
+        ({"exp": 1e308}, "when it ends"),
+        ({"exp": float("inf")}, "when it ends"),
+        ({"exp": float("-inf")}, "when it ends"),
+        ({"exp": float("nan")}, "when it ends"),
+        ({"exp": [NOW + 300]}, "when it ends"),
+        ({"iat": 10**400}, "is none"),
+        ({"iat": float("nan")}, "is none"),
+        ({"nbf": -(10**400)}, "is none"),
+        ({"nbf": float("-inf")}, "is none"),
+        ({"nbf": float("inf")}, "is none"),
+        ({"nbf": True}, "is none"),
         ({"repository": "my-org/app2"}, "repository"),
         ({"repository": "my-org/ap"}, "repository"),
         ({"repository": "my-org/*"}, "repository"),
@@ -272,6 +294,36 @@ def test_a_token_has_to_say_what_is_asked(change: dict[str, Any], words: str) ->
     reason = refusal(JOB, payload, NOW)
     assert words in reason
     assert bool(reason) == bool(words)
+
+
+TIMES = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.integers(),
+    st.integers(200, 5000).map(lambda power: 10**power),
+    st.integers(200, 5000).map(lambda power: -(10**power)),
+)
+
+
+@given(TIMES, TIMES, TIMES)
+def test_no_time_breaks_the_judge_or_is_good_for_ever(exp: float, nbf: float, iat: float) -> None:
+    said = {**GOOD, "exp": exp, "nbf": nbf, "iat": iat}
+    if not refusal(JOB, said, NOW):
+        assert NOW - 60 < exp <= NOW + LONGEST
+        assert max(nbf, iat) <= NOW + 60
+
+
+@pytest.mark.parametrize("exp", ["1e999", "-1e999", "1e308", "9" * 400, "-" + "9" * 400, "NaN"])
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+async def test_a_signed_token_with_an_impossible_time_is_refused(
+    farm: Farm, name: str, exp: str
+) -> None:
+    claims = json.dumps(farm.issuer.claims(**{name: "HERE"})).replace('"HERE"', exp).encode()
+    key = farm.issuer.key
+    token = farm.issuer.forge({"alg": key.algorithm, "kid": key.id}, claims, key)
+    if exp == "NaN":  # no JSON, so no ID token
+        assert await farm.oidc.identify(token) is None
+    else:
+        assert await farm.refused(token)
 
 
 @pytest.mark.parametrize(
@@ -331,6 +383,7 @@ async def test_other_stanzas_are_asked_at_once(farm: Farm) -> None:
 async def test_what_is_remembered_is_bounded(farm: Farm) -> None:
     await farm.oidc.identify(farm.issuer.mint())
     known = farm.oidc._known
+    assert len(known) == 1
     entry = next(iter(known.values()))
     known.update({number.to_bytes(32, "big"): entry for number in range(MAX_KNOWN - 1)})
     await farm.oidc.identify(farm.issuer.mint(sub="another"))
@@ -345,6 +398,121 @@ async def test_a_token_signed_with_a_withdrawn_key_is_forgotten(farm: Farm) -> N
     with pytest.raises(Unauthenticated):  # an unknown key: the keys are learnt anew
         await farm.oidc.identify(farm.issuer.mint(key=SigningKey.make("new", "ES256")))
     assert "does not know the key" in await farm.refused(token)
+
+
+async def learnt(farm: Farm) -> int:
+    """Have the keys asked for as SIGHUP does; how often they were so far."""
+    await farm.oidc.renew()
+    return farm.askings
+
+
+@pytest.mark.parametrize("published", ["another key under its id", "no key", "no usable key"])
+async def test_a_key_that_is_not_told_any_more_ends_the_tokens_that_it_signed(
+    farm: Farm, published: str
+) -> None:
+    token = farm.issuer.mint()
+    assert await farm.oidc.identify(token) is not None
+    name = farm.issuer.key.id
+    farm.published = {
+        "another key under its id": [SigningKey.make(name, "ES256").jwk()],
+        "no key": [],
+        "no usable key": [SigningKey.make(name, "ES384").jwk()],
+    }[published]
+    assert await learnt(farm) == 2
+    assert await farm.refused(token)
+    assert await farm.refused(farm.issuer.mint(sub="new"))
+    farm.published = [farm.issuer.key.jwk()]
+    await learnt(farm)
+    assert await farm.oidc.identify(token) is not None
+
+
+async def test_a_key_that_may_be_used_with_another_algorithm_only_ends_its_tokens() -> None:
+    farm = Farm("RS256")
+    token = farm.issuer.mint()
+    assert await farm.oidc.identify(token) is not None
+    farm.published = [{**farm.issuer.key.jwk(), "alg": "PS256"}]
+    await learnt(farm)
+    assert "does not know the key" in await farm.refused(token)
+
+
+async def test_keys_that_stay_among_others_end_no_token(farm: Farm) -> None:
+    token = farm.issuer.mint()
+    first = await farm.oidc.identify(token)
+    farm.published = [OTHER.jwk(), farm.issuer.key.jwk()]
+    await learnt(farm)
+    assert await farm.oidc.identify(token) is first
+
+
+async def test_a_new_key_under_a_known_id_is_learnt_when_a_token_needs_it(farm: Farm) -> None:
+    await farm.oidc.identify(farm.issuer.mint())
+    new = SigningKey.make(farm.issuer.key.id, "ES256")
+    farm.published = [new.jwk()]
+    assert await farm.oidc.identify(farm.issuer.mint(key=new)) is not None
+    assert "signature" in await farm.refused(farm.issuer.mint(sub="old"))
+    for _ in range(5):
+        await farm.refused(farm.issuer.mint(key=SigningKey.make(new.id, "ES256")))
+    assert farm.askings == 2, "strangers set off one asking a minute at most"
+
+
+async def test_an_issuer_that_stays_silent_is_believed_for_a_day(farm: Farm) -> None:
+    token = farm.issuer.mint(exp=int(NOW + 10 * GRACE))
+    first = await farm.oidc.identify(token)
+    farm.away = True
+    farm.now.time += GRACE
+    assert await farm.oidc.identify(token) is first
+    assert await farm.oidc.identify(farm.issuer.mint()) is not None
+    farm.now.time += 1
+    for each in (token, farm.issuer.mint()):
+        with pytest.raises(IssuerUnavailable, match="for too long"):
+            await farm.oidc.identify(each)
+    farm.away = False
+    farm.now.time += 5
+    assert await farm.oidc.identify(token) == first
+
+
+async def test_asked_anew_is_asked_after_the_wish(farm: Farm) -> None:
+    token = farm.issuer.mint()
+    first = asyncio.create_task(farm.oidc.identify(token))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert farm.asked
+    await farm.oidc.renew()
+    assert farm.askings == 2
+    assert await first is not None
+
+
+async def test_asking_anew_does_not_break_on_an_issuer_that_is_away(farm: Farm) -> None:
+    token = farm.issuer.mint()
+    await farm.oidc.identify(token)
+    farm.away = True
+    await farm.oidc.renew()
+    assert await farm.oidc.identify(token) is not None
+
+
+async def test_a_defect_while_keys_are_learnt_leaves_the_last_known_ones(
+    farm: Farm, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = farm.issuer.mint()
+    await farm.oidc.identify(token)
+    farm.defect = ZeroDivisionError("an inner detail")
+    await farm.oidc.renew()
+    assert await farm.oidc.identify(token) is not None
+    assert "an inner detail" in caplog.text
+    farm.defect = None
+    farm.published = [OTHER.jwk()]
+    await farm.oidc.renew()
+    assert await farm.refused(token)
+
+
+async def test_what_was_judged_by_an_issuer_that_was_taken_out_meanwhile_is_not_kept(
+    farm: Farm,
+) -> None:
+    judging = asyncio.create_task(farm.oidc.identify(farm.issuer.mint()))
+    await asyncio.sleep(0)
+    farm.oidc.replace([])
+    farm.oidc.replace([farm.job()])
+    await judging
+    assert farm.oidc._known == {}
 
 
 # --- keys ---------------------------------------------------------------------------------------
@@ -363,7 +531,7 @@ async def test_an_unknown_key_is_asked_for_once_a_minute_at_most(farm: Farm) -> 
 
 
 async def test_keys_are_learnt_anew_every_hour(farm: Farm) -> None:
-    keys = Keys(farm.issuer.url, farm.fetch, clock=farm.now, forget=lambda: None)
+    keys = Keys(farm.issuer.url, farm.fetch, clock=farm.now)
     name = farm.issuer.key.id
     assert await keys.find(name, "ES256") is not None
     farm.published = [OTHER.jwk()]
@@ -386,18 +554,36 @@ async def test_the_last_known_keys_count_while_the_issuer_is_away(farm: Farm) ->
     assert len(farm.asked) > 10
 
 
-@pytest.mark.parametrize(
-    "data",
-    [[], {}, {"keys": {}}, {"keys": []}, {"keys": [3]}, {"keys": [{"kty": "oct", "k": "AAAA"}]}],
-)
-def test_a_key_document_without_a_usable_key_is_none(data: object) -> None:
-    with pytest.raises(ValueError, match="no"):
+@pytest.mark.parametrize("data", [[], {}, None, {"keys": {}}, {"keys": [3]}, {"keys": [[]]}])
+def test_what_is_no_key_set_says_nothing(data: object) -> None:
+    with pytest.raises(ValueError, match="no JWK set"):
         parse_keys(data)
+
+
+@pytest.mark.parametrize("keys", [[], [{}], [{"kty": "oct", "k": "AAAA"}], [{"kty": ["RSA"]}]])
+def test_a_key_set_without_a_usable_key_is_one(keys: list[Any]) -> None:
+    assert parse_keys({"keys": keys}) == ()
+
+
+JWK = st.fixed_dictionaries(
+    {"kty": st.sampled_from(["RSA", "EC", "OKP"])},
+    optional={
+        name: st.one_of(st.none(), st.integers(), st.text(max_size=50), st.lists(st.text()))
+        for name in ("n", "e", "x", "y", "crv", "alg", "use", "kid", "d", "p", "key_ops", "x5c")
+    },
+)
+
+
+@given(st.lists(JWK, max_size=3), st.sampled_from(["P-256", "Ed25519"]))
+def test_no_key_of_a_set_breaks_the_others(odd: list[Any], curve: str) -> None:
+    good = OTHER.jwk()
+    found = parse_keys({"keys": [*odd, *({**item, "crv": curve} for item in odd), good]})
+    assert found[-1].id == "other"
 
 
 async def test_rubbish_in_place_of_keys_leaves_the_last_known_ones(farm: Farm) -> None:
     await farm.oidc.identify(farm.issuer.mint())
-    farm.published = [{"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "x"}]
+    farm.published = ["rubbish"]
     farm.now.time += 3600
     farm.oidc.poll()
     await asyncio.sleep(0.001)
@@ -408,12 +594,16 @@ async def test_rubbish_in_place_of_keys_leaves_the_last_known_ones(farm: Farm) -
 def test_keys_of_other_uses_kinds_and_sizes_are_left_out() -> None:
     good = SigningKey.make("good", "RS256")
     small = SigningKey.make("small", "RS256", bits=1024)
+    huge = {**good.jwk(), "kid": "huge", "n": b64(bytes([0xFF]) * 2000)}
     other_curve = SigningKey.make("p384", "ES384")
     private = {**good.jwk(), "kid": "private", "d": "AQAB"}
     found = parse_keys(
         {
             "keys": [
                 {**good.jwk(), "kid": "enc", "use": "enc"},
+                {**good.jwk(), "kid": "wrap", "key_ops": ["wrapKey"]},
+                {**good.jwk(), "kid": "odd", "key_ops": "verify"},
+                huge,
                 {**good.jwk(), "kid": "hs", "alg": "HS256"},
                 {**good.jwk(), "kid": ["x"]},
                 {"kty": "oct", "k": b64(good.pem()), "kid": "oct", "alg": "HS256"},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.cache.keys import artifact_key, document_key
-from proxy.cache.selection import Selection, readable_key
+from proxy.cache.selection import Selection, readable_key, title_of
 from proxy.cli import main
 from proxy.model import ArtifactTarget, DocumentTarget
 from proxy.storage.disk import DiskStorage
@@ -300,3 +300,27 @@ def test_a_selection_ends_where_a_name_ends() -> None:
 
 def test_a_key_is_shown_on_one_line() -> None:
     assert readable_key("python\0a\n\x1b[31m\0b") == "python/a??[31m/b"
+
+
+def test_stats_names_packages_and_files_and_not_addresses(
+    filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert filled.is_dir()
+    assert main(["cache", "stats"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    used = [line.split("  ", 1)[1] for line in lines if "use " in line]
+    assert len(used) == 2
+    assert all(": " in line and ORIGIN not in line for line in used)
+
+
+@pytest.mark.parametrize(
+    ("key", "title"),
+    [
+        (artifact("flask", "3.0.3"), "python flask 3.0.3: flask-3.0.3.whl"),
+        (document("flask"), "python flask: /simple/flask/"),
+        ("odd\0key", "odd/key"),
+        ("python\0a\0\0/x/\x1b\0document\0o", "python a: /x/?"),
+    ],
+)
+def test_a_key_has_a_title_for_a_person(key: str, title: str) -> None:
+    assert title_of(key) == title

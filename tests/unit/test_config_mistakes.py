@@ -150,6 +150,13 @@ BROKEN = [
         "server.trusted_proxies",
         "everybody looks local",
     ),
+    (
+        '[server]\ntrusted_proxies = ["10.0.0.0/8", "fd00::/8"]\n'
+        + CLIENT
+        + 'networks = ["10.1.0.0/16", "fd01::/16"]',
+        "clients",
+        "nobody could be it",
+    ),
     ('[server]\nadmin_listen = "127.0.0.1:8080"', "server.admin_listen", "taken by server.listen"),
     (
         '[server]\nadmin_listen = "0.0.0.0:8080"\nadmin_token_file = "t"',

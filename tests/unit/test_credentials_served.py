@@ -30,6 +30,7 @@ ROTATION = float(os.environ.get("CGR_PROXY_TEST_ROTATION", "10"))
 INTERVAL = 0.2
 NOTICED = 10.0  # seconds within which a new token is in use
 OVERLAP = 9.0  # seconds for which the upstream takes an old one after it was replaced
+BREATH = 0.01  # seconds: 20 pages for each pair, and a processor left for the other tests
 DAY = 86400.0
 
 
@@ -132,7 +133,8 @@ class Rotation(threading.Thread):
 
 
 class Load(threading.Thread):
-    """Asks for pages, one after the other. `seen`: status and Cache-Status of each answer."""
+    """Asks for pages, one after the other with a breath between. `seen`: status and Cache-Status
+    of each answer."""
 
     def __init__(self, proxy: Process, ending: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -141,7 +143,7 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         for project in itertools.cycle(PROJECTS):
-            if self.ending.is_set():
+            if self.ending.wait(BREATH):
                 return
             answer = self.proxy.get(f"/python/simple/{project}/")
             failed = answer.status != 200 or "stale-if-error" in (answer.cache or "")

@@ -190,3 +190,16 @@ async def test_a_cold_head_costs_no_body_where_the_page_gives_the_size(tmp_path:
         origin.block("bigblob", "1.0")
         assert (await fetch(proxy, artifact.link)).status == 403
         assert (await fetch(proxy, artifact.link, method="HEAD")).status == 403
+
+
+@pytest.mark.parametrize("page", ["/python/simple/alpha/", "/python/simple/"])
+async def test_slow_artifacts_hold_up_no_document(tmp_path: Path, page: str) -> None:
+    limits = {"limits": {"max_upstream_connections": 2, "queue_timeout": "1s"}}
+    async with Origin() as origin, running(tmp_path, origin, limits) as proxy:
+        artifact = noise(origin.content, 3 * MIB)
+        stalled = origin.fault("store", pattern(artifact), stall_at=MIB)
+        client = await stream(proxy, artifact.link)
+        await stalled.reached()
+        assert (await proxy.get(page)).status == 200
+        client.hang_up()
+        stalled.release()

@@ -97,7 +97,7 @@ async def drain(proxy: Running, target: str, **fields: str) -> int:
     reader, writer = await proxy.connect()
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
     writer.write(
-        f"GET {target} HTTP/1.1\r\nHost: proxy.test\r\nConnection: close\r\n{lines}\r\n".encode()
+        f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n".encode()
     )
     count = 0
     while piece := await reader.read(1 << 16):

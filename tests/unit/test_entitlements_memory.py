@@ -143,6 +143,11 @@ def test_a_broken_file_is_nothing_known(tmp_path: Path, data: bytes) -> None:
         ("learnt", None),
         ("learnt", float("inf")),
         ("learnt", float("nan")),
+        ("tiered", "a"),
+        ("tiered", ["../x"]),
+        ("tiered", [1]),
+        ("learnt", 10**400),
+        ("steady", -(10**400)),
     ],
 )
 def test_a_record_with_a_wrong_value_is_nothing_known(

@@ -17,8 +17,9 @@ from proxy.cache.upkeep import Upkeep
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.storage.folder import Folder
-from proxy.storage.index import Books, Index
+from proxy.storage.index import FOLDER, Books, Index
 from proxy.storage.lock import UpkeepLock
+from proxy.storage.table import discard
 from tests.unit.stored import Elsewhere, get, put, sha256, until
 
 KIB = 1024
@@ -298,6 +299,22 @@ def test_the_limit_is_kept_without_waiting_for_the_next_tick(kept: Kept) -> None
     assert time.monotonic() - began < 0.8
     assert get(kept.storage, "59") == bytes([59]) * KIB
     assert kept.storage.lookup("0") is None
+    until(lambda: kept.upkeep.evicted.entries > 0)
+    assert kept.upkeep.evicted.freed == kept.upkeep.evicted.entries * KIB
+
+
+def test_a_reconciliation_is_told_in_words_and_numbers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "proxy.cache.upkeep")
+    first = Kept(tmp_path, 40 * KIB)
+    put(first.storage, "a", b"x" * 100)
+    first.close()
+    discard(first.storage.folder.root / FOLDER)
+    second = Kept(tmp_path, 40 * KIB)
+    until(lambda: second.upkeep.books.entries == 1 and second.upkeep.books.complete)
+    second.close()
+    assert "the index and the entries agree: 1 entries, 1 new to the index" in caplog.messages
 
 
 def test_a_store_that_is_over_a_new_limit_shrinks_at_the_start(tmp_path: Path) -> None:

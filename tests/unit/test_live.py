@@ -204,6 +204,28 @@ async def test_the_keys_of_an_issuer_come_over_the_wire_and_stay_while_it_is_awa
             assert issuer.journal.violations == []
 
 
+async def test_a_reload_asks_issuers_for_their_keys_before_it_is_done(tmp_path: Path) -> None:
+    async with (
+        JobIssuer(SigningKey.make("key-1", "ES256")) as issuer,
+        Origin() as origin,
+        running(tmp_path, origin, {"oidc": [issuer.stanza("python")]}) as proxy,
+    ):
+        job = bearer(issuer.mint())
+        assert (await proxy.get(PAGE, authorization=job)).status == 200
+        for published in ([SigningKey.make("key-1", "ES256")], []):
+            issuer.published = published
+            asked = issuer.count()
+            await proxy.app.reload()
+            assert issuer.count() == asked + 1
+            assert (await proxy.get(PAGE, authorization=job)).status == 401
+            issuer.published = [issuer.key]
+            await proxy.app.reload()
+            assert (await proxy.get(PAGE, authorization=job)).status == 200
+        await issuer.close()
+        await proxy.app.reload()
+        assert (await proxy.get(PAGE, authorization=job)).status == 200
+
+
 @pytest.mark.parametrize(
     ("where", "status"),
     [("http://192.0.2.1/jwks", 503), ("file:///etc/passwd", 503), ("jwks", 503)],
@@ -246,6 +268,20 @@ async def test_an_issuer_that_answers_rubbish_gives_no_keys(
             proxy.steady.advance(5)
             again = await proxy.get(PAGE, authorization=bearer(issuer.mint()))
             assert again.status == 200
+
+
+async def test_an_issuer_that_is_away_shuts_no_client_out_of_the_registry_paths(
+    tmp_path: Path,
+) -> None:
+    async with JobIssuer(SigningKey.make("k", "ES256")) as issuer, Origin() as origin:
+        issuer.fault("openid-configuration", status=500, times=None)
+        net = client("net", "python", networks=["127.0.0.0/8"])
+        tables = {"clients": [net], "oidc": [issuer.stanza("python")]}
+        async with running(tmp_path, origin, tables) as proxy:
+            job = bearer(issuer.mint())
+            assert (await proxy.get(PAGE, authorization=job)).status == 503
+            await proxy.get("/v2/", authorization=job)
+            assert proxy.access()[-1]["principal"] == "net"
 
 
 async def test_another_credential_is_not_held_up_by_an_issuer_that_is_away(

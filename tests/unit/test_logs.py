@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from proxy.observe.formats import AccessRecord, JsonFormat, TextFormat
 from proxy.observe.logs import AccessLog, Format, Logs, start_logs
-from proxy.observe.redaction import MASK, Redactor
+from proxy.observe.redaction import LINGER, MASK, Redactor
 from proxy.observe.request_id import RequestIds
 from proxy.observe.sink import DescriptorSink, NoSink, open_sink
 from proxy.observe.writer import MAX_ACCESS, MAX_MESSAGES, Writer
@@ -290,7 +290,7 @@ def forms(secret: str) -> list[str]:
 @pytest.mark.parametrize("secret", [PASSWORD, JWT, "0123456789abcdef/fedcba9876543210"])
 def test_a_registered_secret_is_masked_in_every_form(secret: str) -> None:
     redactor = Redactor()
-    redactor.register(secret)
+    redactor.register("test", secret)
     for form in forms(secret):
         shown = redactor.redact(f"before {form} after")
         assert shown.startswith("before ")
@@ -303,7 +303,7 @@ def test_a_registered_secret_is_masked_in_every_form(secret: str) -> None:
 
 def test_each_segment_of_a_token_is_masked_alone() -> None:
     redactor = Redactor()
-    redactor.register(JWT)
+    redactor.register("test", JWT)
     for segment in JWT.split("."):
         assert segment not in redactor.redact(f"x {segment} y")
 
@@ -351,14 +351,14 @@ def test_what_looks_like_a_credential_is_masked_unregistered(text: str) -> None:
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
     redactor = Redactor()
-    redactor.register("short", "", PASSWORD)
+    redactor.register("test", "short", "", PASSWORD)
     assert redactor.redact(text) == text
 
 
 def test_no_canary_reaches_the_sink_by_any_field(start: Callable[..., Logs], sink: Kept) -> None:
     for line_format in ("json", "text"):
         logs = start(line_format)
-        logs.redactor.register(PASSWORD, JWT)
+        logs.redactor.register("test", PASSWORD, JWT)
         for form in (*forms(PASSWORD), *forms(JWT)):
             note(logs.access, path="/x/" + form, user_agent=form)
             try:
@@ -374,7 +374,7 @@ def test_no_canary_reaches_the_sink_by_any_field(start: Callable[..., Logs], sin
 
 def test_a_secret_across_the_cut_is_not_half_shown(start: Callable[..., Logs], sink: Kept) -> None:
     logs = start()
-    logs.redactor.register("canary-canary-canary-canary")
+    logs.redactor.register("test", "canary-canary-canary-canary")
     note(logs.access, user_agent="u" * 190 + "canary-canary-canary-canary")
     logging.getLogger("proxy.x").warning("%s", "m" * 8185 + "canary-canary-canary-canary")
     assert logs.flush()
@@ -387,17 +387,62 @@ def test_a_text_seen_before_its_secret_was_registered_is_masked_from_then_on(
     logs = start()
     note(logs.access, user_agent="agent canary-canary")
     assert logs.flush()
-    logs.redactor.register("canary-canary")
+    logs.redactor.register("test", "canary-canary")
     sink.data = b""
     note(logs.access, user_agent="agent canary-canary")
     assert logs.flush()
     assert json.loads(sink.lines[0])["user_agent"] == f"agent {MASK}"
 
 
+class Hours:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_secret_in_use_is_masked_however_often_others_rotate_theirs() -> None:
+    clock = Hours()
+    redactor = Redactor(clock)
+    redactor.register("a", "live-live-live")
+    for number in range(1000):
+        clock.now += 60
+        redactor.register("b", f"rotated-{number:08}")
+    assert redactor.redact("x live-live-live rotated-00000999") == f"x {MASK} {MASK}"
+
+
+def test_a_secret_that_was_replaced_is_masked_for_a_while_and_then_forgotten() -> None:
+    clock = Hours()
+    redactor = Redactor(clock)
+    redactor.register("a", "first-first", "shared-shared")
+    redactor.register("b", "shared-shared")
+    redactor.register("a", "second-second")
+    clock.now += LINGER - 1
+    redactor.register("c")
+    assert redactor.redact("first-first") == MASK
+    clock.now += 1
+    redactor.register("c")
+    assert redactor.redact("first-first") == "first-first"
+    assert redactor.redact("second-second shared-shared") == f"{MASK} {MASK}"
+
+
+def test_a_secret_that_comes_back_is_masked_again_for_good() -> None:
+    clock = Hours()
+    redactor = Redactor(clock)
+    for value in ("first-first", "second-second", "first-first"):
+        redactor.register("a", value)
+    clock.now += 2 * LINGER
+    redactor.register("b", "other-other")
+    assert redactor.redact("first-first second-second") == f"{MASK} second-second"
+
+
 @given(st.text(min_size=8, max_size=60), st.text(max_size=20), st.text(max_size=20))
 def test_a_registered_value_never_survives(secret: str, before: str, after: str) -> None:
     redactor = Redactor()
-    redactor.register(secret)
+    redactor.register("test", secret)
     shown = redactor.redact(before + secret + after)
     assert secret not in shown.replace(MASK, "") or secret in before + MASK + after
 

@@ -110,3 +110,18 @@ def test_the_exposition_says_its_type_and_every_series_of_ours_its_prefix() -> N
     assert content_type.startswith("text/plain")
     names = {line.split()[2] for line in body.decode().splitlines() if line.startswith("# TYPE")}
     assert all(name.startswith((f"{NAMESPACE}_", "process_")) for name in names)
+
+
+def test_no_series_tells_only_when_another_one_began() -> None:
+    metrics = Metrics(["python"])
+    metrics.request("python", 200, "hit", 0.2, 1000)
+    body, _ = metrics.render()
+    assert b"_created" not in body
+    assert b"# TYPE cgr_proxy_requests_total counter" in body
+
+
+def test_evictions_are_counted() -> None:
+    metrics = Metrics(["python"])
+    metrics.watch_evictions(lambda: 3, lambda: 4096)
+    assert value(metrics, "cache_evicted_entries_total") == 3
+    assert value(metrics, "cache_evicted_bytes_total") == 4096

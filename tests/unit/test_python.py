@@ -543,3 +543,21 @@ def test_any_canonical_line_is_a_target_or_a_clean_refusal(parts: list[str], sla
         assert isinstance(line, RequestLine)
         target = PYTHON.classify(line)
         assert target.scope in {"python", "python-remediated"}
+
+
+@pytest.mark.parametrize("end", ["provenance", "bundle.json"])
+@pytest.mark.parametrize(
+    ("version", "filename", "scope"),
+    [
+        ("3.0.3", WHEEL, "python"),
+        ("3.0.3%2Bcgr.1", "flask-3.0.3%2Bcgr.1-py3-none-any.whl", "python-remediated"),
+        ("3.0.3+CGR.1", "Flask-3.0.3+CGR.1-py3-none-any.whl", "python-remediated"),
+        ("3.0.3+cgr.1", "flask-3.0.3+cgr.1.tar.gz", "python-remediated"),
+        ("2.3+cu126", "flask-2.3+cu126-py3-none-any.whl", "python"),
+    ],
+)
+def test_provenance_needs_the_right_to_the_build_that_it_is_of(
+    version: str, filename: str, scope: str, end: str
+) -> None:
+    target = document_target(f"/python/integrity/flask/{version}/{filename}/{end}")
+    assert target.scope == scope

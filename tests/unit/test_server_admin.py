@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from proxy.observe.metrics import Metrics
 from proxy.server.admin import Admin
 from proxy.server.health import Health
+from proxy.server.own_names import OwnNames
 from tests.origin import Content, Origin
 from tests.running import Running, answers, basic, bearer, running
 
@@ -196,7 +197,7 @@ async def _odd_requests(proxy: Running, count: int) -> None:
     for number in range(count):
         method = ("GET", "HEAD", "OPTIONS")[number % 3]
         writer.write(
-            f"{method} /odd-{number}/ HTTP/1.1\r\nHost: odd-{number}.example\r\n"
+            f"{method} /odd-{number}/ HTTP/1.1\r\nHost: odd-{number}.localhost\r\n"
             f"User-Agent: odd-{number}\r\nX-Odd-{number}: 1\r\n\r\n".encode()
         )
         await reader.readuntil(b"\r\n\r\n")
@@ -207,7 +208,7 @@ async def _odd_requests(proxy: Running, count: int) -> None:
 
 def test_an_admin_without_a_readable_token_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Admin(Metrics(["python"]), Health(list), tmp_path / "none")
+        Admin(Metrics(["python"]), Health(list), tmp_path / "none", OwnNames(""))
 
 
 async def test_probes_leave_no_access_line(tmp_path: Path) -> None:

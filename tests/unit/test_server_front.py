@@ -20,6 +20,7 @@ from tests.running import Running, answers, bearer, client, request_bytes, runni
 
 PAGE = "/python/simple/alpha/"
 WHEEL = "alpha-1.0-py3-none-any.whl"
+CANARY = "aB3dE5gH7jK9mN1pQ3sT5vW7yZ"
 FARM = {"clients": [client("farm", "python", networks=["10.1.0.0/16"]), client("token", "python")]}
 BEHIND = FARM | {"server": {"trusted_proxies": ["127.0.0.0/8", "192.168.0.0/16"]}}
 BESIDE = FARM | {"server": {"trusted_proxies": ["192.168.0.0/16"]}}
@@ -35,7 +36,8 @@ BESIDE = FARM | {"server": {"trusted_proxies": ["192.168.0.0/16"]}}
         (BEHIND, "10.1.2.3, 9.9.9.9", "9.9.9.9", 401),
         (BEHIND, "10.1.2.3, garbage", "127.0.0.1", 401),
         (BEHIND, "", "127.0.0.1", 401),
-        (BEHIND, "10.1.2.3," + "192.168.1.1," * 100 + "192.168.1.1", "192.168.1.1", 401),
+        (BEHIND, "10.1.2.3, unknown", "127.0.0.1", 401),
+        (BEHIND, "10.1.2.3," + "192.168.1.1," * 100 + "192.168.1.1", "127.0.0.1", 401),
         (BESIDE, "10.1.2.3", "127.0.0.1", 401),
         (FARM, "10.1.2.3", "127.0.0.1", 401),
     ],
@@ -48,6 +50,58 @@ async def test_a_front_is_believed_as_far_as_it_is_trusted(
         assert answer.status == status
         assert proxy.access()[-1]["peer"] == peer
         assert len(origin.log) == (1 if status == 200 else 0)
+
+
+# Everybody by network: what a front, whose own address lies in them, must not be taken for.
+ANYBODY = {
+    "clients": [client("all", "python", networks=["0.0.0.0/0", "::/0"]), client("token", "python")],
+    "server": {"trusted_proxies": ["127.0.0.0/8"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 401),
+        ({"x_forwarded_for": ""}, 401),
+        ({"x_forwarded_for": "unknown"}, 401),
+        ({"x_forwarded_for": "127.0.0.1"}, 401),
+        ({"x_forwarded_for": "10.1.2.3, 127.0.0.2, garbage"}, 401),
+        ({"x_forwarded_proto": "https", "x_forwarded_host": "proxy.example"}, 401),
+        ({"via": "1.1 front"}, 401),
+        ({"x_real_ip": "10.1.2.3"}, 401),
+        # RFC 7239: not read, alone or beside the other
+        ({"forwarded": "for=10.1.2.3"}, 401),
+        ({"forwarded": 'for="[2001:db8::1]:4711";proto=https'}, 401),
+        ({"forwarded": "for=unknown", "x_forwarded_for": "10.1.2.3"}, 200),
+        ({"forwarded": "for=10.1.2.3", "x_forwarded_for": "unknown"}, 401),
+        ({"x_forwarded_for": "10.1.2.3"}, 200),
+        ({"x_forwarded_for": "[2001:db8::1]:4711"}, 200),
+    ],
+)
+async def test_a_trusted_front_that_names_no_client_is_nobody_itself(
+    fields: dict[str, str], status: int, tmp_path: Path
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin, ANYBODY) as proxy:
+        answer = await proxy.get(PAGE, **fields)
+        assert answer.status == status
+        assert (b"X-Forwarded-For" in answer.body) is (status == 401)
+        named = await proxy.get(PAGE, authorization=bearer(token("token")), **fields)
+        assert named.status == 200
+
+
+async def test_several_lines_of_a_front_are_one_list(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin, BEHIND) as proxy:
+        for lines, status in (
+            (["9.9.9.9", "10.1.2.3"], 200),
+            (["10.1.2.3", "9.9.9.9"], 401),
+            (["10.1.2.3", "192.168.1.1"], 200),
+            (["10.1.2.3", ""], 401),
+        ):
+            head = "".join(f"X-Forwarded-For: {line}\r\n" for line in lines)
+            raw = f"HEAD {PAGE} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{head}\r\n"
+            (answer,) = answers(await proxy.send(raw.encode()), ["HEAD"])
+            assert answer.status == status, lines
 
 
 @pytest.mark.parametrize(
@@ -71,8 +125,9 @@ async def test_b65_with_clients_what_an_untrusted_front_says_is_ignored(
         assert (await proxy.get(PAGE, **fields)).status == 401
 
 
-PEER = Peer(parse_address("127.0.0.1"), trusted=False, forwarded=False)
-FRONT = Peer(parse_address("127.0.0.1"), trusted=True, forwarded=True)
+HERE = parse_address("127.0.0.1")
+PEER = Peer(HERE, HERE, trusted=False, forwarded=False)
+FRONT = Peer(HERE, None, trusted=True, forwarded=True)
 
 
 def made(**fields: str) -> Any:
@@ -157,7 +212,7 @@ async def test_a_defect_is_a_500_and_one_traceback_under_the_same_id(
 
     async with Origin() as origin, running(tmp_path, origin, tracebacks=True) as proxy:
         monkeypatch.setattr(proxy.app.documents, "get", broken)
-        raw = request_bytes("GET", PAGE, "a", {}, close=False)
+        raw = request_bytes("GET", PAGE, "localhost", {}, close=False)
         (answer,) = answers(await proxy.send(raw + raw, end=True))
         assert (answer.status, answer.header("Connection")) == (500, "close")
         assert b"inner detail" not in answer.body
@@ -175,7 +230,7 @@ async def test_a_client_that_leaves_early_is_noted_as_499(tmp_path: Path) -> Non
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         held = origin.fault("origin", "/simple/", hold=True)
         _, writer = await proxy.connect()
-        writer.write(request_bytes("GET", PAGE, "a", {}))
+        writer.write(request_bytes("GET", PAGE, "localhost", {}))
         await held.reached()
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -193,7 +248,7 @@ async def test_a_half_closed_client_on_which_nothing_moves_has_gone(
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         held = origin.fault("origin", "/simple/", hold=True)
         _, writer = await proxy.connect()
-        writer.write(request_bytes("GET", PAGE, "a", {}))
+        writer.write(request_bytes("GET", PAGE, "localhost", {}))
         await held.reached()
         writer.close()  # as a client program does that is interrupted: FIN, no reset
         await _noted(proxy)
@@ -203,7 +258,7 @@ async def test_a_half_closed_client_on_which_nothing_moves_has_gone(
 
 async def test_a_half_closed_client_gets_every_answer_that_it_asked_for(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
-        one = request_bytes("GET", PAGE, "a", {"accept": "text/html"}, close=False)
+        one = request_bytes("GET", PAGE, "localhost", {"accept": "text/html"}, close=False)
         found = answers(await proxy.send(one * 3, end=True))
         assert [answer.status for answer in found] == [200] * 3
         assert len({answer.body for answer in found}) == 1
@@ -214,7 +269,7 @@ async def test_connections_over_the_limit_are_ended_at_once(tmp_path: Path) -> N
     async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
         held = [await proxy.connect() for _ in range(2)]
         for reader, writer in held:
-            writer.write(request_bytes("GET", "/healthz", "a", {}, close=False))
+            writer.write(request_bytes("GET", "/healthz", "localhost", {}, close=False))
             await reader.readuntil(b"\r\n\r\n")
         reader, writer = await proxy.connect()
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
@@ -239,3 +294,28 @@ async def _closed(proxy: Running, left: int) -> None:
     async with asyncio.timeout(10):
         while proxy.app.listener.connections > left:  # noqa: ASYNC110  # the same
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"/python/simple/?token={CANARY}",
+        f"/python/simple/%3Ftoken%3D{CANARY}",
+        f"/python/simple/%2563%67rp_{CANARY}/",
+        f"/python/simple/{CANARY}/",
+        f"/python//simple/?auth={CANARY}",
+        f"/nowhere/;key={CANARY}",
+    ],
+)
+async def test_what_an_unknown_client_writes_into_its_address_is_not_in_the_log(
+    tmp_path: Path, target: str
+) -> None:
+    async with (
+        Origin() as origin,
+        running(tmp_path, origin, {"clients": [client("a", "python")]}) as proxy,
+    ):
+        assert (await proxy.get(target)).status == 401
+        await proxy.send(f"GET {target} HTTP/1.1\r\nHost: a\r\nBad Header\r\n\r\n".encode())
+        assert [line["status"] for line in proxy.access()] == [401, 400]
+        assert proxy.access()[0]["path"].startswith(("/python", "/nowhere"))
+        assert CANARY.encode() not in proxy.log_bytes()

@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.origin import Origin
-from tests.running import Answer, Running, answers, request_bytes, running
+from tests.running import (
+    Answer,
+    Running,
+    answers,
+    bearer,
+    client,
+    request_bytes,
+    running,
+    token,
+)
 
 PAGE = "/python/simple/alpha/"
 WHEEL = "alpha-1.0-py3-none-any.whl"
@@ -109,9 +118,9 @@ CONDITIONAL = (
 UNKEYED = (
     Odd("B53-method", "page", {"x_http_method_override": "DELETE", "x_method_override": "PUT"}),
     Odd("B53-query", f"{PAGE}?_method=DELETE", {"accept": JSON}),
-    Odd("B54-host", "page", {"host": "evil.example"}),
-    Odd("B54-host-port", "page", {"host": "proxy.example:1"}),
-    Odd("B54-host-six", "page", {"host": "[2001:db8::1]:80"}),
+    Odd("B54-host", "page", {"host": "other.localhost"}),
+    Odd("B54-host-port", "page", {"host": "proxy.localhost:1"}),
+    Odd("B54-host-six", "page", {"host": "[::1]:80"}),
     Odd("B55-h2c", "page", {"connection": "Upgrade, HTTP2-Settings, close", "upgrade": "h2c"}),
     Odd("B58-websocket", "page", {"connection": "Upgrade, close", "upgrade": "websocket"}),
     Odd("B59-hop", "page", {"connection": "close, Host, X-Request-Id, Authorization"}),
@@ -156,7 +165,7 @@ async def ask(proxy: Running, origin: Origin, odd: Odd) -> Answer:
         etag = (await proxy.head(target, accept=JSON)).header("ETag")
         assert etag is not None
         fields = {name: value.replace("ETAG", etag) for name, value in fields.items()}
-    raw = await proxy.send(request_bytes(odd.method, target, "proxy.example", fields))
+    raw = await proxy.send(request_bytes(odd.method, target, "proxy.localhost", fields))
     (answer,) = answers(raw, [odd.method])
     return answer
 
@@ -250,7 +259,7 @@ async def test_b27_a_name_that_is_not_normal_is_redirected_without_naming_a_host
     sent: str, location: str, tmp_path: Path
 ) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
-        for host in ("proxy.example", "evil.example"):
+        for host in ("proxy.localhost", "evil.localhost"):
             answer = await proxy.get(sent, host=host)
             assert (answer.status, answer.header("Location")) == (301, location)
         assert origin.log == []
@@ -268,6 +277,19 @@ async def test_b50_options_is_204_with_what_is_allowed_and_no_cors(
         assert origin.log == []
 
 
+@pytest.mark.parametrize("target", ["*", PAGE, "/nowhere"])
+async def test_options_is_for_clients_only(target: str, tmp_path: Path) -> None:
+    tables = {"clients": [client("right", "python")]}
+    async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
+        for authorization, status in (("", 401), ("wrong", 401), (token("right"), 204)):
+            fields = {"authorization": bearer(authorization)} if authorization else {}
+            answer = await proxy.request("OPTIONS", target, **fields)
+            assert answer.status == status
+            challenge = 'Basic realm="cgr-proxy"' if status == 401 else None
+            assert answer.header("WWW-Authenticate") == challenge
+            assert (answer.header("Allow") is None) is (status == 401)
+
+
 async def test_b55_http_1_0_gets_a_whole_answer_without_chunks(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         wheel = origin.content.find(WHEEL)
@@ -282,8 +304,8 @@ async def test_b55_http_1_0_gets_a_whole_answer_without_chunks(tmp_path: Path) -
 async def test_b48_absolute_form_with_our_own_host_is_the_same_request(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         usual = await proxy.get(PAGE, accept=JSON)
-        for target in (f"http://proxy.example{PAGE}", f"HTTP://PROXY.example:80{PAGE}"):
-            answer = await proxy.get(target, accept=JSON, host="proxy.example")
+        for target in (f"http://proxy.localhost{PAGE}", f"HTTP://PROXY.localhost:80{PAGE}"):
+            answer = await proxy.get(target, accept=JSON, host="proxy.localhost")
             assert plain(answer) == plain(usual)
         assert origin.count("GET", "/simple/") == 1
 
@@ -338,7 +360,7 @@ async def test_b75_two_thousand_spellings_make_one_entry(tmp_path: Path) -> None
             for bit, at in enumerate(letters[-11:]):
                 if number >> bit & 1:
                     link[at] = f"%{ord(link[at]):02X}" if number & 1 else f"%{ord(link[at]):02x}"
-            raw = request_bytes("HEAD", "".join(link), "proxy.example", {}, close=False)
+            raw = request_bytes("HEAD", "".join(link), "proxy.localhost", {}, close=False)
             writer.write(raw)
             head = await reader.readuntil(b"\r\n\r\n")
             seen.add(head.split(b"\r\n")[0])
@@ -354,8 +376,8 @@ async def test_b75_two_thousand_spellings_make_one_entry(tmp_path: Path) -> None
 async def test_b57_ten_thousand_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin, {"log": {"access": False}}) as proxy:
         reader, writer = await proxy.connect()
-        one = request_bytes("GET", "/healthz", "proxy.example", {}, close=False)
-        last = request_bytes("GET", "/nowhere", "proxy.example", {})
+        one = request_bytes("GET", "/healthz", "proxy.localhost", {}, close=False)
+        last = request_bytes("GET", "/nowhere", "proxy.localhost", {})
 
         async def write() -> None:
             writer.write(one * 10_000 + last)
@@ -377,8 +399,8 @@ async def test_r20_nothing_behind_a_declined_upgrade_is_answered(
 ) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         fields = {"connection": "Upgrade", "upgrade": protocol}
-        upgrade = request_bytes("GET", "/healthz", "proxy.example", fields, close=False)
-        behind = request_bytes("GET", "/nowhere", "proxy.example", {})
+        upgrade = request_bytes("GET", "/healthz", "proxy.localhost", fields, close=False)
+        behind = request_bytes("GET", "/nowhere", "proxy.localhost", {})
         (answer,) = answers(await proxy.send(upgrade + behind))
         assert (answer.status, answer.header("Connection")) == (200, "close")
         assert answer.header("Upgrade") is None

@@ -35,7 +35,7 @@ class Herd:
         until(lambda: samples(proxy)["cgr_proxy_in_flight"] == count)
 
     def _fetch(self, proxy: Process, target: str) -> None:
-        self.found.append(proxy.send(request_bytes("GET", target, "proxy.example", {})))
+        self.found.append(proxy.send(request_bytes("GET", target, "localhost", {})))
 
     def join(self) -> list[Answer]:
         """Wait for all of them; what they got."""
@@ -133,7 +133,7 @@ def test_connections_without_a_request_do_not_hold_up_the_drain(
 ) -> None:
     with process(tmp_path, origin, {"server": {"shutdown_grace": "1h"}}) as proxy:
         silent, kept, partial = proxy.connect(), proxy.connect(), proxy.connect()
-        kept.sendall(request_bytes("GET", "/healthz", "proxy.example", {}, close=False))
+        kept.sendall(request_bytes("GET", "/healthz", "localhost", {}, close=False))
         assert kept.recv(12) == b"HTTP/1.1 200"
         partial.sendall(b"GET /healthz HT")
         proxy.signal(signal.SIGTERM)
@@ -153,7 +153,7 @@ def test_a_slow_reader_gets_the_rest_although_all_is_written(
             reader.settimeout(LIMIT)
             parts = urlsplit(proxy.url)
             reader.connect((parts.hostname, parts.port))
-            reader.sendall(request_bytes("GET", wheel.link, "proxy.example", {}))
+            reader.sendall(request_bytes("GET", wheel.link, "localhost", {}))
             raw = reader.recv(1024)
             proxy.signal(signal.SIGTERM)
             until(lambda: refuses(proxy))
@@ -197,7 +197,7 @@ def test_a_declared_body_of_5_gb_is_refused_early_and_costs_no_memory(
     with process(tmp_path, origin) as proxy:
         proxy.get("/nowhere")
         before, sent = proxy.rss, 0
-        head = request_bytes("PUT", "/python/x", "proxy.example", {"content_length": "5000000000"})
+        head = request_bytes("PUT", "/python/x", "localhost", {"content_length": "5000000000"})
         started = time.monotonic()
         with proxy.connect() as sock:
             sock.sendall(head)
@@ -219,8 +219,8 @@ def test_r17_ten_thousand_pipelined_requests_cost_no_memory(
     with process(tmp_path, origin, {"log": {"access": False}}) as proxy:
         proxy.get("/nowhere")
         before, peak, ended = proxy.rss, 0, b""
-        one = request_bytes("GET", "/healthz", "proxy.example", {}, close=False)
-        last = request_bytes("GET", "/nowhere", "proxy.example", {})
+        one = request_bytes("GET", "/healthz", "localhost", {}, close=False)
+        last = request_bytes("GET", "/nowhere", "localhost", {})
         with proxy.connect() as sock:
             sending = threading.Thread(target=sock.sendall, args=(one * 10_000 + last,))
             sending.start()
@@ -241,7 +241,7 @@ def test_r19_clients_that_leave_in_the_middle_leave_nothing_behind(
         before = proxy.descriptors
         for _ in range(500):
             with proxy.connect() as sock:
-                sock.sendall(request_bytes("GET", wheel.link, "proxy.example", {}))
+                sock.sendall(request_bytes("GET", wheel.link, "localhost", {}))
                 assert select.select([sock], [], [], LIMIT)[0]
         until(lambda: proxy.descriptors <= before + 2)
         assert samples(proxy)["cgr_proxy_in_flight"] == 0
@@ -259,7 +259,7 @@ def test_r8_unknown_paths_cost_no_memory_and_no_series(
                     target = f"/{number:x}/odd-{number}"
                     fields = {"user_agent": f"agent-{number}"}
                     method = ("GET", "HEAD", "PUT")[number % 3] if number + 1 == last else "GET"
-                    raw = request_bytes(method, target, "proxy.example", fields, close=False)
+                    raw = request_bytes(method, target, "localhost", fields, close=False)
                     sock.sendall(raw)
                     assert sock.recv(4096).startswith(b"HTTP/1.1 40")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import ssl
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.server import listener
+from proxy.server import listener, wire
 from proxy.server.process import CannotStart
-from proxy.server.tls import ServerTls, TlsFiles
+from proxy.server.tls import ServerTls, TlsFiles, _read
 from proxy.server.watch import Watch
 from tests.certificates import Authority, Pair
 from tests.origin import Origin
-from tests.running import Running, request_bytes, running
+from tests.running import Running, answers, request_bytes, running
 
 PAGE = "/python/simple/alpha/"
 
@@ -313,14 +315,210 @@ async def test_another_authority_is_taken_with_the_certificate(
         assert b"200" not in raw
 
 
+@asynccontextmanager
+async def two_farms(
+    folder: Path, farm: Authority, files: Files
+) -> AsyncIterator[tuple[Running, Path, Authority]]:
+    """A proxy that believes two authorities, the file that names them, and the second one."""
+    second = Authority("second", folder)
+    bundle = folder / "bundle.pem"
+    bundle.write_bytes(second.file.read_bytes() + farm.file.read_bytes())
+    async with secured(folder, farm, files, FARM_CLIENT, client_ca=str(bundle)) as proxy:
+        proxy.tls = farm.context(farm.client("CN=build-7,OU=ci,O=farm"))
+        yield proxy, bundle, second
+
+
+@pytest.mark.parametrize("how", ["told", "by itself"])
+async def test_an_authority_that_is_taken_out_ends_open_connections_too(
+    tmp_path: Path, farm: Authority, files: Files, how: str
+) -> None:
+    async with two_farms(tmp_path, farm, files) as (proxy, bundle, second):
+        reader, writer = await proxy.connect()
+        assert (await exchange(reader, writer, proxy)).startswith(b"HTTP/1.1 200")
+        bundle.write_bytes(second.file.read_bytes())
+        await (proxy.app.reload() if how == "told" else polled(proxy))
+        # Idle: it is closed at once, so that whoever still may comes again.
+        async with asyncio.timeout(wire.KEEPALIVE / 3):
+            assert await reader.read() == b""
+        writer.transport.abort()
+
+
+async def test_a_request_that_comes_as_its_authority_goes_is_refused_and_the_last(
+    tmp_path: Path, farm: Authority, files: Files
+) -> None:
+    async with two_farms(tmp_path, farm, files) as (proxy, bundle, second):
+        tls = proxy.app.live.tls
+        assert tls is not None
+        tls.on_withdrawn = None  # as a connection whose handshake ends a moment later
+        reader, writer = await proxy.connect()
+        assert (await exchange(reader, writer, proxy)).startswith(b"HTTP/1.1 200")
+        bundle.write_bytes(second.file.read_bytes())
+        await proxy.app.reload()
+        head = await exchange(reader, writer, proxy)
+        assert head.startswith(b"HTTP/1.1 401")
+        assert b"\r\nConnection: close\r\n" in head
+        assert await reader.read() == b""
+        writer.transport.abort()
+
+
+async def test_a_transfer_that_is_under_way_as_its_authority_goes_is_finished_and_the_last(
+    tmp_path: Path, farm: Authority, files: Files
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(farm.file.read_bytes())
+    server = files.server(client_ca=str(bundle))
+    tables = {"server": server, "clients": [FARM_CLIENT]}
+    async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
+        proxy.tls = farm.context(farm.client("CN=build-7,OU=ci,O=farm"))
+        held = origin.fault("origin", "/simple/", hold=True)
+        reader, writer = await proxy.connect()
+        one = request_bytes("GET", PAGE, "a", {}, close=False)
+        writer.write(one + one)
+        await held.reached()
+        bundle.write_bytes(Authority("next", tmp_path).file.read_bytes())
+        await proxy.app.reload()
+        held.release()
+        found = answers(await reader.read())
+        assert [answer.status for answer in found] == [200]
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_that_is_resumed_is_verified_by_the_authorities_of_now(
+    tmp_path: Path, farm: Authority, files: Files, version: ssl.TLSVersion
+) -> None:
+    async with two_farms(tmp_path, farm, files) as (proxy, bundle, second):
+        context, parts = farm.context(farm.client("CN=build-7,OU=ci,O=farm")), urlsplit(proxy.url)
+        context.maximum_version = version
+        one = request_bytes("HEAD", PAGE, parts.netloc, {})
+
+        def ask(session: ssl.SSLSession | None) -> tuple[bytes, bool, ssl.SSLSession | None]:
+            address = (parts.hostname or "", parts.port or 0)
+            with (
+                socket.create_connection(address, 10) as plain,
+                context.wrap_socket(plain, server_hostname=address[0], session=session) as tls,
+            ):
+                tls.sendall(one)
+                head = b""
+                while more := tls.recv(1 << 16):
+                    head += more
+                return head, bool(tls.session_reused), tls.session
+
+        head, _, session = await asyncio.to_thread(ask, None)
+        assert head.startswith(b"HTTP/1.1 200")
+        _, resumed, _ = await asyncio.to_thread(ask, session)
+        assert resumed
+        bundle.write_bytes(second.file.read_bytes())
+        await proxy.app.reload()
+        try:
+            head, resumed, _ = await asyncio.to_thread(ask, session)
+        except (ssl.SSLError, ConnectionError):
+            head, resumed = b"", False
+        assert (head, resumed) == (b"", False)
+
+
+async def test_of_two_readings_at_a_time_the_later_one_counts(
+    tmp_path: Path, farm: Authority
+) -> None:
+    began, go, held = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(TlsFiles):
+        def load(self) -> Any:
+            found = super().load()
+            if held.is_set():
+                held.clear()
+                began.set()
+                assert go.wait(10)
+            return found
+
+    second, pair, bundle = Authority("second", tmp_path), farm.server("::1"), tmp_path / "ca.pem"
+    bundle.write_bytes(farm.file.read_bytes())
+    tls = ServerTls(Slow(pair.certificate, pair.key, bundle))
+    held.set()
+    first = asyncio.create_task(tls.reload())
+    assert await asyncio.to_thread(began.wait, 10)
+    bundle.write_bytes(second.file.read_bytes())
+    later = asyncio.create_task(tls.reload())
+    await asyncio.wait({later}, timeout=0.2)  # as long as it may take where nothing holds it up
+    go.set()
+    await asyncio.gather(first, later)
+    wanted = ssl.PEM_cert_to_DER_cert(second.file.read_text())
+    assert tls.context.inner.authorities == {wanted}
+
+
+async def test_an_authority_that_is_added_and_a_new_certificate_end_no_connection(
+    tmp_path: Path, farm: Authority, files: Files
+) -> None:
+    async with two_farms(tmp_path, farm, files) as (proxy, bundle, _):
+        reader, writer = await proxy.connect()
+        assert (await exchange(reader, writer, proxy)).startswith(b"HTTP/1.1 200")
+        third = Authority("third", tmp_path)
+        bundle.write_bytes(third.file.read_bytes() + bundle.read_bytes())
+        files.use(farm.server("127.0.0.1"))
+        await proxy.app.reload()
+        assert (await exchange(reader, writer, proxy)).startswith(b"HTTP/1.1 200")
+        writer.transport.abort()
+
+
+async def test_who_shows_no_certificate_keeps_the_connection_as_an_authority_goes(
+    tmp_path: Path, farm: Authority, files: Files
+) -> None:
+    async with two_farms(tmp_path, farm, files) as (proxy, bundle, second):
+        proxy.tls = farm.context()
+        reader, writer = await proxy.connect()
+        for _ in range(2):
+            assert (await exchange(reader, writer, proxy)).startswith(b"HTTP/1.1 401")
+            bundle.write_bytes(second.file.read_bytes())
+            await proxy.app.reload()
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda _: b"",
+        lambda _: b"nothing of that kind\n",
+        lambda data: data.replace(b"-----END", b"!\n-----END"),
+        lambda data: data + data.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"),
+        lambda data: data[: len(data) // 2],
+        lambda _: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ],
+    ids=["empty", "text", "odd character", "trust settings", "cut", "no certificate"],
+)
+async def test_authorities_that_cannot_be_read_leave_the_old_ones_in_force(
+    tmp_path: Path, farm: Authority, files: Files, spoil: Callable[[bytes], bytes]
+) -> None:
+    async with two_farms(tmp_path, farm, files) as (proxy, bundle, _):
+        bundle.write_bytes(spoil(bundle.read_bytes()))
+        await proxy.app.reload()
+        assert (await proxy.get(PAGE)).status == 200
+        assert "stays as it was: " in str(proxy.messages())
+
+
+async def test_authorities_may_stand_among_other_text(
+    tmp_path: Path, farm: Authority, files: Files
+) -> None:
+    async with two_farms(tmp_path, farm, files) as (proxy, bundle, _):
+        text = "# Bäume\n".encode() + bundle.read_bytes().replace(b"\n", b"\r\n")
+        bundle.write_bytes(text.replace(b" CERTIFICATE", b" X509 CERTIFICATE"))
+        await proxy.app.reload()
+        assert (await proxy.get(PAGE)).status == 200
+        assert "stays as it was" not in str(proxy.messages())
+
+
 async def test_a_certificate_of_a_trusted_front_is_not_its_clients(
     tmp_path: Path, farm: Authority, files: Files
 ) -> None:
     more = {"client_ca": str(farm.file), "trusted_proxies": ["127.0.0.0/8"]}
     async with secured(tmp_path, farm, files, FARM_CLIENT, **more) as proxy:
         proxy.tls = farm.context(farm.client("CN=build-7,OU=ci,O=farm"))
-        assert (await proxy.get(PAGE)).status == 200
-        assert (await proxy.get(PAGE, x_forwarded_for="10.0.0.1")).status == 401
+        for fields in ({}, {"x_forwarded_for": "10.0.0.1"}, {"via": "1.1 front"}):
+            assert (await proxy.get(PAGE, **fields)).status == 401
+
+
+def test_a_certificate_with_an_extension_twice_names_nobody(farm: Authority) -> None:
+    twice = farm.odd_client("CN=build-7,OU=ci,O=farm")
+    assert _read(twice) == ((), 0.0)
 
 
 async def test_a_stanza_with_subject_and_network_asks_for_both(

@@ -419,3 +419,11 @@ def test_a_short_user_name_with_a_slash_is_found_and_a_plain_word_is_not() -> No
     assert scrubber.holds("token of me/abc")
     assert scrubber.holds("token of me_abc")
     assert not scrubber.holds("application/vnd.python.simple")
+
+
+def test_a_credential_that_goes_out_again_and_again_stays_known_while_others_rotate() -> None:
+    scrubber = Scrubber()
+    for number in range(100):
+        scrubber.sent(f"Bearer {PASSWORD}")
+        scrubber.sent(f"Bearer rotated-{number:032}")
+        assert scrubber.holds(PASSWORD)

@@ -360,7 +360,7 @@ async def test_every_spelling_is_told_to_the_redactor_before_the_pair_is_used(
     files: Files,
 ) -> None:
     told: list[str] = []
-    credentials = Credentials({"python": [files.source]}, lambda *all_: told.extend(all_))
+    credentials = Credentials({"python": [files.source]}, lambda _, *all_: told.extend(all_))
     await credentials.load()
     assert set(told) == {
         TOKEN,
@@ -377,7 +377,7 @@ async def test_every_spelling_is_told_to_the_redactor_before_the_pair_is_used(
 
 async def test_a_pair_that_does_not_change_is_told_once(files: Files) -> None:
     told: list[str] = []
-    credentials = Credentials({"python": [files.source]}, lambda *all_: told.extend(all_))
+    credentials = Credentials({"python": [files.source]}, lambda _, *all_: told.extend(all_))
     await credentials.load()
     count = len(told)
     for _ in range(5):

@@ -57,7 +57,7 @@ class Keyless:
                 "java": [KeylessSource(IDENTITY, self.file, LIBRARIES)],
                 "oci": [KeylessSource(IDENTITY, self.file, REGISTRY)],
             },
-            lambda *values: self.told.extend(values),
+            lambda _, *values: self.told.extend(values),
             self.issuer,
             Clocks(self.issuer.clock, self.issuer.clock),
         )

@@ -273,3 +273,37 @@ async def test_an_answer_that_is_closed_unread_is_not_read_as_the_next_one(origi
 async def test_a_good_answer_is_whole() -> None:
     async with Raw(lambda _: OK) as origin, room(origin.url) as made:
         assert await made.get("/x") == b"ok"
+
+
+# --- what artifacts leave to documents -----------------------------------------------------------
+
+
+async def test_artifacts_that_never_end_do_not_hold_up_a_page(origin: Origin) -> None:
+    async with room_of(origin, limits=replace(SWIFT, connections=4, queue_timeout=0.2)) as made:
+        link = origin.content.find(WHEEL).link
+        held = [await made.upstream.open(ask(link)) for _ in range(3)]
+        with pytest.raises(Unavailable):
+            await made.get(link)
+        assert await made.get(PAGE, document=True)
+        probe = await made.upstream.open(ask(link, probe=True))
+        await probe.close()
+        for response in held:
+            await response.close()
+        assert await made.get(link)
+
+
+async def test_documents_may_take_every_place(origin: Origin) -> None:
+    async with room_of(origin, limits=replace(SWIFT, connections=4, queue_timeout=0.2)) as made:
+        held = [await made.upstream.open(ask(PAGE, document=True)) for _ in range(4)]
+        with pytest.raises(Unavailable):
+            await made.get(PAGE, document=True)
+        for response in held:
+            await response.close()
+
+
+@pytest.mark.parametrize("connections", [1, 2, 3, 64])
+async def test_an_artifact_comes_however_few_places_there_are(
+    origin: Origin, connections: int
+) -> None:
+    async with room_of(origin, limits=replace(SWIFT, connections=connections)) as made:
+        assert await made.get(origin.content.find(WHEEL).link)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import pytest
 
@@ -449,3 +450,55 @@ async def test_a_refused_token_does_not_follow_into_the_error(origin: Origin) ->
             await made.get("/moved")
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+# --- addresses that carry the token on ---------------------------------------------------------
+
+
+def spellings(origin: Origin) -> dict[str, str]:
+    """Where an upstream that echoes what it was sent could put it."""
+    pair = base64.b64encode(f"{origin.username}:{origin.password}".encode()).decode()
+    signature = origin.password.rpartition(".")[2]
+    return {
+        "query": f"/x?token={origin.password}",
+        "path": f"/x/{origin.password}/y",
+        "basic": f"/x?auth={pair}",
+        "encoded": f"/x?auth={quote(pair, safe='')}",
+        "twice encoded": f"/x?auth={quote(quote(pair, safe=''))}",
+        "signature": f"/{signature}",
+        "every character": "/x?t=" + "".join(f"%{ord(sign):02x}" for sign in origin.password),
+        "without end": "/x?t=%" + "25" * 20 + "41",
+    }
+
+
+@pytest.mark.parametrize("where", ["other", "own"])
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("query", "path", "basic", "encoded", "twice encoded", "signature"),
+        *("every character", "without end"),
+    ],
+)
+async def test_an_address_that_holds_our_token_is_not_asked(
+    origin: Origin, spelling: str, where: str
+) -> None:
+    echoed = spellings(origin)[spelling]
+    async with Raw(lambda _: OK) as store, room_of(origin, hosts=(store.place,)) as made:
+        base = store.url if where == "other" else ""
+        origin.fault("origin", times=None, **status(302, Location=base + echoed))
+        with pytest.raises(ForbiddenAddress) as caught:
+            await made.get("/python/simple/alpha/")
+        assert store.heads == []
+        assert origin.count() == 1
+        assert echoed[4:] not in str(caught.value)
+
+
+async def test_an_address_that_names_our_user_or_holds_anothers_token_is_asked(
+    origin: Origin,
+) -> None:
+    head, _, _ = origin.password.rpartition(".")
+    target = f"/{origin.username}/x?token={head}.{'other-signature' * 4}"
+    async with Raw(lambda _: OK) as store, room_of(origin, hosts=(store.place,)) as made:
+        origin.fault("origin", **status(302, Location=store.url + target))
+        assert await made.get("/python/simple/alpha/") == b"ok"
+        assert store.targets == [target]

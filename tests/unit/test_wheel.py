@@ -130,6 +130,14 @@ def _flagged() -> bytes:
     return bytes(wheel)
 
 
+def _before_its_beginning() -> bytes:
+    wheel = bytearray(pack(small()))
+    at = wheel.rfind(b"PK\x05\x06") + 16  # where the directory says that it stands
+    (address,) = struct.unpack_from("<I", wheel, at)
+    struct.pack_into("<I", wheel, at, address + (64 << 10))
+    return bytes(wheel)
+
+
 BROKEN: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "page": lambda: b"<html><body>Found</body></html>" * 100,
@@ -148,6 +156,7 @@ BROKEN: dict[str, Callable[[], bytes]] = {
     "twice": _twice,
     "cut": lambda: make_wheel("alpha", "1.0")[:-5],
     "encrypted": _flagged,
+    "before its beginning": _before_its_beginning,
 }
 
 

@@ -27,8 +27,8 @@ from proxy.upstream.addresses import AddressRules, Network
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
 from proxy.upstream.credentials import Credentials, PairSource
-from proxy.upstream.tls import client_context
 from tests.origin import Origin
+from tests.running import trusting
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 SWIFT = UpstreamLimits(
@@ -120,7 +120,7 @@ async def room(
         credentials,
         AddressRules(HostRules(hosts), networks, insecure),
         limits,
-        tls=tls or client_context(None),
+        tls=tls or trusting(None),
         clock=clock,
         observer=seen,
         frozen=frozen,
@@ -176,7 +176,8 @@ class Raw:
         return [head.split(" ")[1] for head in self.heads]
 
     async def __aenter__(self) -> Self:
-        sock = socket.socket()
+        # asyncio switches Nagle's algorithm off only where the protocol is named.
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.bind((self.host, 0))
         self.port = sock.getsockname()[1]
         self._server = await asyncio.start_server(self._connected, sock=sock, ssl=self._tls)

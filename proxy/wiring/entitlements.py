@@ -1,0 +1,37 @@
+"""Who says what the organisation may use, by the configuration.
+
+Purpose: the static list, the platform, or nobody (the upstream's own 403). Non-goals: asking.
+"""
+
+from __future__ import annotations
+
+from ssl import SSLContext
+
+from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
+from proxy.access.memory import Clocks
+from proxy.access.wiring import PlatformOptions, ask_platform
+from proxy.config import LIBRARIES, Settings
+from proxy.upstream.credentials import Credentials
+
+
+def make_entitlements(
+    settings: Settings, credentials: Credentials, tls: SSLContext, clocks: Clocks
+) -> Entitlements:
+    """Make the implementation; that of the platform is still to be started."""
+    given, upstream = settings.entitlements, settings.upstream
+    asking = [name for name in LIBRARIES if name in settings.credentials]
+    if given.source == "static":
+        return StaticEntitlements(given.ecosystems)
+    if given.source == "auto" and not (asking and upstream.has_platform):
+        return AssumedEntitlements()  # nobody could ask, or nobody should be asked
+    options = PlatformOptions(
+        issuer=upstream.issuer,
+        api=upstream.api,
+        ecosystems=asking,
+        organisation=given.organization,
+        directory=settings.cache.directory,
+        assume=given.source == "auto",
+        refresh=given.refresh,
+        grace=given.grace,
+    )
+    return ask_platform(options, credentials, tls, clocks, credentials.subject)

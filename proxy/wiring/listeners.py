@@ -1,0 +1,80 @@
+"""The two listening addresses with what answers behind them, from the settings.
+
+Purpose: the clients' listener and the operator's. Non-goals: starting them.
+"""
+
+from __future__ import annotations
+
+from proxy.access.door import Door
+from proxy.access.entitlements import Entitlements
+from proxy.config import Settings
+from proxy.ecosystems import ECOSYSTEMS
+from proxy.live import Live
+from proxy.observe.logs import Logs
+from proxy.observe.metrics import Metrics
+from proxy.server import process
+from proxy.server.admin import Admin
+from proxy.server.entitlements import PATH, EntitlementView
+from proxy.server.handler import Handler, Rooms
+from proxy.server.health import Health
+from proxy.server.listener import Listener
+from proxy.server.mounts import Mounts
+from proxy.server.own_names import OwnNames
+from proxy.server.wire import Server
+from proxy.wiring.engine import Engine
+
+
+def make_admin(
+    settings: Settings, entitlements: Entitlements, health: Health, metrics: Metrics
+) -> Admin:
+    """Make what answers the operator. Raises CannotStart for a token file that holds none."""
+    view = EntitlementView(settings.entitlements.source, entitlements, ECOSYSTEMS)
+    metrics.watch(view.numbers())
+    given = settings.server
+    with process.using("server.admin_token_file"):
+        names = OwnNames(given.public_url)
+        return Admin(metrics, health, given.admin_token_file, names, {PATH: view.describe})
+
+
+def operators_listener(settings: Settings, admin: Admin) -> Listener | None:
+    """The admin listener; None where it is turned off."""
+    if (where := settings.server.admin_listen) is None:
+        return None
+    return Listener(Server(admin, admin.refuse), where.host, where.port)
+
+
+def clients_listener(  # noqa: PLR0913  # every room that a request walks through
+    settings: Settings,
+    *,
+    live: Live,
+    entitlements: Entitlements,
+    engine: Engine,
+    health: Health,
+    metrics: Metrics,
+    logs: Logs,
+) -> Listener:
+    """The listener of everybody else."""
+    handler = Handler(
+        Rooms(
+            mounts=Mounts(ECOSYSTEMS),
+            gate=live.gate,
+            door=Door(entitlements),
+            documents=engine.documents,
+            bulk=engine.bulk,
+            artifacts=engine.artifacts,
+            health=health,
+            metrics=metrics,
+            access_log=logs.access,
+            audit=logs.audit,
+            hosts=settings.upstream.redirect_hosts,
+            own_names=OwnNames(settings.server.public_url),
+            trusted_proxies=settings.server.trusted_proxies,
+            public_url=settings.server.public_url,
+            min_rate=settings.limits.min_rate,
+            extracts=settings.cache.core_metadata,
+            certificates=live.certificates,
+        )
+    )
+    tls = live.tls.context if live.tls is not None else None
+    server = Server(handler, handler.refuse, settings.limits.max_connections)
+    return Listener(server, settings.server.listen.host, settings.server.listen.port, tls)
