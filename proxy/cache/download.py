@@ -34,6 +34,7 @@ from proxy.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 
 LOG = logging.getLogger(__name__)
 COMMIT_IN_THREAD = 1 << 20
+STORE_PATIENCE = 0.1  # seconds that the last bytes of a verified body wait for the disk
 MAX_CLAIMS = 20  # of one flight, each after another process gave up
 RANGE_REFUSED = 416
 
@@ -119,9 +120,13 @@ class Download:
             await leader.catch_up()
             await self._pull_all(leader, order)
             flight.stoppable(None)
-            if transfer.received > COMMIT_IN_THREAD:
-                flight.release()  # nobody waits for a disk to store what is known to be right
-            flight.finish(await self._commit(leader, order))
+            # Nobody waits long for a disk to store what is known to be right.
+            release = asyncio.get_running_loop().call_later(STORE_PATIENCE, flight.release)
+            try:
+                record = await self._commit(leader, order)
+            finally:
+                release.cancel()
+            flight.finish(record)
             leader.tell()
         except ProxyError as error:
             leader.resign(to_text(error))

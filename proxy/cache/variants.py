@@ -25,6 +25,7 @@ from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
 
 BUDGET = 64 << 20
 TABLES_BUDGET = 16 << 20
+TABLE_LIMIT = 512 << 10  # bytes of a listing; taking in a larger one's table stalls the loop
 TABLE_SIZE = 2  # times the listing's own size, roughly
 # Reading and writing a page takes 0.1 ms per KiB (measured): what would take longer than the loop
 # may be held up goes to another process, which costs 2 ms.
@@ -91,7 +92,7 @@ class Variants:
 
         Raises NotListed, Malformed. A listing that names many artifacts is read once for them all.
         """
-        if isinstance(ecosystem, Tabulating):
+        if len(listing.body) <= TABLE_LIMIT and isinstance(ecosystem, Tabulating):
             return (await self._table(ecosystem, target, listing, sha256)).find(target)
         if len(listing.body) <= LARGE:
             return ecosystem.locate(target, listing)
