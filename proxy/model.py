@@ -6,6 +6,8 @@ these types has been checked where it was made; nobody checks it again.
 Three kinds of answer exist and are never mixed: an *artifact* (immutable bytes), a *document*
 (mutable metadata that lists artifacts) and a *decision* (a refusal, raised as an error of
 `proxy.errors`). The closed unions here are matched exhaustively (`match` + `assert_never`).
+
+A little over 350 lines: whoever reads the walk through the rooms has all that travels in one place.
 """
 
 from __future__ import annotations
@@ -148,6 +150,11 @@ class DocumentTarget:
     `moving`: short-lived like an OCI tag (`tag_ttl` in place of `document_ttl`).
     `based`: its links need the proxy's own base URL (not only relative ones).
     `bulk`: so large that it is never held whole (see `proxy.ecosystems.base.Streaming`).
+    `follows`: asked for right after the same document in another representation, and to be of the
+    same generation: what is held is not asked for anew in the minute after its end.
+    `part`: what of it this client asks for, in words of its ecosystem; "": the whole. All parts
+    are of one document: one entry, one question to the upstream. `neutral`: it says nothing of any
+    package, so that a client which is limited to some may have it.
     """
 
     path: str
@@ -160,6 +167,9 @@ class DocumentTarget:
     moving: bool = False
     based: bool = False
     bulk: bool = False
+    follows: bool = False
+    part: str = ""
+    neutral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +179,12 @@ class ArtifactTarget:
     `path`: the upstream's path, percent-encoded. `digest`: known from the request itself (OCI).
     `listed_in`: the documents that may list it, in the order to ask; the first that does gives
     the true URL, digest and size, and with them the right to be served. Empty: the path itself
-    is the address. `checksum_of`: a sidecar document to compare with (Maven). `media_type`: what
-    the client is told; the upstream's own type is not trusted.
+    is the address, and the upstream's answer at it the right. `checksum_of`: the upstream's
+    sidecars that it is compared with, as far as there are any (Maven); `locate` reads them.
+    `digests`: what is computed of it besides, each with the header field that tells it.
+    `about`: the path of the artifact that it is a statement about (a signature): of the same
+    generation, so never older. `media_type`: what the client is told; the upstream's own type is
+    not trusted.
     """
 
     path: str
@@ -182,11 +196,43 @@ class ArtifactTarget:
     digest: Digest | None = None
     listed_in: tuple[DocumentTarget, ...] = ()
     checksum_of: tuple[DocumentTarget, ...] = ()
+    digests: tuple[tuple[Algorithm, str], ...] = ()
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksumTarget:
+    """A sidecar: the digest of an artifact in hex, of the very generation that clients get.
+
+    `document`: the upstream's own sidecar, for as long as the artifact is not here.
+    """
+
+    of: ArtifactTarget
+    algorithm: Algorithm
+    document: DocumentTarget
+
+    @property
+    def scope(self) -> str:
+        """That of the artifact."""
+        return self.of.scope
+
+    @property
+    def package(self) -> str:
+        """That of the artifact."""
+        return self.of.package
+
+    @property
+    def version(self) -> str:
+        """That of the artifact."""
+        return self.of.version
 
 
 @dataclass(frozen=True, slots=True)
 class StaticTarget:
-    """An answer that needs neither cache nor upstream: a redirect to the normal name, a ping."""
+    """An answer that needs neither cache nor upstream: a redirect to the normal name, a ping.
+
+    `names_client`: in place of `body` a JSON object with this one member, the client's name.
+    """
 
     scope: str
     status: int = 200
@@ -194,20 +240,29 @@ class StaticTarget:
     media_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     package: str = ""
+    names_client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardTarget:
-    """One of the few calls that are passed through and never cached (npm audit, search)."""
+    """One of the few calls that are passed through and never cached (npm audit, search).
+
+    `path`: the upstream's path, percent-encoded, query included. `method`: a HEAD is asked as GET.
+    `max_body`: bytes of a POST's body, unpacked. `sifted`: what names packages in the body is
+    taken out where the client may not have them (see `proxy.ecosystems.base.Sifting`), so that a
+    client which is limited to some may ask.
+    """
 
     path: str
     scope: str
     method: Method = "GET"
     max_body: int = 0
     package: str = ""
+    accept: str = "application/json"
+    sifted: bool = False
 
 
-Target = DocumentTarget | ArtifactTarget | StaticTarget | ForwardTarget
+Target = DocumentTarget | ArtifactTarget | ChecksumTarget | StaticTarget | ForwardTarget
 
 
 # --- what is found ---------------------------------------------------------------------------

@@ -41,6 +41,7 @@ REFRESH_PAUSE = 5.0
 DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
 LOOSE_BUDGET = 16 << 20
+FOLLOWING = 60  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ class Documents:
             if not doubted or verdict.age < DOUBT_AFTER:
                 return replace(held, age=verdict.age)
             self._doubted.forget(key)
+        elif held and verdict and verdict.usable and target.follows and verdict.ttl > -FOLLOWING:
+            return replace(held, age=verdict.age)
         if (known := self._decisions.find(key, now)) is not None:
             return self._settle(key, held, verdict, known, remembered=True)
         task, joined = self._flights.join(
@@ -272,7 +275,8 @@ class Documents:
         status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)
         found = Held(document, await aside(len(body), lambda: _sha256(body)), facts, status)
         # Rewriting is the check: what cannot be understood is neither kept nor passed on.
-        await self.variant(ecosystem, target, found, links)
+        # (The whole: a part that one client asks for may be missing in the best of documents.)
+        await self.variant(ecosystem, replace(target, part=""), found, links)
         return replace(found, status=replace(status, stored=await self._keep(key, found)))
 
     def _confirm(self, key: str, held: Held | None, head: Head) -> Held:

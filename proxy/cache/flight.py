@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import final
 
 from proxy.errors import ProxyError, Unavailable
+from proxy.model import Digest
 from proxy.storage.base import Body, Progress, Record
 
 SMALL = 256 << 10  # verified before the head goes out
@@ -64,6 +65,7 @@ class Flight:
         self.visible = 0
         self.headed = False  # followers may have sent a head: there is no second try from zero
         self.record: Record | None = None
+        self.digests: tuple[Digest, ...] = ()  # computed of the whole, stored or not
         self.error: ProxyError | None = None
         self.done = False
         self.released = False  # all of it is verified, and is being stored
@@ -182,6 +184,17 @@ class Flight:
             self._leaving.cancel()
             self._leaving = None
         return follower
+
+    async def lands(self, seconds: float) -> bool:
+        """Wait so long for one that is verified and only being stored: who has got the whole and
+        asks again finds it stored. False: it is not so far, or done."""
+        if self.done or not self.released:
+            return False
+        follower = self.attach(head_only=True)
+        try:
+            return await follower.settled(seconds)
+        finally:
+            follower.leave()
 
     def detach(self, follower: Follower) -> None:
         """Leave. The last one's leaving stops a flight that is not worth finishing."""

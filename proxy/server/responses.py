@@ -8,6 +8,7 @@ Reading: RFC 9110, RFC 9111 section 5.2.2, RFC 9211. Non-goals: deciding what is
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import assert_never
@@ -18,10 +19,11 @@ from multidict import CIMultiDict
 
 from proxy.cache.documents import Held
 from proxy.cache.flight import Spot
-from proxy.cache.found import Described, Flying, Stored
+from proxy.cache.found import Described, Flying, Stored, Told
+from proxy.cache.status import PASSED_ON
 from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
-from proxy.model import ArtifactTarget, DocumentTarget, StaticTarget
+from proxy.model import ArtifactTarget, Document, DocumentTarget, StaticTarget
 from proxy.server.conditional import (
     Conditions,
     Failed,
@@ -58,11 +60,23 @@ def conditions_of(request: web.BaseRequest) -> Conditions:
     )
 
 
-def static(target: StaticTarget, headers: CIMultiDict[str]) -> web.Response:
-    """An answer that is known beforehand."""
+def static(target: StaticTarget, client: str, headers: CIMultiDict[str]) -> web.Response:
+    """An answer that is known beforehand, but for the client's name."""
     headers["Content-Type"] = target.media_type
     headers.extend(target.headers)
-    return web.Response(status=target.status, body=target.body, headers=headers)
+    body = target.body
+    if target.names_client:
+        headers["Cache-Control"] = "no-store"
+        body = json.dumps({target.names_client: client}).encode("ascii")
+    return web.Response(status=target.status, body=body, headers=headers)
+
+
+def passed_on(found: Document, headers: CIMultiDict[str]) -> web.Response:
+    """The upstream's answer to a call that is never cached."""
+    headers["Cache-Status"] = PASSED_ON
+    headers["Cache-Control"] = "no-store"
+    headers["Content-Type"] = found.media_type
+    return web.Response(body=found.body, headers=headers)
 
 
 def document(
@@ -122,9 +136,27 @@ def _no_range(request: web.BaseRequest) -> Conditions:
     return replace(conditions_of(request), range=(), if_range=())
 
 
+def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) -> web.Response:
+    """A digest in hex, as a text of its own: 200 or 304."""
+    etag = f'"{told.digest.hex[:40]}"'
+    headers["Cache-Status"] = str(told.status)
+    headers["Cache-Control"] = "no-cache"
+    headers["ETag"] = etag
+    headers["Age"] = str(told.age)
+    body = told.digest.hex.encode("ascii")
+    match select(_no_range(request), etag=etag, size=len(body)):
+        case Failed():
+            raise PreconditionFailed("The checksum has changed (If-Match does not hold).")
+        case NotModified():
+            return web.Response(status=304, headers=headers)
+        case _:
+            headers["Content-Type"] = "text/plain; charset=utf-8"
+            return web.Response(body=body, headers=headers)
+
+
 def _describe(media_type: str, headers: CIMultiDict[str]) -> None:
     headers["Content-Type"] = media_type
-    if media_type.startswith("text/html"):
+    if media_type.startswith(_ACTIVE):
         headers["Content-Security-Policy"] = "default-src 'none'"
 
 
@@ -150,6 +182,9 @@ async def stored(
     headers["ETag"] = etag
     headers["Age"] = str(found.age)
     headers["Accept-Ranges"] = "bytes"
+    for algorithm, name in target.digests:
+        if (digest := found.digest_by(algorithm)) is not None:
+            headers[name] = digest.hex
     conditions = conditions_of(request)
     if found.doubted and not conditions.if_range:
         conditions = replace(conditions, range=())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.clients import jvm
 from tests.clients.machine import Machine, Machines
-from tests.origin import Content, real
+from tests.clients.node import NodeMachine, NodeMachines
+from tests.origin import Content, jars, real
+from tests.origin.maven import real_jars
+from tests.origin.tarballs import RealNpm, real_npm
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +31,33 @@ def machine(machines: Machines) -> Machine:
 
 
 @pytest.fixture(scope="session")
+def node_machines(client_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> NodeMachines:
+    """Call it with a program for a machine that nothing was installed on yet."""
+    top = tmp_path_factory.mktemp("node-machines")
+    numbers = count(1)
+    return lambda program: NodeMachine.new(program, top / str(next(numbers)), client_tools)
+
+
+@pytest.fixture(scope="session")
+def npm_content() -> RealNpm:
+    """Real packages: express, vite, esbuild and types, with all that they need."""
+    return real_npm()
+
+
+@pytest.fixture(scope="session")
 def content() -> Content:
     """Real packages: flask, requests and numpy with all that they need."""
     return real()
+
+
+@pytest.fixture(scope="session")
+def mavens() -> Mapping[str, str]:
+    """The Mavens there are, by version."""
+    return jvm.mavens()
+
+
+@pytest.fixture(scope="session")
+def java_content(mavens: Mapping[str, str]) -> Content:
+    """Everything that the projects need, and a remediated build of one of their dependencies."""
+    files = real_jars(jvm.PROJECTS / "maven", mavens)
+    return Content((*files, *jars.remediated(files, "commons-io:commons-io")))

@@ -21,7 +21,9 @@ from tests.origin.settings import Settings
 from tests.origin.wire import Request, Response
 
 VEX_PROJECTS = ("alpha", "flask")
-_ARTIFACTS = ("/files/", "/python-upstream/")
+_ARTIFACTS = ("/files/", "/python-upstream/", "/javascript-upstream/")
+_JARS = (".jar", ".pom", ".module")
+_POSTED = "/javascript/-/npm/v1/security/"  # the only calls with a body
 
 
 class Part(Protocol):
@@ -49,7 +51,7 @@ class Libraries:
         """Answer one request, noting every broken rule."""
         path = decoded_path(request.target)
         self._inspect(request, received, path)
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") and not path.startswith(_POSTED):
             return Response(405, (("Allow", "GET, HEAD"),))
         if path.startswith("/openvex/"):
             return self._openvex(request, received, path)
@@ -92,5 +94,6 @@ class Libraries:
         if self.credentials.judge(request.header("authorization")) == "unknown":
             self.journal.violation(received, "a credential that was never issued here")
         coding = request.all("accept-encoding")
-        if path.startswith(_ARTIFACTS) and coding != "identity":
+        artifact = path.startswith(_ARTIFACTS) or path.endswith(_JARS)
+        if artifact and coding != "identity":
             self.journal.violation(received, "Accept-Encoding of an artifact is not identity")
