@@ -104,7 +104,7 @@ class Documents:
 
     async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
         """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
-        return await self._variants.locate(ecosystem, target, held.document)
+        return await self._variants.locate(ecosystem, target, held.document, held.sha256)
 
     async def get(
         self,
