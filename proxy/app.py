@@ -28,6 +28,7 @@ from proxy.observe.metrics import Metrics
 from proxy.observe.tokens import TokenNumbers
 from proxy.server import process
 from proxy.server.health import Health
+from proxy.server.hot import Hot
 from proxy.server.rounds import repeat
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
@@ -87,11 +88,14 @@ class App:
         self.documents, self.bulk, self.artifacts = engine.documents, engine.bulk, engine.artifacts
         self._watch_everything(logs, clock)
         keep_audit(settings, logs)
+        self.hot = hot = Hot(self.metrics, logs.access)
+        self.metrics.watch_repeats(lambda: hot.repeats)
         self.listener = clients_listener(
             settings,
             live=self.live,
             entitlements=self.entitlements,
             engine=engine,
+            hot=self.hot,
             health=self.health,
             metrics=self.metrics,
             logs=logs,

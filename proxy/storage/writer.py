@@ -6,6 +6,7 @@ Reading: see `base` and `claim`. Non-goals: finished entries (`disk`).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -52,11 +53,15 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where writers write and whom they tell. `max_body`: bytes of the largest that is kept."""
+    """Where writers write and whom they tell. `max_body`: bytes of the largest that is kept.
+
+    `changed`: told of the key of each entry that was replaced, before anybody else.
+    """
 
     folder: Folder
     watcher: Watcher
     max_body: int | None = None
+    changed: Callable[[str], None] = lambda _: None
 
     def failed(self, error: OSError) -> StorageFailed:
         """Make the error to raise; whoever can make room hears that there is none."""
@@ -126,6 +131,7 @@ class DiskWriter:
         except OSError as error:
             self._place.watcher.stray(sha256)
             raise self._place.failed(error) from error
+        self._place.changed(record.key)
         self._place.watcher.stored(record.key, record.sha256, record.size)
         return record
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.server import listener, wire
+from proxy.server import listener, seam
 from proxy.server.process import CannotStart
 from proxy.server.tls import ServerTls, TlsFiles, _read
 from proxy.server.watch import Watch
@@ -358,7 +358,7 @@ async def test_an_authority_that_is_taken_out_ends_open_connections_too(
         bundle.write_bytes(second.file.read_bytes())
         await (proxy.app.reload() if how == "told" else polled(proxy))
         # Idle: it is closed at once, so that whoever still may comes again.
-        async with asyncio.timeout(wire.KEEPALIVE / 3):
+        async with asyncio.timeout(seam.KEEPALIVE / 3):
             assert await reader.read() == b""
         writer.transport.abort()
 
