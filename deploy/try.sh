@@ -118,9 +118,10 @@ look_alike() {
     >"$run/origin.out" 2>"$run/origin.log" </dev/null &
   origin=$!
   ready "the look-alike" "$origin" "$run/origin.out"
-  # origin ready URL store URL control URL
+  # origin ready URL store URL control URL registry URL
   libraries=$(printf '%s\n' "$line" | cut -d ' ' -f 3)
   store=$(printf '%s\n' "$line" | cut -d ' ' -f 5)
+  registry=$(printf '%s\n' "$line" | cut -d ' ' -f 9)
   config=$run/cgr-proxy.toml
   cat >"$config" <<TOML
 [server]
@@ -133,11 +134,12 @@ directory = "$run/cache"
 
 [upstream]
 libraries = "$libraries"
+registry = "$registry"
 redirect_hosts = ["${store#*://}"]
 allow_networks = ["127.0.0.0/8"]
 allow_insecure = true
 
-[credentials.python]
+[credentials.default]
 username_file = "$run/credentials/username"
 password_file = "$run/credentials/password"
 TOML
@@ -150,6 +152,8 @@ The proxy serves $1. Paste:
 
   pip install --index-url $url/python/simple/ flask
   uv pip install --default-index $url/python/simple/ flask
+
+  crane pull --insecure ${url#*://}/chainguard/static static.tar
 
 One index only: with --extra-index-url pip takes whatever the proxy refuses from the other index.
 Health: $admin/readyz   Metrics: $admin/metrics

@@ -39,6 +39,7 @@ from proxy.wiring.engine import make_engine, make_upstream
 from proxy.wiring.entitlements import make_entitlements
 from proxy.wiring.listeners import clients_listener, make_admin, operators_listener
 from proxy.wiring.pull_tokens import credential_sources
+from proxy.wiring.upstreams import origins_of
 
 LOG = logging.getLogger("proxy")
 POLL_FILES = 2.0
@@ -177,7 +178,7 @@ class App:
 
     def _degraded(self) -> list[str]:
         found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
-        found += self.credentials.troubles([ecosystem.name for ecosystem in ECOSYSTEMS])
+        found += self.credentials.troubles(origins_of(self.settings))
         return found + ([self.upkeep.trouble] if self.upkeep.trouble else [])
 
 

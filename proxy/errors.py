@@ -3,7 +3,7 @@
 Purpose: a failure is translated once, where it enters (the upstream's status table, the
 disk, a parser), into one of the leaves below, and worded once, where it leaves
 (`Ecosystem.render_error`). In between it is only raised and re-raised. Nobody adds a leaf
-outside this file, nobody matches on text.
+outside this file (which has more than 350 lines for that), nobody matches on text.
 
 Each leaf says four things: `status` (the HTTP status a client gets), `reason` (a constant
 ASCII reason phrase: old Maven and pip print nothing else), `outcome` (what the cache may do
@@ -31,7 +31,8 @@ class Outcome(Enum):
 class ProxyError(Exception):
     """The root. Abstract: raise a leaf.
 
-    `detail`: one sentence for a person. `retry_after`: seconds, for statuses 429 and 503.
+    `detail`: one sentence for a person. `retry_after`: seconds, for statuses 429 and 503. `kind`:
+    what was asked for, in the words of its ecosystem (`kind` of the target).
     """
 
     status: ClassVar[int] = 500
@@ -42,6 +43,7 @@ class ProxyError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+        self.kind = ""
 
 
 @final

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 from urllib.parse import quote
 
@@ -155,6 +155,12 @@ class DocumentTarget:
     `part`: what of it this client asks for, in words of its ecosystem; "": the whole. All parts
     are of one document: one entry, one question to the upstream. `neutral`: it says nothing of any
     package, so that a client which is limited to some may have it.
+    `verbatim`: clients get the very bytes in the upstream's own media type, if they accept it.
+    `digest`: the request names it by its digest; it never changes then, but its right to be served
+    does. `by_digest`: the path at which the same bytes are found by their digest, put behind it.
+    `max_size` in bytes; 0: as large as any document may be. `otherwise`: what is asked for in its
+    place when the upstream does not have it. `upstream`: see `upstream_name`. `kind`: what it is,
+    in the words of its ecosystem, for errors.
     """
 
     path: str
@@ -170,6 +176,24 @@ class DocumentTarget:
     follows: bool = False
     part: str = ""
     neutral: bool = False
+    verbatim: bool = False
+    digest: Digest | None = None
+    by_digest: str = ""
+    max_size: int = 0
+    otherwise: DocumentTarget | StaticTarget | None = None
+    upstream: str = ""
+    kind: str = ""
+
+    def found_by(self, digest: Digest) -> DocumentTarget:
+        """The same document, asked for by its digest."""
+        return replace(
+            self,
+            path=f"{self.by_digest}{digest}",
+            version=str(digest),
+            digest=digest,
+            moving=False,
+            by_digest="",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +208,9 @@ class ArtifactTarget:
     `digests`: what is computed of it besides, each with the header field that tells it.
     `about`: the path of the artifact that it is a statement about (a signature): of the same
     generation, so never older. `media_type`: what the client is told; the upstream's own type is
-    not trusted.
+    not trusted. `headers`: fields that belong to it. `of_package`: whoever has a copy from the
+    upstream's package may keep it while the upstream shows anything of that package. `upstream`,
+    `kind`: as for documents.
     """
 
     path: str
@@ -198,6 +224,10 @@ class ArtifactTarget:
     checksum_of: tuple[DocumentTarget, ...] = ()
     digests: tuple[tuple[Algorithm, str], ...] = ()
     about: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    of_package: bool = False
+    upstream: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +256,11 @@ class ChecksumTarget:
         """That of the artifact."""
         return self.of.version
 
+    @property
+    def kind(self) -> str:
+        """That of the artifact."""
+        return self.of.kind
+
 
 @dataclass(frozen=True, slots=True)
 class StaticTarget:
@@ -241,6 +276,7 @@ class StaticTarget:
     headers: tuple[tuple[str, str], ...] = ()
     package: str = ""
     names_client: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +294,15 @@ class ForwardTarget:
     method: Method = "GET"
     max_body: int = 0
     package: str = ""
+    kind: str = ""
     accept: str = "application/json"
     sifted: bool = False
+
+
+def upstream_name(ecosystem: str, alias: str = "") -> str:
+    """How an upstream is called in tables of origins and credentials: like its ecosystem, and a
+    further one of it with its alias behind a colon."""
+    return f"{ecosystem}:{alias}" if alias else ecosystem
 
 
 Target = DocumentTarget | ArtifactTarget | ChecksumTarget | StaticTarget | ForwardTarget
@@ -285,6 +328,7 @@ class Source:
     `size` in bytes. `digest` None: the listing names none.
     `whole`: of one without a digest of its own, the one that it belongs to. `extracted`: nobody
     has it by itself; it is made of the whole, which is what `location` leads to (`Extracting`).
+    `upstream`: whose path it is, see `upstream_name`.
     """
 
     location: str
@@ -294,6 +338,7 @@ class Source:
     size: int | None = None
     whole: Whole | None = None
     extracted: bool = False
+    upstream: str = ""
 
     @property
     def promise(self) -> Digest | None:
@@ -330,6 +375,11 @@ class HostRules:
         host = host.lower().rstrip(".")
         return any(self._matches(rule, host, port, default_port) for rule in self.rules)
 
+    @property
+    def in_full(self) -> HostRules:
+        """Only the rules without a wildcard."""
+        return HostRules(tuple(rule for rule in self.rules if not rule.startswith("*.")))
+
     @staticmethod
     def _matches(rule: str, host: str, port: int, default_port: int) -> bool:
         name, _, wanted = rule.lower().partition(":")
@@ -352,10 +402,11 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """An error as one ecosystem's clients show it to people."""
+    """An error as one ecosystem's clients show it to people. `headers`: what they look at too."""
 
     media_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 # --- ports that two rooms of one level share -------------------------------------------------

@@ -77,6 +77,9 @@ class Upstream(Protocol):
     def store_url(self) -> str: ...
 
     @property
+    def registry_url(self) -> str: ...
+
+    @property
     def username(self) -> str: ...
 
     @property
@@ -202,6 +205,7 @@ def configuration(
         "cache": {"directory": str(folder / "cache")},
         "upstream": {
             "libraries": origin.url,
+            "registry": origin.registry_url,
             "redirect_hosts": [urlsplit(origin.store_url).netloc],
             "allow_networks": ["127.0.0.0/8"],
             "allow_insecure": True,

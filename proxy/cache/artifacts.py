@@ -25,12 +25,13 @@ from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
 from proxy.cache.keys import artifact_key, beside, flight_name
 from proxy.cache.order import Order
-from proxy.cache.rights import Permit, Rights
+from proxy.cache.permits import Permit, facts_of
+from proxy.cache.rights import Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import DigestMismatch, Outcome, Unavailable
-from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, Source
+from proxy.errors import DigestMismatch, Outcome, StorageFailed, Unavailable
+from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, Source, upstream_name
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Body, Record, Storage
 from proxy.upstream.base import Upstream
@@ -102,7 +103,7 @@ class Artifacts:
         `follows`: for the sake of what belongs to it, and to be the one that was given just now.
         """
         deadline = asyncio.get_running_loop().time() + FOREGROUND
-        key = artifact_key(ecosystem.name, self._origins[ecosystem.name], target)
+        key = self._key(ecosystem, target)
         record = self._storage.lookup(key)
         facts = ArtifactFacts.of_record(record) if record is not None else None
         permit = await self._rights.permit(
@@ -110,11 +111,16 @@ class Artifacts:
         )
         stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
         name = flight_name(key, permit.source)
-        flight = self._flights.get(name)
-        if stored is None and flight is not None and await flight.lands(FOREGROUND):
+        if (
+            stored is None
+            and (flight := self._flights.get(name))
+            and await flight.lands(FOREGROUND)
+        ):
             stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
         if stored is not None:
             return stored
+        if (shared := await self._shared(ecosystem, key, permit)) is not None:
+            return shared
         if head_only and permit.source.size is not None:
             self._rights.refuse_known(name)
             return Described(permit.source.size, CacheStatus(fwd="miss"))
@@ -129,7 +135,7 @@ class Artifacts:
         upstream has none, the artifact is.
         """
         of = target.of
-        key = artifact_key(ecosystem.name, self._origins[ecosystem.name], of)
+        key = self._key(ecosystem, of)
         permit = await self._rights.permit(
             ecosystem, of, grant, links, None, deadline=asyncio.get_running_loop().time()
         )
@@ -164,7 +170,7 @@ class Artifacts:
             return None  # made of unverified parts: made anew, now that the whole is here
         name = flight_name(key, permit.source)
         status = None
-        if not self._rights.is_settled(name, permit, facts, follows=follows):
+        if not self._rights.is_settled(ecosystem, name, permit, facts, follows=follows):
             status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
             if permit.compare is not None:
                 found, anew = self._find(key, permit)
@@ -197,6 +203,26 @@ class Artifacts:
         record = self._storage.lookup(beside(key, target.about))
         facts = ArtifactFacts.of_record(record) if record is not None else None
         return facts.fetched_at if facts is not None else 0.0
+
+    async def _shared(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Stored | None:
+        """The bytes that another package has brought here: once the upstream has let us have them
+        from this one, they need not come again."""
+        digest = permit.source.digest
+        known = permit.target is not None and digest is not None and digest.algorithm == "sha256"
+        if not known or digest is None or not self._storage.holds(digest.hex):
+            return None
+        await self._rights.ask(ecosystem, flight_name(key, permit.source), permit)
+        try:
+            record = self._storage.share(key, digest.hex, facts_of(permit, self._clock()).fields())
+        except StorageFailed:
+            return None
+        if record is None or (record.suspect and not await self._recheck(record)):
+            return None
+        return self._open(record, CacheStatus(fwd="miss", stored=True), 0)
+
+    def _key(self, ecosystem: Ecosystem, target: ArtifactTarget) -> str:
+        origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
+        return artifact_key(ecosystem.name, origin, target)
 
     async def _recheck(self, record: Record) -> bool:
         async def recheck() -> bool:
@@ -252,26 +278,10 @@ class Artifacts:
         return stored
 
     def _start(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flight:
-        source = permit.source
-
-        def facts() -> ArtifactFacts:
-            now = self._clock()
-            return ArtifactFacts(
-                location=source.location,
-                package=source.package,
-                version=source.version,
-                digest=source.digest,
-                fetched_at=now,
-                checked_at=now,
-                listing=permit.listing,
-                listing_sha256=permit.listing_sha256,
-                whole=source.whole,
-            )
-
         no_cache = self._wrong.find(name, self._clock()) is not None
-        flight, about = Flight(source.size), permit.compare
+        flight, about = Flight(permit.source.size), permit.compare
         order = Order(
-            *(ecosystem.name, key, name, source, facts),
+            *(ecosystem.name, key, name, permit.source, lambda: facts_of(permit, self._clock())),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
         )
@@ -296,15 +306,13 @@ class Artifacts:
         if whole is None:
             raise AssertionError("an artifact is to be extracted from nothing")
         parent = Source(source.location, source.package, source.version, whole.digest, whole.size)
-        found = await self._fly(
-            ecosystem, beside(key, whole.path), replace(permit, source=parent), head_only=False
-        )
+        part = replace(permit, source=parent)
+        found = await self._fly(ecosystem, beside(key, whole.path), part, head_only=False)
         if isinstance(found, Stored):
             return found.body
         try:
-            while (
-                await found.follower.more()
-            ):  # not only waiting: a full disk waits for the slowest
+            # Not only waiting: a full disk waits for the slowest.
+            while await found.follower.more():
                 found.follower.passed(found.follower.spot().count)
             stored = self.landed(found)
         except BaseException:
@@ -342,6 +350,5 @@ class Artifacts:
             # Perhaps it is the listing that is wrong by now: it is asked again before its time.
             self._rights.doubt(ecosystem, permit)
             self._wrong.remember(name, value=True, now=now, seconds=DOUBT)
-        news = error.outcome is Outcome.NEWS
-        pause = self._policy.negative_ttl if news else FAILURE_PAUSE
+        pause = self._policy.negative_ttl if error.outcome is Outcome.NEWS else FAILURE_PAUSE
         self._decisions.remember(name, error, now, pause)

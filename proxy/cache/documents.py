@@ -5,7 +5,8 @@ its listing. One revalidation per key at a time; the upstream's news replace wha
 silence does not; a document that cannot be rewritten whole is never kept and never passed on.
 
 Reading: RFC 9111, RFC 5861; devpi issues 1112 and 817 (content sniffing; a 404 ends staleness).
-Non-goals: rights (the caller shows a Grant), protocols (the ecosystem's pure functions).
+Non-goals: rights (the caller shows a Grant), protocols (the ecosystem's pure functions). More than
+350 lines, for what is held, what is fresh and what is under way are judged together.
 """
 
 from __future__ import annotations
@@ -20,14 +21,24 @@ from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.entry import DocumentFacts
 from proxy.cache.freshness import Policy, Settlement, Verdict, judge, lifetime_of, settle, too_old
 from proxy.cache.keys import document_key
+from proxy.cache.packages import Packages
 from proxy.cache.shelf import Held, Shelf
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import aside
 from proxy.cache.variants import Variant, Variants
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import Malformed, Outcome, ProxyError, Unavailable
-from proxy.model import ArtifactTarget, Document, DocumentTarget, Grant, Links, Source
+from proxy.errors import Blocked, Malformed, Outcome, ProxyError, Unavailable
+from proxy.model import (
+    ArtifactTarget,
+    Digest,
+    Document,
+    DocumentTarget,
+    Grant,
+    Links,
+    Source,
+    upstream_name,
+)
 from proxy.storage.base import Storage
 from proxy.upstream.base import Head, Upstream, UpstreamRequest, UpstreamResponse
 
@@ -35,6 +46,7 @@ from proxy.upstream.base import Head, Upstream, UpstreamRequest, UpstreamRespons
 FAILURE_PAUSE = 1.0
 REFRESH_PAUSE = 5.0
 DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
+FOREGROUND = 1.0  # the same, where what is held cannot have changed
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
 FOLLOWING = 60  # seconds
 
@@ -71,6 +83,7 @@ class Documents:
         self._decisions = Refusals()
         self._doubted: Decisions[str] = Decisions()
         self._shelf = Shelf(storage)
+        self.packages = Packages(policy.ttl, clock)
 
     async def close(self) -> None:
         """End every revalidation."""
@@ -112,7 +125,7 @@ class Documents:
         """
         if target.scope not in grant.scopes or grant.ecosystem != ecosystem.name:
             raise AssertionError("a grant for something else was shown")
-        key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
+        key = self._key(ecosystem, target)
         now = self._clock()
         held = await self._shelf.load(key)
         verdict = self._judge(target, held, now)
@@ -129,7 +142,8 @@ class Documents:
             key, lambda: self._refresh(ecosystem, target, links, key, held)
         )
         usable = verdict is not None and verdict.usable
-        patience = PATIENCE if limit is None else min(limit, PATIENCE)
+        patience = PATIENCE if target.digest is None else FOREGROUND
+        patience = patience if limit is None else min(limit, patience)
         try:
             async with asyncio.timeout(patience if usable else limit):
                 found = await asyncio.shield(task)
@@ -146,19 +160,20 @@ class Documents:
 
     def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
-        key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
+        key = self._key(ecosystem, target)
         self._doubted.remember(key, sha256, self._clock(), self._policy.ttl)
 
     def standing(self, ecosystem: Ecosystem, target: DocumentTarget, held: Held) -> Standing | None:
         """How to ask whether what `get` has just given would be given again: fresh, from the same
         entry, undoubted. None: only `get` can tell."""
-        key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
+        key = self._key(ecosystem, target)
         facts, clock, doubted = held.facts, self._clock, self._doubted
         unchanged = self._shelf.unchanged(key, held)
         if unchanged is None:
             return None
         since = facts.checked_at
-        ends = since + lifetime_of(facts.max_age, moving=target.moving, policy=self._policy)
+        max_age = facts.max_age if target.digest is None else None
+        ends = since + lifetime_of(max_age, moving=target.moving, policy=self._policy)
 
         def stands() -> int | None:
             now = clock()
@@ -169,16 +184,23 @@ class Documents:
 
     # --- inside ------------------------------------------------------------------------------
 
+    def _key(self, ecosystem: Ecosystem, target: DocumentTarget) -> str:
+        origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
+        return document_key(ecosystem.name, origin, target)
+
     def _judge(self, target: DocumentTarget, held: Held | None, now: float) -> Verdict | None:
         if held is None:
             return None
-        return judge(
+        fixed = target.digest is not None
+        verdict = judge(
             checked_at=held.facts.checked_at,
-            max_age=held.facts.max_age,
+            max_age=None if fixed else held.facts.max_age,
             moving=target.moving,
             policy=self._policy,
             now=now,
         )
+        # What never changes is never too old: the upstream's silence says nothing about it.
+        return replace(verdict, usable=True) if fixed else verdict
 
     def _settle(
         self,
@@ -213,12 +235,27 @@ class Documents:
             found = await self._fetch(ecosystem, target, links, key, held)
         except ProxyError as error:
             news = error.outcome is Outcome.NEWS
+            if isinstance(error, Blocked):
+                self.packages.refused(ecosystem.name, target)
             pause = REFRESH_PAUSE if held is not None else FAILURE_PAUSE
             seconds = self._policy.negative_ttl if news else pause
             self._decisions.remember(key, error, self._clock(), seconds)
             raise
         self._decisions.forget(key)
+        self.packages.shown(ecosystem.name, target)
+        if target.by_digest:
+            await self._keep_by_digest(ecosystem, target, found)
         return found
+
+    async def _keep_by_digest(
+        self, ecosystem: Ecosystem, target: DocumentTarget, found: Held
+    ) -> None:
+        """Keep what a moving name leads to at this moment under its digest, too: most clients ask
+        for that next, and the upstream has just shown it."""
+        digest = Digest("sha256", found.sha256)
+        key = self._key(ecosystem, target.found_by(digest))
+        self._decisions.forget(key)
+        await self._shelf.keep_too(key, found)
 
     async def _fetch(
         self,
@@ -232,16 +269,18 @@ class Documents:
             ecosystem=ecosystem.name,
             location=target.path,
             accept=target.accept,
-            etag=held.facts.etag if held else "",
+            etag=_validator(target, held),
             last_modified=held.facts.last_modified if held else "",
+            upstream=target.upstream,
+            package=target.package,
             document=True,
         )
         response = await self._upstream.open(request)
         try:
             head = response.head
             if head.status != 304:
-                body = await self._read_whole(response)
-            elif held is not None and head.etag not in ("", held.facts.etag):
+                body = await self._read_whole(response, target.max_size)
+            elif held is not None and head.etag not in ("", request.etag):
                 # It confirms something else than was asked (RFC 9111 section 4.3.4): no answer.
                 body = None
             else:
@@ -267,19 +306,31 @@ class Documents:
         self._shelf.confirm(key, confirmed)
         return replace(confirmed, status=CacheStatus(fwd="stale", fwd_status=304))
 
-    async def _read_whole(self, response: UpstreamResponse) -> bytes:
+    async def _read_whole(self, response: UpstreamResponse, most: int) -> bytes:
         """The whole body, bounded. An end that cannot be seen is left to the parser to judge."""
-        limit = self._max_document
+        limit = min(most or self._max_document, self._max_document)
+        too_large = f"The upstream's document is larger than {limit} bytes"
+        too_large += "." if most == limit else " ([limits] max_document)."
         if (response.head.size or 0) > limit:
-            raise Malformed("The upstream's document is larger than [limits] max_document.")
+            raise Malformed(too_large)
         pieces: list[bytes] = []
         size = 0
         async for piece in response.pieces():
             size += len(piece)
             if size > limit:
-                raise Malformed("The upstream's document is larger than [limits] max_document.")
+                raise Malformed(too_large)
             pieces.append(piece)
         return b"".join(pieces)
+
+
+def _validator(target: DocumentTarget, held: Held | None) -> str:
+    """What to make a question conditional with. Where digests name documents they are as good an
+    ETag as any: registries take them for one, or send the few bytes again."""
+    if held is None:
+        return ""
+    if not held.facts.etag and target.verbatim and not held.facts.last_modified:
+        return f'"sha256:{held.sha256}"'
+    return held.facts.etag
 
 
 def _sha256(content: bytes) -> str:

@@ -203,6 +203,8 @@ class Download:
             order.source.location,
             start=transfer.start,
             no_cache=transfer.no_cache,
+            upstream=order.source.upstream,
+            package=order.source.package,
         )
         response = await self._upstream.open(request)
         try:

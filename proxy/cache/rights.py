@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import final
 
 from proxy.cache.checksums import Checksums
@@ -25,12 +25,13 @@ from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents, Held
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.freshness import Policy
+from proxy.cache.permits import Permit, in_order, permit_of, withheld_of
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
-from proxy.cache.status import HIT, CacheStatus, stale
+from proxy.cache.status import CacheStatus, stale
 from proxy.cache.verdicts import from_text, to_text
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import NotFound, NotListed, Outcome, ProxyError, StorageFailed
+from proxy.errors import Blocked, NotFound, NotListed, Outcome, ProxyError, StorageFailed
 from proxy.model import ArtifactTarget, Digest, DocumentTarget, Grant, Links, Source
 from proxy.storage.base import Record, Storage
 from proxy.upstream.base import Upstream, UpstreamRequest
@@ -39,21 +40,6 @@ LOG = logging.getLogger(__name__)
 SILENCE_PAUSE = 5.0
 FOLLOWING = 60.0  # seconds
 LOCATED_BUDGET = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """A current listing decision: the source, and the document (path, SHA-256) that says so.
-
-    `compare`: no document lists it; it is compared with what the upstream keeps beside it.
-    """
-
-    source: Source
-    listing: str = ""
-    listing_sha256: str = ""
-    status: CacheStatus = HIT
-    document: DocumentTarget | None = None
-    compare: ArtifactTarget | None = None
 
 
 @final
@@ -108,9 +94,16 @@ class Rights:
         if not target.listed_in:
             if target.scope not in grant.scopes:
                 raise AssertionError("a grant for something else was shown")
-            source = Source(target.path, target.package, target.version, target.digest)
-            return Permit(source, compare=target if target.checksum_of else None)
-        for listing in _in_order(target, grant, facts):
+            source = Source(
+                *(target.path, target.package, target.version, target.digest),
+                upstream=target.upstream,
+            )
+            return Permit(
+                source,
+                compare=target if target.checksum_of else None,
+                target=target if target.of_package else None,
+            )
+        for listing in in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
             limit = _left(deadline) if own else None
             try:
@@ -121,7 +114,7 @@ class Rights:
             except ProxyError as error:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
                     # What is stored was allowed, and nobody has said otherwise since.
-                    return _permit_of(facts, stale(error, self._ttl(facts)))
+                    return permit_of(facts, stale(error, self._ttl(facts)))
                 # Whether it is listed there cannot be told now: asking the others would only
                 # make the client wait longer for the same answer.
                 raise
@@ -137,7 +130,7 @@ class Rights:
     ) -> Permit:
         """Read the decision off a listing; not parsed again while its bytes are the same."""
         if facts and facts.listing == listing.path and facts.listing_sha256 == held.sha256:
-            return _permit_of(facts, held.status, listing)
+            return permit_of(facts, held.status, listing)
         key = (ecosystem.name, held.sha256, target.path)
         source = self._located.get(key)
         if source is None:
@@ -152,7 +145,15 @@ class Rights:
 
     # --- would the upstream still give it? ---------------------------------------------------
 
-    def is_settled(self, name: str, permit: Permit, facts: ArtifactFacts, *, follows: bool) -> bool:
+    def is_settled(
+        self,
+        ecosystem: Ecosystem,
+        name: str,
+        permit: Permit,
+        facts: ArtifactFacts,
+        *,
+        follows: bool,
+    ) -> bool:
         """Tell whether the upstream was asked a short while ago, and did not refuse.
 
         `follows`: somebody who has just got it wants what belongs to the very same: then the minute
@@ -160,7 +161,10 @@ class Rights:
         """
         leeway = FOLLOWING if follows else 0.0
         recent = self._is_recent(name, facts.checked_at, self._clock(), leeway)
-        return recent and not _withheld(facts, permit)
+        shown = permit.target is not None and self._documents.packages.is_open(
+            ecosystem.name, permit.target
+        )
+        return (recent or shown) and not withheld_of(facts, permit)
 
     async def confirm(  # one caller
         self,
@@ -176,7 +180,7 @@ class Rights:
         superseded. A status: it could not answer. Raises its refusal.
         """
         now, (_, facts) = self._clock(), stored
-        withheld = _withheld(facts, permit)
+        withheld = withheld_of(facts, permit)
         known = error = self._decisions.find(name, now)
         if known is None:
             task, _ = self._probes.join(name, lambda: self._probe(ecosystem, name, permit, stored))
@@ -206,6 +210,26 @@ class Rights:
         if (known := self._decisions.find(name, self._clock())) is not None:
             raise known
 
+    async def ask(self, ecosystem: Ecosystem, name: str, permit: Permit) -> None:
+        """Ask the upstream whether we may have what is not stored for this package. Raises what it
+        says, and what is remembered of the last time."""
+        self.refuse_known(name)
+
+        async def ask() -> None:
+            try:
+                await self._ask(ecosystem, permit)
+            except ProxyError as error:
+                self._remember(name, error)
+                raise
+
+        task, _ = self._probes.join(f"{name}\0unstored", ask)
+        await asyncio.shield(task)
+
+    def _remember(self, name: str, error: ProxyError) -> None:
+        news = error.outcome is Outcome.NEWS
+        pause = self._policy.negative_ttl if news else SILENCE_PAUSE
+        self._decisions.remember(name, error, self._clock(), pause)
+
     def _is_recent(self, name: str, checked_at: float, now: float, leeway: float) -> bool:
         if abs(now - checked_at) < self._policy.ttl + leeway:
             return True
@@ -222,10 +246,8 @@ class Rights:
         try:
             promised = await self._ask_both(ecosystem, permit, stored[1])
         except ProxyError as error:
-            news = error.outcome is Outcome.NEWS
-            pause = self._policy.negative_ttl if news else SILENCE_PAUSE
-            self._decisions.remember(name, error, self._clock(), pause)
-            if news:
+            self._remember(name, error)
+            if error.outcome is Outcome.NEWS:
                 LOG.warning("the upstream has taken back a stored artifact: %s", error.detail)
                 location = permit.source.location
                 withheld = replace(stored[1], withheld=to_text(error), location=location)
@@ -269,9 +291,23 @@ class Rights:
 
     async def _ask(self, ecosystem: Ecosystem, permit: Permit) -> None:
         """Ask for a body without taking it. Raises what asking raises."""
-        request = UpstreamRequest(ecosystem.name, permit.source.location, probe=True)
-        response = await self._upstream.open(request)
+        source, target, packages = permit.source, permit.target, self._documents.packages
+        request = UpstreamRequest(
+            ecosystem.name,
+            source.location,
+            probe=True,
+            upstream=source.upstream,
+            package=source.package,
+        )
+        try:
+            response = await self._upstream.open(request)
+        except Blocked:
+            if target is not None:
+                packages.refused(ecosystem.name, target)
+            raise
         await response.close()
+        if target is not None:
+            packages.shown(ecosystem.name, target)
 
     async def _promise(
         self, ecosystem: Ecosystem, permit: Permit, facts: ArtifactFacts
@@ -295,35 +331,5 @@ class Rights:
 _SAYS_NOTHING = (Outcome.SILENCE, Outcome.RUBBISH)
 
 
-def _withheld(facts: ArtifactFacts, permit: Permit) -> str:
-    """The verdict that a stored artifact is under. One at an address that is no longer listed is
-    no news."""
-    return facts.withheld if facts.location == permit.source.location else ""
-
-
 def _left(deadline: float) -> float:
     return max(0.0, deadline - asyncio.get_running_loop().time())
-
-
-def _in_order(
-    target: ArtifactTarget, grant: Grant, facts: ArtifactFacts | None
-) -> list[DocumentTarget]:
-    """The listings to ask: only granted scopes, the one that listed the stored copy first."""
-    allowed = [listing for listing in target.listed_in if listing.scope in grant.scopes]
-    if facts is not None:
-        allowed.sort(key=lambda listing: listing.path != facts.listing)
-    return allowed
-
-
-def _permit_of(
-    facts: ArtifactFacts, status: CacheStatus, document: DocumentTarget | None = None
-) -> Permit:
-    source = Source(
-        facts.location,
-        facts.package,
-        facts.version,
-        facts.digest,
-        whole=facts.whole,
-        extracted=bool(facts.extracted),
-    )
-    return Permit(source, facts.listing, facts.listing_sha256, status, document)

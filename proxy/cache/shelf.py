@@ -100,6 +100,14 @@ class Shelf:
         self._ready.put(key, (None, kept), len(found.document.body))
         return True
 
+    async def keep_too(self, key: str, found: Held) -> None:
+        """Keep a document under another key as well; where it is already it is confirmed."""
+        record = self._storage.lookup(key)
+        if record is not None and record.sha256 == found.sha256:
+            self.confirm(key, found)
+        else:
+            await self.keep(key, found)
+
     def confirm(self, key: str, confirmed: Held) -> None:
         """Note that the upstream has confirmed what is held."""
         record = self._storage.lookup(key)

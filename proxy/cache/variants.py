@@ -74,7 +74,10 @@ class Variants:
         A body that is not worth packing comes without the coding.
         """
         base = links.base if target.based else ""
-        key = (ecosystem.name, target.path, sha256, target.representation, target.part, base)
+        key = (
+            *(ecosystem.name, target.upstream, target.path, sha256),
+            *(target.representation, target.part, base),
+        )
         # The packed body first: of a very large document it is the only one that is kept.
         if coding and (packed := self._ready.get((*key, coding))) is not None:
             return packed

@@ -72,13 +72,13 @@ def _configured(
         return None
     first = next(names[key] for key in names if key in found or names[key] in broken)
     place = places.get(first, section)
-    if not broken and (wrong := _mismatch(frozenset(found))):
+    if not broken and (wrong := mismatch(frozenset(found))):
         mistakes.add(place, wrong)
     # In the file the section is the source; the mistake above names the key.
     return CredentialSettings(source=place.removesuffix(f".{first.rpartition('.')[2]}"), **found)
 
 
-def _mismatch(keys: frozenset[str]) -> str:
+def mismatch(keys: frozenset[str]) -> str:
     """Say what is wrong with a choice of keys; empty when they make one pair."""
     for whole in ("pair_file", "docker_config", "netrc"):
         if whole in keys:

@@ -21,6 +21,7 @@ from proxy.config.credentials import resolve
 from proxy.config.mistakes import Mistakes
 from proxy.config.oidc import read_issuers
 from proxy.config.reading import read
+from proxy.config.registries import read_registries
 from proxy.config.rules import check_rules
 from proxy.config.schema import file_keys
 from proxy.config.settings import (
@@ -31,6 +32,7 @@ from proxy.config.settings import (
     IssuerSettings,
     LimitSettings,
     LogSettings,
+    RegistrySettings,
     ServerSettings,
     Settings,
     UpstreamSettings,
@@ -55,10 +57,12 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     given: dict[str, Given] = {}
     clients: tuple[ClientSettings, ...] = ()
     issuers: tuple[IssuerSettings, ...] = ()
+    registries: tuple[RegistrySettings, ...] = ()
     if file is not None:
         given, stanzas = from_table(read_file(file), file, mistakes)
         clients = read_clients(stanzas["clients"], file, mistakes)
         issuers = read_issuers(stanzas["oidc"], file, mistakes)
+        registries = read_registries(stanzas["registries"], file, mistakes)
     given |= from_environment(environ, mistakes)
     given |= from_options(overrides, mistakes)
     places = {name: value.place for name, value in given.items()}
@@ -67,7 +71,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     }
     found["cache.directory"] = found["cache.directory"] or _cache_folder(environ, mistakes)
     credentials = resolve(found, places, environ, mistakes)
-    settings = _settings(found, clients, issuers, credentials, file)
+    settings = _settings(found, (clients, issuers, registries), credentials, file)
     check_rules(settings, places, mistakes)
     mistakes.raise_if_any()
     return settings
@@ -75,8 +79,9 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
 
 def _settings(
     found: Mapping[str, Any],
-    clients: tuple[ClientSettings, ...],
-    issuers: tuple[IssuerSettings, ...],
+    arrays: tuple[
+        tuple[ClientSettings, ...], tuple[IssuerSettings, ...], tuple[RegistrySettings, ...]
+    ],
     credentials: Mapping[str, tuple[CredentialSettings, ...]],
     file: Path | None,
 ) -> Settings:
@@ -84,6 +89,7 @@ def _settings(
         start = f"{name}."
         return {key.removeprefix(start): found[key] for key in found if key.startswith(start)}
 
+    clients, issuers, registries = arrays
     return Settings(
         server=ServerSettings(**section("server")),
         cache=CacheSettings(**section("cache")),
@@ -93,6 +99,7 @@ def _settings(
         entitlements=EntitlementSettings(**section("entitlements")),
         clients=clients,
         oidc=issuers,
+        registries=registries,
         log=LogSettings(**section("log")),
         file=file,
     )
@@ -118,7 +125,8 @@ def missing_files(settings: Settings) -> tuple[str, ...]:
         ("server.client_ca", settings.server.client_ca),
         ("upstream.ca_bundle", settings.upstream.ca_bundle),
     ]
-    for credential in chain.from_iterable(settings.credentials.values()):
+    further = [item.credential for item in settings.registries if item.credential is not None]
+    for credential in chain(further, *settings.credentials.values()):
         kinds = (field.name for field in fields(credential))
         found = (getattr(credential, kind) for kind in kinds)
         named.extend((credential.source, path) for path in found if isinstance(path, Path))

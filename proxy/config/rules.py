@@ -122,6 +122,15 @@ def _two_listeners(settings: Settings) -> str:
     return f"{admin} is taken by server.listen: choose another port"
 
 
+def _plain_registry(settings: Settings) -> str:
+    if settings.upstream.allow_insecure:
+        return ""
+    plain = (given.alias for given in settings.registries if not given.url.startswith("https:"))
+    if not (named := next(plain, "")):
+        return ""
+    return f"{named}: plain http would show tokens to the network: use https"
+
+
 def _plain_http(key: str) -> Rule:
     def check(settings: Settings) -> str:
         if settings.upstream.allow_insecure or getattr(settings.upstream, key).startswith("https:"):
@@ -172,8 +181,10 @@ RULES = (
     Rule(("server.client_ca", "server.tls_certificate"), _client_ca),
     Rule(("clients", "server.client_ca"), _subjects),
     Rule(("oidc", "upstream.allow_insecure"), _plain_issuer),
+    Rule(("registries", "upstream.allow_insecure"), _plain_registry),
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
     _plain_http("libraries"),
+    _plain_http("registry"),
     _plain_http("issuer"),
     _plain_http("api"),
     Rule(("upstream.issuer", "upstream.libraries", "upstream.api"), _keyless),

@@ -21,9 +21,9 @@ from proxy.model import HostRules
 
 SECTIONS = (
     "server", "cache", "limits", "upstream", "credentials", "entitlements", "clients",
-    "oidc", "log",
+    "oidc", "registries", "log",
 )  # fmt: skip
-ARRAYS = ("clients", "oidc")
+ARRAYS = ("clients", "oidc", "registries")
 """Sections that are written with two brackets, once for each."""
 DEFAULT_CREDENTIAL = "default"
 Default: TypeAlias = str | int | bool | tuple[str, ...]
@@ -99,6 +99,8 @@ CACHE = (
         "How much the cache may hold before the least recently used is evicted."),
     Key("cache.document_ttl", Shape.TEXT, "5m", _TTL,
         "How long a document is fresh; the upstream's max-age may shorten it, never lengthen it."),
+    Key("cache.tag_ttl", Shape.TEXT, "60s", _TTL,
+        "How long a tag of a container image is taken to name the same image."),
     Key("cache.negative_ttl", Shape.TEXT, "30s", values.bounded(values.duration, "0s", "60s"),
         "How long a not-found is remembered; 60s at most."),
     Key("cache.max_stale", Shape.TEXT, "24h", _TTL,
@@ -125,6 +127,8 @@ LIMITS = (
 UPSTREAM = (
     Key("upstream.libraries", Shape.TEXT, "https://libraries.cgr.dev", values.url,
         "Where language packages come from."),
+    Key("upstream.registry", Shape.TEXT, "https://cgr.dev", values.url,
+        "Where container images and charts come from."),
     Key("upstream.issuer", Shape.TEXT, "https://issuer.enforce.dev", values.url,
         "Where a pull token is exchanged for a short-lived one."),
     Key("upstream.api", Shape.TEXT, "https://console-api.enforce.dev", values.url,
@@ -215,10 +219,22 @@ CREDENTIAL = (
     Key("identity_token_file", Shape.PATH, "", _same,
         "File with the workload's own OIDC token; it is exchanged for short-lived tokens."),
 )  # fmt: skip
+# One stanza; the names are relative to [[registries]]. Each of them only in the file.
+REGISTRY = (
+    Key(
+        "alias",
+        Shape.TEXT,
+        "",
+        values.alias,
+        "First part of the names of its images here; also what ?ns= may say.",
+    ),
+    Key("url", Shape.TEXT, "", values.optional_url, "Address of a further registry; https."),
+    *(key for key in CREDENTIAL if not key.name.startswith("identity")),
+)
 
 
 def scalar_keys() -> Mapping[str, Key]:
-    """Every key that is no part of [[clients]] or [[oidc]], by its full dotted name."""
+    """Every key that is no part of an array of tables, by its full dotted name."""
     fixed = SERVER + CACHE + LIMITS + UPSTREAM + ENTITLEMENTS + LOG
     spread = {
         f"credentials.{owner}.{key.name}": key
@@ -251,6 +267,7 @@ def reference() -> list[Reference]:
     rows += [(key.name, key) for key in ENTITLEMENTS]
     rows += [(f"clients.{key.name}", key) for key in CLIENT]
     rows += [(f"oidc.{key.name}", key) for key in OIDC]
+    rows += [(f"registries.{key.name}", key) for key in REGISTRY]
     rows += [(key.name, key) for key in LOG]
     return [Reference(name, _as_toml(key), key.meaning) for name, key in rows]
 

@@ -73,6 +73,7 @@ class CacheSettings:
     directory: Path
     max_size: int
     document_ttl: float
+    tag_ttl: float
     negative_ttl: float
     max_stale: float
     core_metadata: bool
@@ -96,6 +97,7 @@ class UpstreamSettings:
     """[upstream]. `frozen`: ecosystems that are served from the cache only."""
 
     libraries: str
+    registry: str
     issuer: str
     api: str
     redirect_hosts: HostRules
@@ -183,6 +185,15 @@ class IssuerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """One [[registries]] stanza. `credential` None: images are pulled as nobody."""
+
+    alias: str
+    url: str
+    credential: CredentialSettings | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """[log]. `audit` None: `audit.jsonl` in the cache folder; `audit_size` 0: no audit log."""
 
@@ -208,5 +219,6 @@ class Settings:
     entitlements: EntitlementSettings
     clients: tuple[ClientSettings, ...]
     oidc: tuple[IssuerSettings, ...]
+    registries: tuple[RegistrySettings, ...]
     log: LogSettings
     file: Path | None = None

@@ -35,6 +35,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _URL_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
 _ORGANIZATION = re.compile(r"[0-9a-f]{40}(?:/[0-9a-f]{16})*")
 _IDENTITY = re.compile(r"[0-9a-f]{40}(?:[/_][0-9a-f]{16})+")
+_ALIAS = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
 # The name may hold an @ only where a segment begins (an npm scope): else a version begins there.
@@ -219,6 +220,13 @@ def client_name(text: str) -> str:
     """The name of a client: it goes into logs."""
     if not _CLIENT_NAME.fullmatch(text):
         raise ValueError("a name has 1 to 64 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def alias(text: str) -> str:
+    """One part of a repository's name, as the OCI distribution specification has it."""
+    if len(text) > 64 or not _ALIAS.fullmatch(text):
+        raise ValueError("an alias has small letters and digits, parted by one of . - _")
     return text
 
 

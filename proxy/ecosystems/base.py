@@ -11,7 +11,7 @@ caching, deciding about access: those rooms call these functions, never the othe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
@@ -158,6 +158,16 @@ class Sifting(Protocol):
         out every package that it may not have; MUST raise BadRequest rather than pass on what it
         did not understand.
         """
+        ...
+
+
+@runtime_checkable
+class Federated(Protocol):
+    """Of an ecosystem whose paths may mean one of several upstreams."""
+
+    def knowing(self, home: str, further: Mapping[str, str]) -> Ecosystem:
+        """The same in front of these: `home`, the host of its own upstream, and further ones, alias
+        to host (with its port, where that is not the usual one)."""
         ...
 
 

@@ -40,8 +40,9 @@ STATUSES = (
     *(500, 502, 503, 504, 505),
 )
 CACHE_STATES = ("hit", "miss", "collapsed", "revalidated", "stale", "denied", "bypass", NONE)
-UPSTREAM_OUTCOMES = (*map(str, STATUSES), "error")
-"""The status that an upstream answered, or `error` where it did not answer."""
+UPSTREAM_OUTCOMES = (*map(str, STATUSES), "challenge", "error")
+"""The status that an upstream answered; `challenge`: a 401 that says where a token is to be had;
+`error`: it did not answer."""
 _UNAUTHORIZED = "401"
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
 

@@ -34,6 +34,7 @@ def render(
         if ecosystem is not None
         else one_line(error, request_id)
     )
+    headers.extend(body.headers)
     headers["Content-Type"] = body.media_type
     headers["Cache-Control"] = "no-store"
     if error.retry_after is not None:

@@ -26,6 +26,7 @@ from proxy.errors import (
     BadRequest,
     InternalError,
     MethodNotAllowed,
+    NotFound,
     ProxyError,
 )
 from proxy.model import (
@@ -66,7 +67,7 @@ class Handler:
         self._rooms = rooms
         self._ids = RequestIds()
         self._understanding = Understanding()
-        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, rooms.hot)
+        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, rooms.hot, rooms.audit)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
@@ -163,7 +164,7 @@ class Handler:
             case StaticTarget():
                 return responses.static(found, principal.name, responses.base_headers(walk.id))
             case DocumentTarget():
-                return await self._document(walk, ecosystem, found, grant)
+                return await self._document_or_other(walk, ecosystem, found, grant)
             case ArtifactTarget():
                 return await self._artifact(walk, ecosystem, found, grant)
             case ChecksumTarget():
@@ -188,21 +189,30 @@ class Handler:
         self._understanding.keep(words, meaning)
         return meaning
 
+    async def _document_or_other(
+        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+    ) -> web.StreamResponse:
+        """A document, or what is to be had in its place."""
+        try:
+            return await self._document(walk, ecosystem, target, grant)
+        except NotFound:
+            if isinstance(other := target.otherwise, StaticTarget):
+                return responses.static(other, grant.principal, responses.base_headers(walk.id))
+            if other is None:
+                raise
+            return await self._document_or_other(walk, ecosystem, other, grant)
+
     async def _document(
-        self,
-        walk: Walk,
-        ecosystem: Ecosystem,
-        target: DocumentTarget,
-        grant: Grant,
+        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
         if target.bulk:
             return await self._bulk(walk, ecosystem, target, grant)
         links = self._links(walk, based=target.based)
         held = await self._rooms.documents.get(ecosystem, target, grant, links)
         accepted = walk.request.headers.getall("Accept-Encoding", ())
-        variant = await self._rooms.documents.variant(
-            ecosystem, target, held, links, coding=choose_coding(accepted, CODINGS)
-        )
+        coding = choose_coding(accepted, CODINGS) if not target.verbatim else ""
+        walk.digest = f"sha256:{held.sha256}" if target.verbatim else ""
+        variant = await self._rooms.documents.variant(ecosystem, target, held, links, coding=coding)
         walk.cache = held.status.label
         if self._rooms.certificates is None:
             self._repeats.prepare(walk, ecosystem, target, held)
@@ -293,6 +303,7 @@ class Handler:
 
     def _render(self, walk: Walk, error: ProxyError) -> web.Response:
         walk.error = error
+        error.kind = error.kind or (walk.target.kind if walk.target is not None else "")
         response = render(error, walk.ecosystem, walk.id, responses.base_headers(walk.id))
         if response.headers.get("Cache-Status") == DENIED:
             walk.cache = "denied"

@@ -46,19 +46,30 @@ _PER_ANSWER = frozenset({"date", "x-request-id", "age"})
 
 # The age in seconds that the answer would have now; None: it has to be asked for anew.
 Stands = Callable[[], int | None]
+# Notes in the audit log that it was given again: epoch seconds and request id.
+Audited = Callable[[float, str], None]
 
 
 @final
 class _Answer:
     """One answer, ready but for what differs."""
 
-    __slots__ = ("body", "born", "cost", "head", "noted", "stands")
+    __slots__ = ("audited", "body", "born", "cost", "head", "noted", "stands")
 
-    def __init__(self, head: bytes, body: bytes, stands: Stands, noted: Noted, born: float) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  # made once, by `Hot`
+        self,
+        head: bytes,
+        body: bytes,
+        stands: Stands,
+        noted: Noted,
+        audited: Audited | None,
+        born: float,
+    ) -> None:
         self.head = head
         self.body = body
         self.stands = stands
         self.noted = noted
+        self.audited = audited
         self.born = born
         self.cost = _BOOKS + len(head) + len(body)
 
@@ -113,17 +124,25 @@ class Hot:
         seconds = time.monotonic() - started
         self._metrics.request(noted.ecosystem, noted.status, noted.cache, seconds, size)
         self._access_log.repeat(now, request_id, noted, size, seconds)
+        if found.audited is not None:
+            found.audited(now, request_id)
         return head, body
 
-    def keep(
-        self, question: bytes, peer: str, response: web.Response, stands: Stands, noted: Noted
+    def keep(  # noqa: PLR0913, PLR0917  # one caller
+        self,
+        question: bytes,
+        peer: str,
+        response: web.Response,
+        stands: Stands,
+        noted: Noted,
+        audited: Audited | None = None,
     ) -> None:
         """Keep the answer that has just been sent to a question."""
         body = response.body if response.status != 304 else b""
         if not isinstance(body, bytes) or len(question) > MAX_QUESTION:
             return
         loop = asyncio.get_running_loop()
-        made = _Answer(_head_of(response), body, stands, noted, loop.time())
+        made = _Answer(_head_of(response), body, stands, noted, audited, loop.time())
         self._drop((question, peer))
         self._answers[question, peer] = made
         self._used += made.cost + len(question)

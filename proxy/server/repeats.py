@@ -20,8 +20,9 @@ from proxy.cache.documents import Documents, Held
 from proxy.cache.status import HIT
 from proxy.ecosystems.base import Ecosystem
 from proxy.model import DocumentTarget
+from proxy.observe.audit import AuditLog
 from proxy.observe.logs import Noted
-from proxy.server.hot import Hot
+from proxy.server.hot import Audited, Hot
 from proxy.server.seam import asked
 from proxy.server.walk import Walk
 
@@ -30,11 +31,14 @@ from proxy.server.walk import Walk
 class Repeats:
     """Keeps what may be repeated in `hot`."""
 
-    def __init__(self, gate: Gate, door: Door, documents: Documents, hot: Hot) -> None:
+    def __init__(
+        self, gate: Gate, door: Door, documents: Documents, hot: Hot, audit: AuditLog
+    ) -> None:
         self._gate = gate
         self._door = door
         self._documents = documents
         self._hot = hot
+        self._audit = audit
 
     def prepare(
         self,
@@ -65,7 +69,17 @@ class Repeats:
             return
         lasting = response.keep_alive and request.version == HttpVersion11
         if response.status in (200, 304) and lasting and (noted := _noted(walk, response)):
-            self._hot.keep(*question, response, stands, noted)
+            self._hot.keep(*question, response, stands, noted, self._audited(walk, response))
+
+    def _audited(self, walk: Walk, response: web.Response) -> Audited | None:
+        """How to note in the audit log that it was given again; None: it is not worth it."""
+        body = response.body if response.status != 304 else b""
+        sent = len(body) if isinstance(body, bytes) else 0
+        record = walk.audited(0.0, response.status, sent) if self._audit.on else None
+        if record is None:
+            return None
+        append = self._audit.append
+        return lambda now, request_id: append(record._replace(time=now, request_id=request_id))
 
 
 def _ends(walk: Walk) -> bool:

@@ -24,6 +24,7 @@ from proxy.cache.status import PASSED_ON
 from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, StaticTarget
+from proxy.server.accepting import check_accepted
 from proxy.server.conditional import (
     Conditions,
     Failed,
@@ -87,13 +88,17 @@ def document(
     headers: CIMultiDict[str],
 ) -> web.Response:
     """A document in one representation: 200 or 304 (ranges of documents are not offered)."""
+    if target.verbatim:
+        check_accepted(request.headers.getall("Accept", ()), held.document.media_type)
+    etag = f'"sha256:{held.sha256}"' if target.verbatim else variant.etag
     headers["Cache-Status"] = str(held.status)
-    headers["Cache-Control"] = "no-cache"
-    headers["ETag"] = variant.etag
+    headers["Cache-Control"] = "no-cache" if target.digest is None else _IMMUTABLE
+    headers["ETag"] = etag
     headers["Age"] = str(held.age)
-    headers["Vary"] = ", ".join((*target.vary, "Accept-Encoding"))
+    packed = () if target.verbatim else ("Accept-Encoding",)
+    headers["Vary"] = ", ".join((*target.vary, *packed))
     conditions = _no_range(request.headers)
-    match select(conditions, etag=variant.etag, size=len(variant.body)):
+    match select(conditions, etag=etag, size=len(variant.body)):
         case Failed():
             raise PreconditionFailed("The document has changed (If-Match does not hold).")
         case NotModified():
@@ -162,6 +167,7 @@ def _describe(media_type: str, headers: CIMultiDict[str]) -> None:
 
 
 def _artifact_headers(target: ArtifactTarget, headers: CIMultiDict[str]) -> None:
+    headers.extend(target.headers)
     headers["Cache-Control"] = _IMMUTABLE
     headers["Content-Type"] = target.media_type
     if target.media_type.startswith(_ACTIVE):

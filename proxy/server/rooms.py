@@ -13,9 +13,7 @@ from proxy.cache.artifacts import Artifacts
 from proxy.cache.bulk import Bulk
 from proxy.cache.documents import Documents
 from proxy.cache.forwards import Forwards
-from proxy.model import (
-    HostRules,
-)
+from proxy.model import HostRules
 from proxy.observe.audit import AuditLog
 from proxy.observe.logs import AccessLog
 from proxy.observe.metrics import Metrics

@@ -104,7 +104,10 @@ class Walk:
             return "denied"
         if isinstance(self.error, Blocked):
             return "withheld"
-        if not isinstance(self.target, ArtifactTarget) or self.request.method != "GET":
+        document = isinstance(self.target, DocumentTarget) and self.target.verbatim
+        if not (document or isinstance(self.target, ArtifactTarget)):
+            return None
+        if self.request.method != "GET":
             return None
         return "served" if status in (200, 206, 304) or (status == LEFT and sent) else None
 

@@ -170,6 +170,17 @@ class Storage(Protocol):
         """Replace the fields of an entry whose body stays. Raises StorageFailed."""
         ...
 
+    def holds(self, sha256: str) -> bool:
+        """Tell whether some entry's body has that SHA-256 (lower-case hex)."""
+        ...
+
+    def share(self, key: str, sha256: str, fields: Fields) -> Record | None:
+        """Make an entry of a body that another entry has; None when it is not there (any more).
+
+        As suspect as that one is. Raises StorageFailed.
+        """
+        ...
+
     def remove(self, key: str) -> None:
         """Make the entry invisible. Open bodies stay readable. Missing: nothing happens."""
         ...

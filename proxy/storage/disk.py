@@ -223,6 +223,27 @@ class DiskStorage:
         self._watcher.used(record.key)
         return changed
 
+    def holds(self, sha256: str) -> bool:
+        """See `Storage.holds`."""
+        return self.folder.size(body_name(sha256)) is not None
+
+    def share(self, key: str, sha256: str, fields: Fields) -> Record | None:
+        """See `Storage.share`. A body that is evicted meanwhile leaves an entry that heals."""
+        body, name = body_name(sha256), entry_name(key)
+        size, written = self.folder.size(body), self.folder.changed(body)
+        if size is None or written is None:
+            return None
+        record = Record(key, sha256, size, dict(fields), written < self._session.suspect_before)
+        try:
+            self.folder.write(self._temporary(), name, entry_bytes(record))
+        except OSError as error:
+            raise self._place.failed(error) from error
+        if record.suspect:
+            # Nobody can tell whether the body was hashed since; a new entry proves nothing.
+            self.folder.written(name, self._session.suspect_before - 1)
+        self._watcher.stored(key, sha256, size)
+        return record
+
     def remove(self, key: str) -> None:
         """See `Storage.remove`. The body goes when the index knows that nobody shares it."""
         self.folder.unlink(entry_name(key))

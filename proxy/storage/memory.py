@@ -85,6 +85,24 @@ class MemoryStorage:
         self._entries[record.key] = (changed, found[1])
         return changed
 
+    def holds(self, sha256: str) -> bool:
+        """See `Storage.holds`."""
+        return any(record.sha256 == sha256 for record, _ in self._entries.values())
+
+    def share(self, key: str, sha256: str, fields: Fields) -> Record | None:
+        """See `Storage.share`."""
+        for record, body in list(self._entries.values()):
+            if record.sha256 == sha256:
+                try:
+                    shared = MemoryBody(os.dup(body.fileno()), record.size)
+                except OSError as error:
+                    raise StorageFailed(cause(error)) from error
+                self.remove(key)
+                made = Record(key, sha256, record.size, dict(fields))
+                self._entries[key] = (made, shared)
+                return made
+        return None
+
     def remove(self, key: str) -> None:
         """See `Storage.remove`."""
         found = self._entries.pop(key, None)

@@ -85,6 +85,26 @@ class AddressRules:
         if (number := _literal(host)) is not None:
             self.check_number(number)
 
+    def check_realm(self, url: URL, origin: URL) -> None:
+        """Raise ForbiddenAddress unless the credential of `origin` may be shown at a realm.
+
+        That is the origin itself, or a host that is named in full: a pattern covers whoever rents
+        a name below it. Nothing may be shown in plain text that came over TLS.
+        """
+        if url.origin() == origin.origin():
+            return
+        if url.scheme != "https" and (origin.scheme == "https" or not self.allow_insecure):
+            raise ForbiddenAddress("The upstream named a token endpoint without TLS.")
+        default = 443 if url.scheme == "https" else 80
+        host = url.host or ""
+        if not self.hosts.in_full.allows(host, url.port or default, default):
+            raise ForbiddenAddress(
+                f"The upstream named a token endpoint on {host[:MAX_SHOWN]}, which [upstream]"
+                " redirect_hosts does not name in full."
+            )
+        if (number := _literal(host)) is not None:
+            self.check_number(number)
+
     def check_number(self, number: Number) -> None:
         """Raise ForbiddenAddress unless a resolved address is public or in allow_networks.
 
@@ -94,7 +114,7 @@ class AddressRules:
         if _is_public(number) or any(number in network for network in self.networks):
             return
         raise ForbiddenAddress(
-            "The upstream redirected into a private network that [upstream] allow_networks"
+            "The upstream leads into a private network that [upstream] allow_networks"
             " does not name."
         )
 

@@ -32,7 +32,7 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]{0,2000}")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _MAX_AGE = re.compile(r"(?:^|,)\s*(?:s-maxage|max-age)=\"?([0-9]{1,10})", re.IGNORECASE)
 _NO_STORE = re.compile(r"(?:^|,)\s*(?:no-cache|no-store)\b", re.IGNORECASE)
-_KEPT_FIELDS = ("docker-content-digest", "link", "x-pypi-last-serial")
+_KEPT_FIELDS = ("docker-content-digest", "link", "oci-filters-applied", "x-pypi-last-serial")
 # What no reason needs to hold: it might be a token, an identity, a pre-signed URL.
 _NO_REASON = re.compile(r"https?://\S+|\S*eyJ\S*|\S{57,}")
 _TOKEN_LIKE = re.compile(r"eyJ[\w-]{9,}|cgrp_[\w-]{8,}")

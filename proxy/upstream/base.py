@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.model import upstream_name
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
@@ -26,7 +28,9 @@ class UpstreamRequest:
     in between to pass it on. `probe`: stop at the first answer of the upstream itself; a redirect
     then means "yes". `document`: what is asked is read whole at once; it does not wait behind
     artifacts. `body`: a JSON body makes it a POST; a redirect is refused then, so that what a
-    client says goes nowhere but to the upstream itself.
+    client says goes nowhere but to the upstream itself. `upstream`: one of the further upstreams
+    that the ecosystem has, by its alias. `package`: what the answer is about; an upstream may want
+    a token for each.
     """
 
     ecosystem: str
@@ -42,6 +46,13 @@ class UpstreamRequest:
     probe: bool = False
     document: bool = False
     body: bytes = b""
+    upstream: str = ""
+    package: str = ""
+
+    @property
+    def upstream_name(self) -> str:
+        """Whose origin and credentials are meant: see `proxy.model.upstream_name`."""
+        return upstream_name(self.ecosystem, self.upstream)
 
     @property
     def range(self) -> str:

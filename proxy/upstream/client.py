@@ -52,9 +52,10 @@ TRIES_OF_A_REFUSAL = 2  # a pre-signed URL that ran out: a fresh redirect, once
 class HttpUpstream:
     """Implements `Upstream` for all configured ecosystems.
 
-    `origins`: ecosystem name to base URL, e.g. `https://libraries.cgr.dev`. `clock`: monotonic
-    seconds. `resolver`: looks up learnt names (their addresses are checked on top); None: the
-    system's.
+    `origins`: upstream name (see `proxy.model.upstream_name`) to base URL, such as
+    `https://libraries.cgr.dev`; `challenging`: the names of those that want bearer tokens. `clock`:
+    monotonic seconds. `resolver`: looks up learnt names (their addresses are checked on top); None:
+    the system's.
     """
 
     def __init__(  # noqa: PLR0913  # the composition root's one call
@@ -68,6 +69,7 @@ class HttpUpstream:
         clock: Callable[[], float],
         observer: UpstreamObserver,
         frozen: frozenset[str] = frozenset(),
+        challenging: frozenset[str] = frozenset(),
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._origins = {name: parse_url(origin) for name, origin in origins.items()}
@@ -79,9 +81,11 @@ class HttpUpstream:
         self._observer = observer
         self._slots = Slots(limits.connections)
         self._exchange = Exchange(
-            self._origins.values(),
+            self._origins,
             credentials,
             limits,
+            challenging=challenging,
+            rules=rules,
             tls=tls,
             resolver=CheckedResolver(rules, resolver),
             clock=clock,
@@ -108,10 +112,10 @@ class HttpUpstream:
                 "The operator serves this ecosystem from the cache only, and it is not cached.",
                 asked=False,
             )
-        origin = self._origins[request.ecosystem]
+        origin = self._origins[request.upstream_name]
         url = self._address(request, origin)
         # Before the line: nobody waits in it for a host that is not going to be asked.
-        self._exchange.look(request.ecosystem, url, own=url.origin() == origin.origin())
+        self._exchange.look(request, url, own=url.origin() == origin.origin())
         async with AsyncExitStack() as stack:
             await self._queue(stack, request)
             head, response = await self._insist(request, url, origin)
@@ -154,14 +158,15 @@ class HttpUpstream:
         attempt = 1
         renewed = False
         while True:
-            token = self._credentials.authorization(request.ecosystem)
+            token = self._credentials.authorization(request.upstream_name)
             try:
                 return await self._follow(request, url, origin, started)
             except CredentialRefused as error:
                 if renewed or not error.asked:
                     raise
                 renewed = True
-                if not await self._credentials.renew(request.ecosystem, token, self._clock()):
+                name = request.upstream_name
+                if not await self._credentials.renew(name, token, self._clock()):
                     raise
             except UpstreamSilent as error:
                 overdue = self._clock() >= started + self._limits.first_byte_timeout

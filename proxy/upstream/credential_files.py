@@ -25,8 +25,9 @@ class NoEntry(Exception):
     """The file has no pair for the host; the text says why, for a log."""
 
 
-def from_docker_config(text: str, host: str) -> tuple[str, str]:
-    """User name and password in `auths`, of `host` (as in a URL), else of the vendor's registry.
+def from_docker_config(text: str, host: str, *, vendors: bool = True) -> tuple[str, str]:
+    """User name and password in `auths`, of `host` (as in a URL), else of the vendor's registry
+    where the host is one of the vendor's (`vendors`).
 
     Raises NoEntry.
     """
@@ -36,13 +37,14 @@ def from_docker_config(text: str, host: str) -> tuple[str, str]:
         raise NoEntry("it is not JSON") from None
     if not isinstance(data, dict):
         raise NoEntry("it is no Docker config.json")
-    for name in dict.fromkeys((host, REGISTRY)):
+    for name in dict.fromkeys((host, REGISTRY) if vendors else (host,)):
         if name in _table(data, "credHelpers"):
             raise NoEntry("it names a credential helper, which is not run: write auths instead")
         entry = _entry(_table(data, "auths"), name)
         if entry is not None:
             return _pair_of(entry, stored="credsStore" in data)
-    raise NoEntry("its auths name neither the upstream's host nor cgr.dev")
+    other = " nor cgr.dev" if vendors else ""
+    raise NoEntry(f"its auths name {'neither' if vendors else 'not'} the upstream's host{other}")
 
 
 def _table(data: dict[str, object], name: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 Purpose: what is known before asking (the host is down, asks for quiet, refuses our token) is said
 at once and costs nothing; what the answer means for the next ones is noted; a refusal becomes one
 of the errors of `proxy.errors`. Request headers are built here from nothing, never forwarded.
+An upstream that works with bearer tokens is asked by way of `bearers`.
 
 Reading: RFC 9110 sections 10 and 13. Non-goals: redirects, retries, the line (see `client`).
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, final
@@ -22,9 +23,19 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from proxy.errors import CredentialRefused, NotFound, ProxyError, RateLimited, Unavailable
+from proxy.upstream.addresses import AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
+from proxy.upstream.bearers import Bearers
 from proxy.upstream.breaker import Breaker, Breakers, Turn
+from proxy.upstream.challenge import (
+    BasicWanted,
+    BearerChallenge,
+    Challenged,
+    Role,
+    bearer_challenge,
+    wants_basic,
+)
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.scrubber import Scrubber
 from proxy.upstream.session import FAILURES, make_session, read_side_body, translate
@@ -67,17 +78,20 @@ class UpstreamObserver(Protocol):
 
 @final
 class Exchange:
-    """Asks hosts, one at a time. `configured`: the origins that may be sent the pull token.
+    """Asks hosts, one at a time. `origins`: by upstream name, those that may be sent the pull
+    token; `challenging`: the names of those that want bearer tokens in its place.
 
     `resolver` looks up learnt names, and refuses those that lead where they must not.
     """
 
     def __init__(  # noqa: PLR0913  # made once, by `client`
         self,
-        configured: Iterable[URL],
+        origins: Mapping[str, URL],
         credentials: Credentials,
         limits: UpstreamLimits,
         *,
+        challenging: frozenset[str],
+        rules: AddressRules,
         tls: ssl.SSLContext,
         resolver: AbstractResolver,
         clock: Callable[[], float],
@@ -88,13 +102,18 @@ class Exchange:
         self._limits = limits
         self._clock = clock
         self._observer = observer
-        self._breakers = Breakers(str(url.origin()) for url in configured)
+        self._configured = frozenset(str(url.origin()) for url in origins.values())
+        self._challenging = challenging
+        self._bearers = Bearers(self, origins, rules, clock)
+        self._basic: set[str] = set()  # the further ones that want their credential itself
+        self._breakers = Breakers(self._configured)
         # Configured upstreams may lie anywhere; learnt addresses only where the rules allow.
         self._own = self._session(tls, None)
         self._learnt = self._session(tls, resolver)
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._bearers.close()
         await self._own.close()
         await self._learnt.close()
 
@@ -103,7 +122,7 @@ class Exchange:
         """Origins that are held to be down."""
         return self._breakers.open_origins
 
-    def look(self, ecosystem: str, url: URL, *, own: bool) -> None:
+    def look(self, request: UpstreamRequest, url: URL, *, own: bool) -> None:
         """Raise what is known without asking: RateLimited, Unavailable, CredentialRefused."""
         now = self._clock()
         breaker = self._breakers.of(str(url.origin()))
@@ -119,8 +138,8 @@ class Exchange:
                 retry_after=ceil(seconds),
                 asked=False,
             )
-        if own:
-            self._look_at_credential(ecosystem, now)
+        if own and self._bearers.known(request) is None:
+            self._look_at_credential(request.upstream_name, now)
 
     async def ask(
         self, request: UpstreamRequest, url: URL, *, own: bool, seconds: float
@@ -129,17 +148,45 @@ class Exchange:
 
         Raises what `look` and `read_error` say, and what `translate` makes of failures.
         """
-        self.look(request.ecosystem, url, own=own)
+        if not own:
+            return await self.once(request, url, None, Role.LEARNT, seconds)
+        name = request.upstream_name
+        if name in self._challenging and name not in self._basic:
+            try:
+                return await self._bearers.ask(request, url, seconds)
+            except BasicWanted:
+                self._basic.add(name)
+        self.look(request, url, own=True)
+        token = self._credentials.use(name, self._clock())
+        return await self.once(request, url, token, Role.UPSTREAM, seconds)
+
+    async def ask_realm(self, request: UpstreamRequest, url: URL) -> aiohttp.ClientResponse:
+        """Ask a token endpoint for what `request` needs, with the pull token where there is one.
+
+        Raises what `ask` does; CredentialRefused where it refuses the pull token.
+        """
+        name = request.upstream_name
+        self._look_at_credential(name, self._clock())
+        token = self._credentials.use(name, self._clock())
+        return await self.once(request, url, token, Role.REALM, self._limits.first_byte_timeout)
+
+    async def once(
+        self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
+    ) -> aiohttp.ClientResponse:
+        """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
+        self.look(request, url, own=False)
         breaker = self._breakers.of(str(url.origin()))
         breaker.enter()
         try:
-            token = self._credentials.use(request.ecosystem, self._clock()) if own else None
             if token is not None:
                 self.scrubber.sent(token)
-            response = await self._get(request, url, token, own=own, seconds=seconds)
-            await self._judge(request, response, token, own=own)
+            response = await self._get(request, url, token, role, seconds)
+            await self._judge(request, response, token, role)
         except ProxyError as error:
             self._settle(breaker, url, error)
+            raise
+        except (Challenged, BasicWanted):
+            self._settle(breaker, url, None)
             raise
         except BaseException:
             breaker.abandoned()
@@ -161,10 +208,11 @@ class Exchange:
                 pass
 
     async def _get(
-        self, request: UpstreamRequest, url: URL, token: str | None, *, own: bool, seconds: float
+        self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
     ) -> aiohttp.ClientResponse:
-        session = self._own if own else self._learnt
-        headers = _headers(request, token, own=own)
+        configured = role is not Role.LEARNT and str(url.origin()) in self._configured
+        session = self._own if configured else self._learnt
+        headers = _headers(request, token, own=role is not Role.LEARNT)
         started = self._clock()
         outcome = "error"
         try:
@@ -177,6 +225,8 @@ class Exchange:
                     allow_redirects=False,
                 )
             outcome = str(response.status)
+            if role is Role.REGISTRY and response.status == 401 and _challenge(response):
+                outcome = "challenge"
         except FAILURES as error:
             LOG.debug("asking %s failed: %s", url.host, type(error).__name__)
             failure = translate(error)
@@ -192,23 +242,33 @@ class Exchange:
         request: UpstreamRequest,
         response: aiohttp.ClientResponse,
         token: str | None,
-        *,
-        own: bool,
+        role: Role,
     ) -> None:
         """Raise for every status that is neither usable nor a redirect; the answer is over then."""
-        if token is not None and response.status in _PROOFS:
-            self._credentials.accepted(request.ecosystem, token)
+        pull_token = token if role in (Role.UPSTREAM, Role.REALM) else None
+        if pull_token is not None and response.status in _PROOFS:
+            self._credentials.accepted(request.upstream_name, pull_token)
         if response.status in _USABLE:
             return
         try:
             body = await read_side_body(response)
         finally:
             response.close()
-        if own and token is not None and response.status == 401:
-            self._credentials.refused(request.ecosystem, token, self._clock())
+        asked = response.status == 401 and role is Role.REGISTRY
+        if asked and (challenge := _challenge(response)) is not None:
+            raise Challenged(challenge)
+        # The vendor's pull token is shown to its token endpoint only, whatever a 401 says.
+        at_hand = request.upstream and self._credentials.authorization(request.upstream_name)
+        if asked and at_hand and wants_basic(_challenges(response)):
+            raise BasicWanted
+        if response.status == 401:
+            self._basic.discard(request.upstream_name)  # it may have changed its mind
+        if response.status == 401 and pull_token is not None:
+            self._credentials.refused(request.upstream_name, pull_token, self._clock())
         if request.body and response.status in _NOT_OFFERED:
             raise NotFound("The upstream does not offer this call.")
-        raise read_error(response.status, response.headers, body, self.scrubber, learnt=not own)
+        learnt = role is Role.LEARNT
+        raise read_error(response.status, response.headers, body, self.scrubber, learnt=learnt)
 
     def _look_at_credential(self, ecosystem: str, now: float) -> None:
         if not self._credentials.configured(ecosystem):
@@ -235,6 +295,14 @@ class Exchange:
             read_timeout=self._limits.read_timeout,
             resolver=resolver,
         )
+
+
+def _challenge(response: aiohttp.ClientResponse) -> BearerChallenge | None:
+    return bearer_challenge(_challenges(response))
+
+
+def _challenges(response: aiohttp.ClientResponse) -> Sequence[str]:
+    return response.headers.getall("WWW-Authenticate", ())
 
 
 def _headers(request: UpstreamRequest, token: str | None, *, own: bool) -> dict[str, str]:

@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -32,6 +33,7 @@ class PairSource:
     """Where one pair comes from. Exactly one of each half, or one file with both.
 
     `host`: the upstream's as in its URL, which `docker_config` and `netrc` are searched for.
+    `vendors`: the upstream takes pull tokens of the vendor, under whatever host they are kept.
     """
 
     username: str = ""
@@ -42,6 +44,7 @@ class PairSource:
     docker_config: Path | None = None
     netrc: Path | None = None
     host: str = ""
+    vendors: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class Unusable(Exception):
 
 def read_pair(source: PairSource) -> Pair:
     """Read a pair. Raises Unusable."""
-    for path, find in ((source.docker_config, from_docker_config), (source.netrc, from_netrc)):
+    from_docker = partial(from_docker_config, vendors=source.vendors)
+    for path, find in ((source.docker_config, from_docker), (source.netrc, from_netrc)):
         if path is not None:
             try:
                 username, password = find(read_text(path), source.host)

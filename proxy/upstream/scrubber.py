@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import final
 from urllib.parse import unquote
@@ -22,7 +22,22 @@ from proxy.observe.redaction import forms_of
 
 PIECE = 16  # characters in a row of a token: what is cut short or broken into lines is found too
 ROUNDS = 4  # of percent-encoding, one in the other
-_KEPT = 16  # credentials
+_KEPT = 64  # credentials; a registry has a token for each of its repositories
+
+
+@final
+class _Known:
+    """How one Authorization value may turn up. Made once: values come again and again."""
+
+    def __init__(self, authorization: str) -> None:
+        forms = {form for text in _spellings(authorization) for form in forms_of(text)}
+        self.forms = frozenset(forms.union(_names(authorization)))
+        secrets = _secrets(authorization)
+        self.pieces = frozenset(piece for text in secrets for piece in _pieces(text))
+        # Of Basic the password alone: its forms are in the pair's base64, at any alignment.
+        cores = set(forms_of(_core(secrets[-1])))
+        self.cores = frozenset(piece for core in cores for piece in _pieces(core))
+        self.short_cores = frozenset(core for core in cores if len(core) < PIECE)
 
 
 @final
@@ -30,37 +45,25 @@ class Scrubber:
     """Knows what was sent. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._sent: deque[str] = deque(maxlen=_KEPT)
-        self._forms: frozenset[str] = frozenset()
-        self._pieces: frozenset[str] = frozenset()
-        self._cores: frozenset[str] = frozenset()
-        self._short_cores: frozenset[str] = frozenset()
+        self._sent: OrderedDict[str, _Known] = OrderedDict()
 
     def sent(self, authorization: str) -> None:
         """Note the value of an Authorization header that goes out."""
-        if authorization in self._sent:
-            # Among the last again: what rotates beside it must not push it out.
-            self._sent.remove(authorization)
-            self._sent.append(authorization)
-            return
-        self._sent.append(authorization)
-        spellings = [text for value in self._sent for text in _spellings(value)]
-        found = {form for text in spellings for form in forms_of(text)}
-        self._forms = frozenset(found | {name for value in self._sent for name in _names(value)})
-        secrets = [text for value in self._sent for text in _secrets(value)]
-        self._pieces = frozenset(piece for text in secrets for piece in _pieces(text))
-        # Of Basic the password alone: its forms are in the pair's base64, at any alignment.
-        passwords = [_secrets(value)[-1] for value in self._sent]
-        cores = {form for text in passwords for form in forms_of(_core(text))}
-        self._cores = frozenset(piece for core in cores for piece in _pieces(core))
-        self._short_cores = frozenset(core for core in cores if len(core) < PIECE)
+        if authorization not in self._sent:
+            self._sent[authorization] = _Known(authorization)
+        # Among the last again: what rotates beside it must not push it out.
+        self._sent.move_to_end(authorization)
+        if len(self._sent) > _KEPT:
+            self._sent.popitem(last=False)
 
     def holds(self, text: str) -> bool:
         """Tell whether a text holds one, or a piece of one, spaces and line ends left out."""
         text = "".join(text.split())
-        if any(piece in self._pieces for piece in _pieces(text)):
-            return True
-        return any(form in text for form in self._forms)
+        found = frozenset(_pieces(text))
+        return any(
+            not found.isdisjoint(known.pieces) or any(form in text for form in known.forms)
+            for known in self._sent.values()
+        )
 
     def carries(self, url: str) -> bool:
         """Tell whether a URL carries one on, or the part of it that makes it worth having.
@@ -69,10 +72,12 @@ class Scrubber:
         token: other tokens of the same issuer begin so too. Any percent-encoding is looked through.
         """
         for _ in range(ROUNDS):
-            if any(piece in self._cores for piece in _pieces(url)):
-                return True
-            if any(core in url for core in self._short_cores):
-                return True
+            found = frozenset(_pieces(url))
+            for known in self._sent.values():
+                if not found.isdisjoint(known.cores):
+                    return True
+                if any(core in url for core in known.short_cores):
+                    return True
             decoded = unquote(url)
             if decoded == url:
                 return False

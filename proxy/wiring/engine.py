@@ -28,6 +28,7 @@ from proxy.storage.disk import DiskStorage
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
 from proxy.upstream.credentials import Credentials
+from proxy.wiring.upstreams import challenging, origins_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def make_upstream(
     """Make the room that asks the world."""
     given, limits = settings.upstream, settings.limits
     return HttpUpstream(
-        _origins(settings),
+        origins_of(settings),
         credentials,
         AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure),
         UpstreamLimits(
@@ -60,6 +61,7 @@ def make_upstream(
         clock=time.monotonic,
         observer=metrics,
         frozen=given.frozen,
+        challenging=challenging(settings),
     )
 
 
@@ -71,10 +73,10 @@ def make_engine(
     clock: Callable[[], float],
 ) -> Engine:
     """Make the rooms. `clock`: seconds since the epoch."""
-    origins = _origins(settings)
+    origins = origins_of(settings)
     policy = Policy(
         ttl=settings.cache.document_ttl,
-        tag_ttl=settings.cache.document_ttl,
+        tag_ttl=settings.cache.tag_ttl,
         max_stale=settings.cache.max_stale,
         negative_ttl=settings.cache.negative_ttl,
     )
@@ -108,7 +110,3 @@ def make_engine(
     )
     bulk = Bulk(storage, upstream, policy, origins=origins, clock=clock)
     return Engine(documents, bulk, artifacts, Forwards(upstream))
-
-
-def _origins(settings: Settings) -> dict[str, str]:
-    return {item.name: getattr(settings.upstream, item.upstream) for item in ECOSYSTEMS}

@@ -24,6 +24,7 @@ from proxy.server.own_names import OwnNames
 from proxy.server.rooms import Rooms
 from proxy.server.wire import Server
 from proxy.wiring.engine import Engine
+from proxy.wiring.upstreams import ecosystems_of
 
 
 def make_admin(
@@ -59,7 +60,7 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
     """The listener of everybody else."""
     handler = Handler(
         Rooms(
-            mounts=Mounts(ECOSYSTEMS),
+            mounts=Mounts(ecosystems_of(settings)),
             gate=live.gate,
             door=Door(entitlements),
             documents=engine.documents,

@@ -12,6 +12,7 @@ from proxy.config import LIBRARIES, CredentialSettings, Settings
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.upstream.credentials import KeylessSource, PairSource, Source
 from proxy.upstream.keyless import AUDIENCES
+from proxy.wiring.upstreams import further_credentials
 
 
 def credential_sources(settings: Settings) -> dict[str, list[Source]]:
@@ -24,6 +25,8 @@ def credential_sources(settings: Settings) -> dict[str, list[Source]]:
         made = (_source(given, key, host) for given in held)
         if sources := [source for source in made if source is not None]:
             found[name] = sources
+    for name, credential, host in further_credentials(settings):
+        found[name] = [_pair_source(credential, host, vendors=False)]
     return found
 
 
@@ -33,6 +36,10 @@ def _source(given: CredentialSettings, key: str, host: str) -> Source | None:
         if not (given.identity_token_file and key):
             return None
         return KeylessSource(given.identity, given.identity_token_file, AUDIENCES[key])
+    return _pair_source(given, host)
+
+
+def _pair_source(given: CredentialSettings, host: str, *, vendors: bool = True) -> PairSource:
     return PairSource(
         username=given.username,
         username_file=given.username_file,
@@ -42,4 +49,5 @@ def _source(given: CredentialSettings, key: str, host: str) -> Source | None:
         docker_config=given.docker_config,
         netrc=given.netrc,
         host=host,
+        vendors=vendors,
     )

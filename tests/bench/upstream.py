@@ -83,6 +83,11 @@ class Upstream:
         return self.url
 
     @property
+    def registry_url(self) -> str:
+        """It has no images, and nobody asks for any."""
+        return self.url
+
+    @property
     def pid(self) -> int:
         """Of its process."""
         assert self._server is not None

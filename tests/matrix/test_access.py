@@ -79,6 +79,20 @@ STATUS: Mapping[str, Mapping[str, int]] = {
 }
 
 
+# A credential that is meant for others: these rows in place of those, where that does no harm.
+LENIENT = {"wrong token by network": "by network"}
+
+
+def row(who: str, ecosystem: str) -> Mapping[str, int]:
+    """The row of one case in one ecosystem."""
+    return STATUS[LENIENT.get(who, who) if samples_of(ecosystem).lenient else who]
+
+
+CASES = [(name, who) for name in NAMES for who in STATUS]
+REFUSED = [case for case in CASES if row(case[1], case[0])["document"] >= 400]
+MAY = [case for case in CASES if case not in REFUSED]
+
+
 def clients_of(who: str, ecosystem: str) -> dict[str, Any]:
     """The configuration of one case."""
     other = "java" if ecosystem != "java" else "go"
@@ -155,8 +169,7 @@ def judge(answer: Answer, wanted: int, what: str) -> None:
     assert answer.cache == denied, what
 
 
-@pytest.mark.parametrize("ecosystem", NAMES)
-@pytest.mark.parametrize("who", [who for who, row in STATUS.items() if row["document"] >= 400])
+@pytest.mark.parametrize(("ecosystem", "who"), REFUSED)
 async def test_who_is_refused_is_told_the_same_cold_and_cached(
     ecosystem: str, who: str, tmp_path: Path
 ) -> None:
@@ -167,7 +180,7 @@ async def test_who_is_refused_is_told_the_same_cold_and_cached(
         await prime(tmp_path / "cached", origin, ecosystem, samples)
         for folder in ("cold", "cached"):
             async with running(tmp_path / folder, origin, tables) as proxy:
-                for kind, wanted in STATUS[who].items():
+                for kind, wanted in row(who, ecosystem).items():
                     answer = await ask(proxy, origin, samples, kind, authorization)
                     judge(answer, wanted, f"{kind} {folder}")
                     refusals.setdefault(kind, []).append(lasting(answer, samples))
@@ -176,19 +189,18 @@ async def test_who_is_refused_is_told_the_same_cold_and_cached(
         assert cold == cached, kind
 
 
-@pytest.mark.parametrize("ecosystem", NAMES)
-@pytest.mark.parametrize("who", [who for who, row in STATUS.items() if row["document"] < 400])
+@pytest.mark.parametrize(("ecosystem", "who"), MAY)
 async def test_who_may_is_served_cold_and_cached(ecosystem: str, who: str, tmp_path: Path) -> None:
     samples = samples_of(ecosystem)
     tables, authorization = clients_of(who, ecosystem), WHO[who][1]
     async with Origin() as origin:
-        for kind, wanted in STATUS[who].items():
+        for kind, wanted in row(who, ecosystem).items():
             async with running(tmp_path / kind, origin, tables) as proxy:
                 answer = await ask(proxy, origin, samples, kind, authorization)
                 judge(answer, wanted, f"{kind} cold")
         await prime(tmp_path / "cached", origin, ecosystem, samples)
         async with running(tmp_path / "cached", origin, tables) as proxy:
-            for kind, wanted in STATUS[who].items():
+            for kind, wanted in row(who, ecosystem).items():
                 answer = await ask(proxy, origin, samples, kind, authorization)
                 judge(answer, wanted, f"{kind} cached")
         assert origin.log == []

@@ -1,7 +1,8 @@
 """The test origin as a program: `python -m tests.origin`.
 
 Purpose: trying the proxy by hand and from scripts. Prints one line when it is ready:
-`origin ready URL store URL control URL`; SIGTERM or SIGINT ends it. Non-goals: production.
+`origin ready URL store URL control URL registry URL`; SIGTERM or SIGINT ends it. Non-goals:
+production.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ async def _run(options: argparse.Namespace, content: Content, folder: Path) -> N
         if options.credentials_out:
             _write_credentials(options.credentials_out, origin)
         ready = f"origin ready {origin.url} store {origin.store_url} control"
-        print(f"{ready} {control.listener.url}", flush=True)
+        print(f"{ready} {control.listener.url} registry {origin.registry_url}", flush=True)
         await stop.wait()
         await control.listener.close(keep_port=False)
         if filler:

@@ -1,4 +1,4 @@
-"""The test origin itself: the vendor's libraries host and its object store, in this event loop.
+"""The test origin itself: the vendor's libraries host, registry and object store, in this loop.
 
 Purpose: composition of the parts, and the handle that tests hold. Two loopback addresses, so that
 "another host" is really another address. Non-goals: behaviour of any part.
@@ -14,6 +14,7 @@ from typing import Any, Self
 from tests.origin.content import Content
 from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
+from tests.origin.images import Images
 from tests.origin.jars import tiny
 from tests.origin.java import JavaPart
 from tests.origin.javascript import JavaScriptPart
@@ -21,6 +22,7 @@ from tests.origin.journal import Journal, Received
 from tests.origin.libraries import Libraries, Part
 from tests.origin.platform import Platform
 from tests.origin.python import Fill, PythonPart
+from tests.origin.registry import Registry
 from tests.origin.settings import Settings
 from tests.origin.store import Store
 from tests.origin.tarballs import add_tiny
@@ -31,6 +33,7 @@ HOST = "127.0.0.1"
 STORE_HOST = "127.0.0.2"
 ISSUER_HOST = "127.0.0.3"
 API_HOST = "127.0.0.4"
+REGISTRY_HOST = "127.0.0.5"
 COOKIE_CANARY = "canary-cookie-5f0c1d"
 
 Answer = Callable[[Request, Received], Awaitable[Response]]
@@ -84,9 +87,20 @@ class Origin:
         )
         parts: list[Part] = [python, java, self.javascript]
         libraries = Libraries(self.settings, self.credentials, self.journal, parts)
+        self.images = Images.tiny()
+        self.registry = Registry(
+            self.settings,
+            self.images,
+            self.credentials,
+            store,
+            self.journal,
+            base=lambda: self.registry_url,
+            store_base=lambda: self.store_url,
+        )
         self._listeners = {
             "origin": self._listener("origin", HOST, port, libraries.answer),
             "store": self._listener("store", STORE_HOST, store_port, store.answer),
+            "registry": self._listener("registry", REGISTRY_HOST, 0, self.registry.answer),
         }
         self.platform = Platform(
             self.credentials, self._now, lambda: self._platform_listeners["api"].url
@@ -126,6 +140,11 @@ class Origin:
         return self._listeners["store"].url
 
     @property
+    def registry_url(self) -> str:
+        """The registry of images: `http://127.0.0.5:PORT`."""
+        return self._listeners["registry"].url
+
+    @property
     def issuer_url(self) -> str:
         """The token exchange: `http://127.0.0.3:PORT`."""
         return self._platform_listeners["issuer"].url
@@ -157,7 +176,7 @@ class Origin:
 
     @property
     def body_bytes_sent(self) -> int:
-        """Bytes of body sent by both servers; `journal.body_bytes` has them apart."""
+        """Bytes of body sent by all servers; `journal.body_bytes` has them apart."""
         return self.journal.body_bytes.total()
 
     def count(
@@ -191,7 +210,7 @@ class Origin:
             self.content.blocked_versions.discard((project, version))
 
     async def close_listener(self, server: str | None = None) -> None:
-        """Stop one server, or origin and store: connections break, new ones are refused."""
+        """Stop one server, or origin, store and registry: no connection stays, no new one."""
         for listener in self._chosen(server):
             await listener.close()
 

@@ -86,6 +86,11 @@ class OriginThread:
         return self.origin.store_url
 
     @property
+    def registry_url(self) -> str:
+        """The registry of images."""
+        return self.origin.registry_url
+
+    @property
     def username(self) -> str:
         """User name of the pull token."""
         return self.origin.username

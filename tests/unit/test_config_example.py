@@ -15,6 +15,7 @@ from proxy.config import (
     CredentialSettings,
     IssuerSettings,
     Reference,
+    RegistrySettings,
     Settings,
     load,
     reference,
@@ -26,7 +27,13 @@ EXAMPLE = Path(__file__).parents[2] / "deploy" / "cgr-proxy.example.toml"
 ENVIRON = {"HOME": "/nonexistent"}
 # Commented keys begin with "#" and no space; comments for people with "# ".
 COMMENTED = re.compile(r"^#(?=[\[a-z])", re.MULTILINE)
-INTERNAL = {"credentials.<ecosystem>.source", "credentials.<ecosystem>.password"}
+INTERNAL = {
+    "credentials.<ecosystem>.source",
+    "credentials.<ecosystem>.password",
+    *(f"registries.{name}" for name in ("credential", "source", "password")),
+    # An identity is the vendor's.
+    *(f"registries.{name}" for name in ("identity", "identity_token_file")),
+}
 
 
 def uncommented() -> str:
@@ -74,6 +81,8 @@ def test_the_keys_of_the_reference_are_the_fields_of_the_dataclasses() -> None:
     }
     fields |= {f"clients.{field.name}" for field in dataclasses.fields(ClientSettings)}
     fields |= {f"oidc.{field.name}" for field in dataclasses.fields(IssuerSettings)}
+    fields |= {f"registries.{field.name}" for field in dataclasses.fields(RegistrySettings)}
+    fields |= {f"registries.{field.name}" for field in dataclasses.fields(CredentialSettings)}
     fields |= {f"credentials.<ecosystem>.{f.name}" for f in dataclasses.fields(CredentialSettings)}
     assert fields - INTERNAL == {row.key for row in reference()}
 
@@ -103,6 +112,7 @@ def test_the_commented_parts_of_the_example_load_too(tmp_path: Path) -> None:
     assert list(loaded.credentials) == ["python"]
     assert [client.name for client in loaded.clients] == ["farm-a"]
     assert [issuer.name for issuer in loaded.oidc] == ["ci"]
+    assert [registry.alias for registry in loaded.registries] == ["mirror"]
 
 
 @pytest.mark.parametrize("row", reference(), ids=lambda row: row.key)

@@ -60,6 +60,7 @@ def test_without_a_file_the_defaults_of_the_contract_hold(
     assert settings.cache.directory == tmp_path / "home" / ".cache" / "cgr-proxy"
     assert settings.cache.max_size == 20 * 2**30
     assert settings.cache.document_ttl == 300
+    assert settings.cache.tag_ttl == 60
     assert settings.cache.negative_ttl == 30
     assert settings.cache.max_stale == 86400
     assert dataclasses.asdict(settings.limits) == {
@@ -72,6 +73,7 @@ def test_without_a_file_the_defaults_of_the_contract_hold(
         "min_rate": 1024,
     }
     assert settings.upstream.libraries == "https://libraries.cgr.dev"
+    assert settings.upstream.registry == "https://cgr.dev"
     assert settings.upstream.redirect_hosts == HostRules(("*.r2.cloudflarestorage.com",))
     assert settings.upstream.allow_insecure is False
     assert settings.upstream.frozen == frozenset()

@@ -164,8 +164,49 @@ BROKEN = [
         "taken by server.listen",
     ),
     ('[upstream]\nlibraries = "http://m.example"', "upstream.libraries", "plain http"),
+    ('[upstream]\nregistry = "http://m.example"', "upstream.registry", "plain http"),
     ('[entitlements]\nsource = "static"', "entitlements.ecosystems", "nobody could use anything"),
     ('[entitlements]\necosystems = ["go"]', "entitlements.ecosystems", "counts only with"),
+    # registries
+    ('[[registries]]\nurl = "https://r.example"', "registries[0].alias", "is missing"),
+    ('[[registries]]\nalias = "a"', "registries[0].url", "is missing"),
+    (
+        '[[registries]]\nalias = "A/b"\nurl = "https://r.example"',
+        "registries[0].alias",
+        "small letters",
+    ),
+    ('[[registries]]\nalias = "a"\nurl = "r.example"', "registries[0].url", "must be a URL"),
+    (
+        '[[registries]]\nalias = "a"\nurl = "http://r.example"',
+        "registries",
+        "plain http would show tokens",
+    ),
+    (
+        '[[registries]]\nalias = "a"\nurl = "https://r.example"\nusername = "u"',
+        "registries[0]",
+        "add password_file",
+    ),
+    (
+        (
+            '[[registries]]\nalias = "a"\nurl = "https://r.example"\n'
+            '[[registries]]\nalias = "a"\nurl = "https://s.example"'
+        ),
+        "registries[1].alias",
+        "earlier registry",
+    ),
+    (
+        (
+            '[[registries]]\nalias = "a"\nurl = "https://r.example"\n'
+            '[[registries]]\nalias = "b"\nurl = "https://r.example/"'
+        ),
+        "registries[1].url",
+        "earlier registry",
+    ),
+    (
+        '[[registries]]\nalias = "a"\nurl = "https://r.example"\nidentity = "x"',
+        "registries[0].identity",
+        "unknown key",
+    ),
     # credentials
     ('[credentials.go]\nusername = "u"', "credentials.go.username", "add password_file"),
     ('[credentials.go]\npassword_file = "p"', "credentials.go.password_file", "add username"),

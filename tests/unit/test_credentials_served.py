@@ -355,13 +355,13 @@ WORKLOAD = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJidWlsZC1mYXJtLWNhbmFyeSJ9.c2lnbmF0dX
 
 
 def keyless(origin: Origin, folder: Path) -> dict[str, Any]:
-    """Tables of a proxy that assumes the origin's identity, for every ecosystem."""
+    """Tables of a proxy that assumes the origin's identity, for Python."""
     (folder / "workload").write_text(WORKLOAD + "\n")
     origin.platform.trust(WORKLOAD, origin.username)
     source = {"identity": origin.username, "identity_token_file": str(folder / "workload")}
     return {
         "upstream": upstream(origin),
-        "credentials": {"default": source},
+        "credentials": {"python": source},
         "cache": {"directory": str(folder / "cache"), "document_ttl": "0s"},
     }
 

@@ -182,6 +182,31 @@ def test_an_update_of_an_entry_that_has_another_body_now_changes_nothing(storage
     assert found.fields == {"checked": 2}
 
 
+def test_a_body_that_is_here_makes_an_entry_of_another_key(storage: Storage) -> None:
+    put(storage, "oci\0a", b"shared", of="a")
+    assert storage.holds(sha256(b"shared"))
+    record = storage.share("oci\0b", sha256(b"shared"), {"of": "b"})
+    assert record is not None
+    assert record == storage.lookup("oci\0b")
+    assert (record.size, record.fields["of"], record.suspect) == (6, "b", False)
+    storage.remove("oci\0a")
+    assert get(storage, "oci\0b") == b"shared"
+
+
+def test_sharing_replaces_what_the_key_had(storage: Storage) -> None:
+    put(storage, "oci\0a", b"new")
+    put(storage, "oci\0b", b"old")
+    storage.share("oci\0b", sha256(b"new"), {})
+    assert get(storage, "oci\0b") == b"new"
+
+
+def test_a_body_that_is_not_here_cannot_be_shared(storage: Storage) -> None:
+    put(storage, "oci\0a", b"one")
+    assert not storage.holds(sha256(b"other"))
+    assert storage.share("oci\0b", sha256(b"other"), {}) is None
+    assert storage.lookup("oci\0b") is None
+
+
 def test_what_was_removed_is_a_miss_and_may_be_removed_again(storage: Storage) -> None:
     put(storage, "a", b"x")
     storage.remove("a")

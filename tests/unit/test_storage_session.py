@@ -9,7 +9,7 @@ import pytest
 
 from proxy.errors import StorageFailed
 from proxy.storage.disk import DiskStorage
-from tests.unit.stored import Elsewhere, get, put
+from tests.unit.stored import Elsewhere, get, put, sha256
 
 HOLD = """
     storage = DiskStorage(folder)
@@ -244,4 +244,18 @@ def test_a_folder_that_was_removed_while_in_use_is_made_again(tmp_path: Path) ->
     assert get(storage, "c") == b"y"
     claim = storage.claim("d", "d")
     claim.close()
+    storage.close()
+
+
+def test_an_entry_that_shares_an_older_body_is_suspect_after_an_unclean_stop(
+    tmp_path: Path, ahead: float
+) -> None:
+    crashed(tmp_path)
+    storage = reopened(tmp_path, ahead)
+    record = storage.share("oci\0a", sha256(b"theirs"), {})
+    assert record is not None
+    assert record.suspect
+    assert suspect(storage, "oci\0a")
+    assert storage.recheck(record)
+    assert not suspect(storage, "oci\0a")
     storage.close()

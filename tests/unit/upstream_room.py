@@ -111,8 +111,12 @@ async def room(
     tls: ssl.SSLContext | None = None,
     frozen: frozenset[str] = frozenset(),
     resolver: AbstractResolver | None = None,
+    challenging: bool = False,
 ) -> AsyncIterator[Room]:
-    """Open an upstream room for one base URL; learnt hosts are those in `hosts`."""
+    """Open an upstream room for one base URL; learnt hosts are those in `hosts`.
+
+    `challenging`: the upstream wants bearer tokens.
+    """
     clock, seen = Clock(), Seen()
     credentials = await loaded(source)
     upstream = HttpUpstream(
@@ -124,6 +128,7 @@ async def room(
         clock=clock,
         observer=seen,
         frozen=frozen,
+        challenging=frozenset({"python"} if challenging else ()),
         resolver=resolver,
     )
     try:

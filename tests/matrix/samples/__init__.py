@@ -22,6 +22,8 @@ class Samples:
     not there upstream; `unknown` is below one of its mounts and means nothing. `accept`: what its
     clients send. `error_type`: media type of its errors, `absent_type` of those that say that there
     is nothing (404, 410), where it is another; `read_error` gives request id and text.
+    `lenient`: its clients send credentials that are meant for others, which do no harm where a
+    network or a certificate is enough.
     """
 
     document: str
@@ -33,6 +35,7 @@ class Samples:
     accept: str
     error_type: str
     read_error: Callable[[Answer], tuple[str, str]]
+    lenient: bool = False
     absent_type: str = ""
 
     def type_of(self, status: int) -> str:

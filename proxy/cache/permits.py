@@ -1,0 +1,76 @@
+"""Permits: what the decision that an artifact may be served consists of. Pure.
+
+Non-goals: making that decision (`rights`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.cache.entry import ArtifactFacts
+from proxy.cache.status import HIT, CacheStatus
+from proxy.model import ArtifactTarget, DocumentTarget, Grant, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A current listing decision: the source, and the document (path, SHA-256) that says so.
+
+    `compare`: no document lists it; it is compared with what the upstream keeps beside it.
+    `target`: the artifact itself, where the right to it is that to its package.
+    """
+
+    source: Source
+    listing: str = ""
+    listing_sha256: str = ""
+    status: CacheStatus = HIT
+    document: DocumentTarget | None = None
+    compare: ArtifactTarget | None = None
+    target: ArtifactTarget | None = None
+
+
+def withheld_of(facts: ArtifactFacts, permit: Permit) -> str:
+    """The verdict that a stored artifact is under. One at an address that is no longer listed is
+    no news."""
+    return facts.withheld if facts.location == permit.source.location else ""
+
+
+def in_order(
+    target: ArtifactTarget, grant: Grant, facts: ArtifactFacts | None
+) -> list[DocumentTarget]:
+    """The listings to ask: only granted scopes, the one that listed the stored copy first."""
+    allowed = [listing for listing in target.listed_in if listing.scope in grant.scopes]
+    if facts is not None:
+        allowed.sort(key=lambda listing: listing.path != facts.listing)
+    return allowed
+
+
+def permit_of(
+    facts: ArtifactFacts, status: CacheStatus, document: DocumentTarget | None = None
+) -> Permit:
+    """The decision that a stored copy was made under, still in force."""
+    source = Source(
+        facts.location,
+        facts.package,
+        facts.version,
+        facts.digest,
+        whole=facts.whole,
+        extracted=bool(facts.extracted),
+    )
+    return Permit(source, facts.listing, facts.listing_sha256, status, document)
+
+
+def facts_of(permit: Permit, now: float) -> ArtifactFacts:
+    """What is noted of a body that comes under a permit. `now`: epoch seconds."""
+    source = permit.source
+    return ArtifactFacts(
+        location=source.location,
+        package=source.package,
+        version=source.version,
+        digest=source.digest,
+        fetched_at=now,
+        checked_at=now,
+        listing=permit.listing,
+        listing_sha256=permit.listing_sha256,
+        whole=source.whole,
+    )
