@@ -149,6 +149,8 @@ class DocumentTarget:
     `moving`: short-lived like an OCI tag (`tag_ttl` in place of `document_ttl`).
     `based`: its links need the proxy's own base URL (not only relative ones).
     `bulk`: so large that it is never held whole (see `proxy.ecosystems.base.Streaming`).
+    `follows`: asked for right after the same document in another representation, and to be of the
+    same generation: what is held is not asked for anew in the minute after its end.
     `part`: what of it this client asks for, in words of its ecosystem; "": the whole. All parts
     are of one document: one entry, one question to the upstream. `neutral`: it says nothing of any
     package, so that a client which is limited to some may have it.
@@ -164,6 +166,7 @@ class DocumentTarget:
     moving: bool = False
     based: bool = False
     bulk: bool = False
+    follows: bool = False
     part: str = ""
     neutral: bool = False
 
@@ -175,8 +178,12 @@ class ArtifactTarget:
     `path`: the upstream's path, percent-encoded. `digest`: known from the request itself (OCI).
     `listed_in`: the documents that may list it, in the order to ask; the first that does gives
     the true URL, digest and size, and with them the right to be served. Empty: the path itself
-    is the address. `checksum_of`: a sidecar document to compare with (Maven). `media_type`: what
-    the client is told; the upstream's own type is not trusted.
+    is the address, and the upstream's answer at it the right. `checksum_of`: the upstream's
+    sidecars that it is compared with, as far as there are any (Maven); `locate` reads them.
+    `digests`: what is computed of it besides, each with the header field that tells it.
+    `about`: the path of the artifact that it is a statement about (a signature): of the same
+    generation, so never older. `media_type`: what the client is told; the upstream's own type is
+    not trusted.
     """
 
     path: str
@@ -188,6 +195,35 @@ class ArtifactTarget:
     digest: Digest | None = None
     listed_in: tuple[DocumentTarget, ...] = ()
     checksum_of: tuple[DocumentTarget, ...] = ()
+    digests: tuple[tuple[Algorithm, str], ...] = ()
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksumTarget:
+    """A sidecar: the digest of an artifact in hex, of the very generation that clients get.
+
+    `document`: the upstream's own sidecar, for as long as the artifact is not here.
+    """
+
+    of: ArtifactTarget
+    algorithm: Algorithm
+    document: DocumentTarget
+
+    @property
+    def scope(self) -> str:
+        """That of the artifact."""
+        return self.of.scope
+
+    @property
+    def package(self) -> str:
+        """That of the artifact."""
+        return self.of.package
+
+    @property
+    def version(self) -> str:
+        """That of the artifact."""
+        return self.of.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +261,7 @@ class ForwardTarget:
     sifted: bool = False
 
 
-Target = DocumentTarget | ArtifactTarget | StaticTarget | ForwardTarget
+Target = DocumentTarget | ArtifactTarget | ChecksumTarget | StaticTarget | ForwardTarget
 
 
 # --- what is found ---------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #   unit     tests/unit and tests/matrix (each behaviour over all ecosystems), with coverage
 #   python   tests/clients/test_python*.py: real pip, uv, poetry, pdm, pipenv
 #   npm      tests/clients/test_javascript*.py: real npm (an old and a new one), pnpm, yarn, bun
+#   java     tests/clients/test_java_*.py: real Mavens, Gradle, Ivy and bazel
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
 # The environment in .cache/environments is made from the lock files, and only when they change.
@@ -18,7 +19,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python npm faults"
+STAGES="lint unit python npm java faults"
 passed=0
 failed=0
 
@@ -125,6 +126,14 @@ stage_python() {
 stage_npm() {
   npm_clients
   pytests npm --numprocesses=2 --dist=loadfile tests/clients/test_javascript*.py
+}
+
+stage_java() {
+  command -v mvn >/dev/null 2>&1 || debian default-jdk-headless maven
+  command -v gradle >/dev/null 2>&1 || debian gradle
+  command -v npm >/dev/null 2>&1 || debian npm  # for the package that wraps a bazel
+  command -v curl >/dev/null 2>&1 || debian curl
+  pytests java --numprocesses=2 --dist=loadfile tests/clients/test_java_*.py
 }
 
 stage_faults() {

@@ -18,6 +18,7 @@ from proxy.errors import ClientForbidden, EntitlementUnknown, InternalError, Not
 from proxy.model import (
     PUBLIC,
     ArtifactTarget,
+    ChecksumTarget,
     DocumentTarget,
     ForwardTarget,
     Grant,
@@ -121,7 +122,7 @@ def _is_neutral(target: Target) -> bool:
             return target.neutral
         case ForwardTarget():
             return target.sifted
-        case ArtifactTarget():
+        case ArtifactTarget() | ChecksumTarget():
             return False
         case _:
             assert_never(target)

@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import final
 
+from proxy.cache.checksums import Checksums
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.extracts import stored_whole
 from proxy.cache.flight import Flight
-from proxy.cache.found import Described, Flying, Stored
+from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
 from proxy.cache.keys import artifact_key, beside, flight_name
 from proxy.cache.order import Order
@@ -29,12 +30,12 @@ from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import DigestMismatch, Outcome, Unavailable
-from proxy.model import ArtifactTarget, Grant, Links, Source
+from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, Source
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Body, Record, Storage
 from proxy.upstream.base import Upstream
 
-__all__ = ["Artifacts", "Described", "Flying", "Stored"]
+__all__ = ["Artifacts", "Described", "Flying", "Stored", "Told"]
 
 LOG = logging.getLogger(__name__)
 FOREGROUND = 1.0  # seconds that a cached artifact waits for its rights to be looked at again
@@ -67,7 +68,12 @@ class Artifacts:
         self._decisions = Refusals()
         self._doubts: Decisions[bool] = Decisions()  # by key
         self._wrong: Decisions[bool] = Decisions()  # by name of the flight
-        self._rights = Rights(storage, documents, upstream, policy, self._decisions, clock=clock)
+        self._checksums = Checksums(upstream, clock=clock)
+        self._rights = Rights(
+            *(storage, documents, upstream, policy, self._decisions),
+            checksums=self._checksums,
+            clock=clock,
+        )
         self._rechecks: SingleFlight[bool] = SingleFlight()
         self._flights: dict[str, Flight] = {}
         self._leaders: set[asyncio.Task[None]] = set()
@@ -75,12 +81,13 @@ class Artifacts:
     async def close(self) -> None:
         """Stop every flight."""
         await self._rights.close()
+        await self._checksums.close()
         await self._rechecks.close()
         for task in self._leaders:
             task.cancel()
         await asyncio.gather(*self._leaders, return_exceptions=True)
 
-    async def get(
+    async def get(  # noqa: PLR0913  # two callers
         self,
         ecosystem: Ecosystem,
         target: ArtifactTarget,
@@ -88,8 +95,12 @@ class Artifacts:
         links: Links,
         *,
         head_only: bool = False,
+        follows: bool = False,
     ) -> Stored | Flying | Described:
-        """The artifact, by the shortest way that is allowed. Raises what `proxy.errors` has."""
+        """The artifact, by the shortest way that is allowed. Raises what `proxy.errors` has.
+
+        `follows`: for the sake of what belongs to it, and to be the one that was given just now.
+        """
         deadline = asyncio.get_running_loop().time() + FOREGROUND
         key = artifact_key(ecosystem.name, self._origins[ecosystem.name], target)
         record = self._storage.lookup(key)
@@ -97,7 +108,7 @@ class Artifacts:
         permit = await self._rights.permit(
             ecosystem, target, grant, links, facts, deadline=deadline
         )
-        stored = await self._stored(ecosystem, key, permit, deadline)
+        stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
         if stored is not None:
             return stored
         name = flight_name(key, permit.source)
@@ -106,28 +117,83 @@ class Artifacts:
             return Described(permit.source.size, CacheStatus(fwd="miss"))
         return await self._fly(ecosystem, key, permit, head_only=head_only)
 
+    async def checksum(
+        self, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant, links: Links
+    ) -> Told:
+        """The digest of an artifact, of the generation that clients get. Raises as `get`.
+
+        Nothing is fetched for it but the upstream's own, while the artifact is not here. Where the
+        upstream has none, the artifact is.
+        """
+        of = target.of
+        key = artifact_key(ecosystem.name, self._origins[ecosystem.name], of)
+        permit = await self._rights.permit(
+            ecosystem, of, grant, links, None, deadline=asyncio.get_running_loop().time()
+        )
+        name = flight_name(key, permit.source)
+        if self._storage.lookup(key) is None and name not in self._flights:
+            self._rights.refuse_known(name)
+            digest = await self._checksums.one(ecosystem, of, target.document)
+            if digest is not None:
+                return Told(digest, CacheStatus(fwd="miss"))
+        found = await self.get(ecosystem, of, grant, links, follows=True)
+        try:
+            if isinstance(found, Flying):
+                await found.follower.settled(None)
+                found = self.landed(found) or found
+            if (digest := found.digest_by(target.algorithm)) is not None:
+                return Told(digest, found.status, found.age)
+        finally:
+            found.close()
+        raise Unavailable("The checksum is not known yet; try again.", retry_after=1)
+
     # --- the stored one ----------------------------------------------------------------------
 
     async def _stored(
-        self, ecosystem: Ecosystem, key: str, permit: Permit, deadline: float
+        self, ecosystem: Ecosystem, key: str, permit: Permit, deadline: float, *, follows: bool
     ) -> Stored | None:
         """The stored body, unless the listing now promises other bytes."""
         # Looked up again: while the listing was asked, a flight may have landed.
-        record = self._storage.lookup(key)
-        facts = ArtifactFacts.of_record(record) if record is not None else None
+        record, facts = self._find(key, permit)
         if record is None or facts is None:
-            return None
-        if not facts.fulfils(permit.source.promise, record.sha256):
             return None
         if facts.extracted == "parts" and stored_whole(self._storage, key, facts.whole):
             return None  # made of unverified parts: made anew, now that the whole is here
         name = flight_name(key, permit.source)
-        status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
+        status = None
+        if not self._rights.is_settled(name, permit, facts, follows=follows):
+            status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
+            if permit.compare is not None:
+                found, anew = self._find(key, permit)
+                if found is None or anew is None:  # it has been superseded
+                    self._wrong.remember(name, value=True, now=self._clock(), seconds=DOUBT)
+                    return None
+                record, facts = found, anew
         if record.suspect and not await self._recheck(record):
             return None
         status = status or permit.status
         age = max(0, int(self._clock() - facts.fetched_at))
         return self._open(record, status if status.detail else HIT, age)
+
+    def _find(self, key: str, permit: Permit) -> tuple[Record, ArtifactFacts] | tuple[None, None]:
+        """What is stored, if it is what is promised now."""
+        record = self._storage.lookup(key)
+        facts = ArtifactFacts.of_record(record) if record is not None else None
+        if record is None or facts is None:
+            return None, None
+        if not facts.fulfils(permit.source.promise, record.sha256):
+            return None, None
+        if facts.fetched_at < self._not_before(key, permit.compare):
+            return None, None
+        return record, facts
+
+    def _not_before(self, key: str, target: ArtifactTarget | None) -> float:
+        """When what a statement is about has come, in epoch seconds: it must not be older."""
+        if target is None or not target.about:
+            return 0.0
+        record = self._storage.lookup(beside(key, target.about))
+        facts = ArtifactFacts.of_record(record) if record is not None else None
+        return facts.fetched_at if facts is not None else 0.0
 
     async def _recheck(self, record: Record) -> bool:
         async def recheck() -> bool:
@@ -141,7 +207,9 @@ class Artifacts:
         if body is None:
             return None
         doubted = self._doubts.find(record.key, self._clock()) is not None
-        return Stored(record, body, status, age, doubted, lambda: self._heal(record))
+        facts = ArtifactFacts.of_record(record)
+        digests = facts.digests if facts is not None else ""
+        return Stored(record, body, status, age, doubted, lambda: self._heal(record), digests)
 
     def _heal(self, record: Record) -> None:
         LOG.warning("a stored body could not be read; its entry is dropped")
@@ -198,12 +266,20 @@ class Artifacts:
             )
 
         no_cache = self._wrong.find(name, self._clock()) is not None
-        flight = Flight(source.size)
+        flight, about = Flight(source.size), permit.compare
         order = Order(
             *(ecosystem.name, key, name, source, facts),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
         )
+        if about is not None:
+            every = self._checksums.every
+            order = replace(
+                order,
+                compare=lambda anew: every(ecosystem, about, no_cache=anew),
+                digests=tuple(name for name, _ in about.digests),
+                not_before=self._not_before(key, about),
+            )
         task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
         flight.stoppable(task.cancel)
         self._flights[name] = flight

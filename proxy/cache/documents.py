@@ -41,6 +41,7 @@ REFRESH_PAUSE = 5.0
 DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
 LOOSE_BUDGET = 16 << 20
+FOLLOWING = 60  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ class Documents:
             if not doubted or verdict.age < DOUBT_AFTER:
                 return replace(held, age=verdict.age)
             self._doubted.forget(key)
+        elif held and verdict and verdict.usable and target.follows and verdict.ttl > -FOLLOWING:
+            return replace(held, age=verdict.age)
         if (known := self._decisions.find(key, now)) is not None:
             return self._settle(key, held, verdict, known, remembered=True)
         task, joined = self._flights.join(

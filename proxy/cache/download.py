@@ -15,9 +15,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
+from proxy.cache.comparison import ComparisonFailed
 from proxy.cache.extracts import Extracts
 from proxy.cache.flight import Flight
 from proxy.cache.leader import Leader
@@ -112,28 +113,38 @@ class Download:
     # --- leading -----------------------------------------------------------------------------
 
     async def _lead(self, flight: Flight, order: Order, writer: Writer | None) -> None:
-        transfer = Transfer(order.source, no_cache=order.no_cache)
-        leader = Leader(flight, writer, transfer)
+        transfer = Transfer(order.source, no_cache=order.no_cache, digests=order.digests)
+        leader = Leader(flight, writer, transfer, order.compare)
         try:
+            if leader.writer.size:  # of a process that is gone: a digest tells whether to go on
+                leader.comparison.begin()
+                await leader.comparison.settle()
             await leader.catch_up()
             await self._pull_all(leader, order)
             flight.stoppable(None)
+            flight.digests = transfer.digests
             flight.finish(await self._commit(leader, order))
             leader.tell()
         except ProxyError as error:
             leader.resign(to_text(error))
             raise
+        except ComparisonFailed as failed:
+            leader.resign(to_text(failed.error))
+            raise failed.error.with_traceback(None) from None
         except BaseException:
             leader.resign("")
             raise
         finally:
+            leader.comparison.forget()
             leader.writer.close()
 
     async def _pull_all(self, leader: Leader, order: Order) -> None:
         transfer = leader.transfer
         while not transfer.proven:
+            leader.comparison.begin()
             try:
                 await self._pull(leader, order)
+                await leader.comparison.settle()
                 transfer.check()
             except DigestMismatch as error:
                 self._metrics.digest_mismatch(order.ecosystem)
@@ -142,6 +153,7 @@ class Download:
                 # A cache in between may hold a wrong copy: ask once more, past it.
                 LOG.warning("%s; asking once more past caches", error.detail)
                 transfer.no_cache = True
+                leader.comparison.forget()
                 self._rewind(leader)
             except (Unavailable, Malformed) as error:
                 if not transfer.proven:
@@ -158,6 +170,8 @@ class Download:
             or leader.flight.deserted
             or (isinstance(error, Unavailable) and not error.asked)
         )
+        if not transfer.resumable:
+            await leader.comparison.settle()  # perhaps it will be
         if hopeless or (not transfer.received and (refused or not leader.answered)):
             raise error
         LOG.info("a transfer broke off at %d bytes: %s", transfer.received, error.detail)
@@ -214,6 +228,7 @@ class Download:
         """Write a piece; when the disk fails the flight goes on in memory, unstored."""
         transfer = leader.transfer
         transfer.expect(len(piece))
+        leader.comparison.look()
         try:
             leader.writer.write(piece)
         except StorageFailed as error:
@@ -242,7 +257,12 @@ class Download:
         too_large = transfer.received > self._limits.max_object
         if leader.spool is not None or not transfer.provable or too_large:
             return None  # passed on, never stored
-        sha256, fields = transfer.sha256, order.facts().fields()
+        facts = replace(
+            order.facts(),
+            digests=" ".join(map(str, transfer.digests)),
+            compared=leader.comparison.paths,
+        )
+        sha256, fields = transfer.sha256, facts.fields()
         try:
             if transfer.received > COMMIT_IN_THREAD:
                 return await in_thread(lambda: writer.commit(sha256, fields))

@@ -91,6 +91,24 @@ class DocumentFacts:
         }
 
 
+def one_digest(digests: str, algorithm: str) -> Digest | None:
+    """One of several digests, as they stand in `ArtifactFacts.digests`; None: not among them."""
+    found = next((one for one in digests.split() if one.startswith(f"{algorithm}:")), None)
+    try:
+        return Digest.of(algorithm, found.partition(":")[2]) if found else None
+    except InvalidDigest:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the upstream's sidecars of one artifact say at a moment. `paths`: of those that there
+    are, separated by spaces; "none": it was asked and has none."""
+
+    digests: tuple[Digest, ...] = ()
+    paths: str = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class ArtifactFacts:
     """Facts about a stored artifact.
@@ -101,7 +119,10 @@ class ArtifactFacts:
     the latter when the upstream last let us have it. `withheld`: the verdict (see `verdicts`) by
     which the upstream has taken it back; it is not served until the upstream says otherwise.
     `whole`: what it belongs to, if it has no digest of its own. `extracted`: it was made of that,
-    which was verified (`whole`) or of which only parts were read (`parts`).
+    which was verified (`whole`) or of which only parts were read (`parts`). `digests`: computed of
+    it besides SHA-256, `algorithm:hex` each, separated by spaces. `compared`: with which sidecars
+    of the upstream (paths, or "none": it has none). `superseded`: the digest by which the
+    upstream's sidecar names other bytes by now.
     """
 
     location: str
@@ -115,6 +136,9 @@ class ArtifactFacts:
     withheld: str = ""
     whole: Whole | None = None
     extracted: Extracted = ""
+    digests: str = ""
+    compared: str = ""
+    superseded: str = ""
 
     @classmethod
     def of_record(cls, record: Record) -> Self | None:
@@ -134,6 +158,9 @@ class ArtifactFacts:
                 withheld=str(fields.get("withheld") or ""),
                 whole=_whole(fields),
                 extracted=_EXTRACTED[fields.get("extracted") or ""],
+                digests=str(fields.get("digests") or ""),
+                compared=str(fields.get("compared") or ""),
+                superseded=str(fields.get("superseded") or ""),
             )
         except (KeyError, TypeError, ValueError, OverflowError, InvalidDigest):
             return None
@@ -152,13 +179,24 @@ class ArtifactFacts:
             "withheld": self.withheld,
             **_fields_of(self.whole),
             **({"extracted": self.extracted} if self.extracted else {}),
+            **({"digests": self.digests} if self.digests else {}),
+            **({"compared": self.compared} if self.compared else {}),
+            **({"superseded": self.superseded} if self.superseded else {}),
         }
+
+    def digest_by(self, algorithm: str, sha256: str) -> Digest | None:
+        """The digest of the stored body, of that SHA-256, by an algorithm; None: not computed."""
+        if algorithm == "sha256":
+            return Digest("sha256", sha256)
+        return one_digest(self.digests, algorithm)
 
     def fulfils(self, promised: Digest | None, sha256: str) -> bool:
         """Tell whether the stored body, of that SHA-256, is the one that a listing promises now.
 
         A listing that promises no digest (any more) does not contradict what is stored.
         """
+        if self.superseded:
+            return False
         mine = (self.digest, self.whole.digest if self.whole is not None else None)
         if promised is None or promised in mine:
             return True

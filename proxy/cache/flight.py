@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import final
 
 from proxy.errors import ProxyError, Unavailable
+from proxy.model import Digest
 from proxy.storage.base import Body, Progress, Record
 
 SMALL = 256 << 10  # verified before the head goes out
@@ -64,6 +65,7 @@ class Flight:
         self.visible = 0
         self.headed = False  # followers may have sent a head: there is no second try from zero
         self.record: Record | None = None
+        self.digests: tuple[Digest, ...] = ()  # computed of the whole, stored or not
         self.error: ProxyError | None = None
         self.done = False
         self.joinable = True

@@ -1,4 +1,4 @@
-"""What asking for an artifact can come to: it is stored, on its way, or only described.
+"""What asking for an artifact can come to: it is stored, on its way, or only described or told of.
 
 Non-goals: how it came to that (`artifacts`), answers on the wire.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from proxy.cache.entry import one_digest
 from proxy.cache.flight import Follower
 from proxy.cache.status import CacheStatus
+from proxy.model import Algorithm, Digest
 from proxy.storage.base import Body, Record
 
 
@@ -19,7 +21,8 @@ class Stored:
 
     `doubted`: a transfer of it failed a short while ago. A client that asks for the rest of what
     it got then, without saying of what (no If-Range), must get the whole. `heal`: to be called
-    when the body turns out to be unreadable, so that the next request fetches it anew.
+    when the body turns out to be unreadable, so that the next request fetches it anew. `digests`:
+    computed of it besides SHA-256 (see `ArtifactFacts`).
     """
 
     record: Record
@@ -28,6 +31,13 @@ class Stored:
     age: int
     doubted: bool = False
     heal: Callable[[], None] = field(default=lambda: None)
+    digests: str = ""
+
+    def digest_by(self, algorithm: Algorithm) -> Digest | None:
+        """Its digest by an algorithm; None: not computed."""
+        if algorithm == "sha256":
+            return Digest("sha256", self.record.sha256)
+        return one_digest(self.digests, algorithm)
 
     def close(self) -> None:
         """Release the body."""
@@ -40,6 +50,12 @@ class Flying:
 
     follower: Follower
     status: CacheStatus
+    age: int = 0
+
+    def digest_by(self, algorithm: Algorithm) -> Digest | None:
+        """Its digest by an algorithm; None: not known, or not yet."""
+        every = self.follower.flight.digests
+        return next((digest for digest in every if digest.algorithm == algorithm), None)
 
     def close(self) -> None:
         """Leave the flight."""
@@ -52,6 +68,20 @@ class Described:
 
     size: int
     status: CacheStatus
+    age: int = 0
+
+    def digest_by(self, _algorithm: Algorithm) -> Digest | None:
+        """None."""
+        return None
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The digest of an artifact, and of what age the copy is that it is of."""
+
+    digest: Digest
+    status: CacheStatus
+    age: int = 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import final
 
+from proxy.cache.comparison import Ask, Comparison
 from proxy.cache.flight import Flight
 from proxy.cache.threads import in_thread
 from proxy.cache.transfer import Transfer
@@ -23,11 +24,19 @@ _CHUNK = 1 << 20
 
 @final
 class Leader:
-    """`writer` None: the store takes nothing, go on in memory from the start."""
+    """`writer` None: the store takes nothing, go on in memory from the start. `compare`: asks for
+    what the body is to be compared with."""
 
-    def __init__(self, flight: Flight, writer: Writer | None, transfer: Transfer) -> None:
+    def __init__(
+        self,
+        flight: Flight,
+        writer: Writer | None,
+        transfer: Transfer,
+        compare: Ask | None = None,
+    ) -> None:
         self.flight = flight
         self.transfer = transfer
+        self.comparison = Comparison(compare, transfer)
         self.answered = False  # by the upstream, at least with a head
         self.dripping = False  # too slow to be resumed: the rest would come as slowly
         self.spool: MemoryWriter | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
-from proxy.cache.entry import ArtifactFacts
-from proxy.model import Source
+from proxy.cache.entry import ArtifactFacts, Compared
+from proxy.model import Algorithm, Source
 from proxy.storage.base import Body
 
 
@@ -16,7 +17,9 @@ class Order:
 
     `name`: key and digest, what makes two flights the same one. `no_cache`: ask past caches in
     between, because the last answer was wrong. `fetch_whole`: brings what an artifact is to be
-    extracted from, verified and stored; whoever gets the body MUST close it.
+    extracted from, verified and stored; whoever gets the body MUST close it. `compare`: asks for
+    what it is to be compared with, told whether to ask past caches. `digests`: to be computed.
+    `not_before`: epoch seconds; what was fetched earlier is not what is wanted.
     """
 
     ecosystem: str
@@ -26,3 +29,6 @@ class Order:
     facts: Callable[[], ArtifactFacts]
     no_cache: bool = False
     fetch_whole: Callable[[], Awaitable[Body]] | None = None
+    compare: Callable[[bool], Coroutine[Any, Any, Compared]] | None = None
+    digests: tuple[Algorithm, ...] = ()
+    not_before: float = 0.0

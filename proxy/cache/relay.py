@@ -107,6 +107,8 @@ class Relay:
             return False
         if not facts.fulfils(order.source.promise, record.sha256):
             return False
+        if facts.fetched_at < order.not_before:
+            return False
         if order.source.digest is None and size not in (None, record.size):
             return False
         body = self._storage.open(record)

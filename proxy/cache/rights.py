@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import final
 
+from proxy.cache.checksums import Checksums
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents, Held
 from proxy.cache.entry import ArtifactFacts
@@ -30,24 +31,29 @@ from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.verdicts import from_text, to_text
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import NotFound, NotListed, Outcome, ProxyError, StorageFailed
-from proxy.model import ArtifactTarget, DocumentTarget, Grant, Links, Source
+from proxy.model import ArtifactTarget, Digest, DocumentTarget, Grant, Links, Source
 from proxy.storage.base import Record, Storage
 from proxy.upstream.base import Upstream, UpstreamRequest
 
 LOG = logging.getLogger(__name__)
 SILENCE_PAUSE = 5.0
+FOLLOWING = 60.0  # seconds
 LOCATED_BUDGET = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A current listing decision: the source, and the document (path, SHA-256) that says so."""
+    """A current listing decision: the source, and the document (path, SHA-256) that says so.
+
+    `compare`: no document lists it; it is compared with what the upstream keeps beside it.
+    """
 
     source: Source
     listing: str = ""
     listing_sha256: str = ""
     status: CacheStatus = HIT
     document: DocumentTarget | None = None
+    compare: ArtifactTarget | None = None
 
 
 @final
@@ -65,11 +71,13 @@ class Rights:
         policy: Policy,
         decisions: Refusals,
         *,
+        checksums: Checksums,
         clock: Callable[[], float],
     ) -> None:
         self._storage = storage
         self._documents = documents
         self._upstream = upstream
+        self._checksums = checksums
         self._policy = policy
         self._decisions = decisions
         self._clock = clock
@@ -98,7 +106,10 @@ class Rights:
         Raises NotFound when none does, else what asking them raised.
         """
         if not target.listed_in:
-            return Permit(Source(target.path, target.package, target.version, target.digest))
+            if target.scope not in grant.scopes:
+                raise AssertionError("a grant for something else was shown")
+            source = Source(target.path, target.package, target.version, target.digest)
+            return Permit(source, compare=target if target.checksum_of else None)
         for listing in _in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
             limit = _left(deadline) if own else None
@@ -141,7 +152,17 @@ class Rights:
 
     # --- would the upstream still give it? ---------------------------------------------------
 
-    async def confirm(
+    def is_settled(self, name: str, permit: Permit, facts: ArtifactFacts, *, follows: bool) -> bool:
+        """Tell whether the upstream was asked a short while ago, and did not refuse.
+
+        `follows`: somebody who has just got it wants what belongs to the very same: then the minute
+        after the ttl counts too.
+        """
+        leeway = FOLLOWING if follows else 0.0
+        recent = self._is_recent(name, facts.checked_at, self._clock(), leeway)
+        return recent and not _withheld(facts, permit)
+
+    async def confirm(  # one caller
         self,
         ecosystem: Ecosystem,
         name: str,
@@ -151,13 +172,11 @@ class Rights:
     ) -> CacheStatus | None:
         """Ask, once per ttl, whether the upstream would still let us have a stored artifact.
 
-        None: yes, or not answered in time. A status: it could not answer. Raises its refusal.
+        None: yes, or not answered in time; look at its facts again: they say when it has been
+        superseded. A status: it could not answer. Raises its refusal.
         """
         now, (_, facts) = self._clock(), stored
-        # A refusal at an address that is no longer listed is no news.
-        withheld = facts.withheld if facts.location == permit.source.location else ""
-        if not withheld and self._is_recent(name, facts.checked_at, now):
-            return None
+        withheld = _withheld(facts, permit)
         known = error = self._decisions.find(name, now)
         if known is None:
             task, _ = self._probes.join(name, lambda: self._probe(ecosystem, name, permit, stored))
@@ -187,8 +206,8 @@ class Rights:
         if (known := self._decisions.find(name, self._clock())) is not None:
             raise known
 
-    def _is_recent(self, name: str, checked_at: float, now: float) -> bool:
-        if abs(now - checked_at) < self._policy.ttl:
+    def _is_recent(self, name: str, checked_at: float, now: float, leeway: float) -> bool:
+        if abs(now - checked_at) < self._policy.ttl + leeway:
             return True
         # Known here, but could not be noted with the entry: the disk takes nothing.
         return self._confirmed.find(name, now) is not None
@@ -200,9 +219,8 @@ class Rights:
         permit: Permit,
         stored: tuple[Record, ArtifactFacts],
     ) -> None:
-        request = UpstreamRequest(ecosystem.name, permit.source.location, probe=True)
         try:
-            response = await self._upstream.open(request)
+            promised = await self._ask_both(ecosystem, permit, stored[1])
         except ProxyError as error:
             news = error.outcome is Outcome.NEWS
             pause = self._policy.negative_ttl if news else SILENCE_PAUSE
@@ -213,10 +231,14 @@ class Rights:
                 withheld = replace(stored[1], withheld=to_text(error), location=location)
                 self._note(stored[0], withheld)
             raise
-        await response.close()
+        record, facts = stored
+        mine = facts.digest_by(promised.algorithm, record.sha256) if promised else promised
+        if promised is not None and promised != mine:
+            LOG.info("the upstream's checksum file names other bytes than are stored")
+            self._note(record, replace(facts, superseded=str(promised)))
+            return
         now = self._clock()
         self._confirmed.remember(name, value=True, now=now, seconds=self._policy.ttl)
-        record, facts = stored
         facts = replace(
             facts,
             location=permit.source.location,
@@ -226,6 +248,38 @@ class Rights:
             withheld="",
         )
         self._note(record, facts)
+
+    async def _ask_both(
+        self, ecosystem: Ecosystem, permit: Permit, facts: ArtifactFacts
+    ) -> Digest | None:
+        """Ask for the body and for its sidecar, at once; what the latter says.
+
+        Raises what asking raises, for the body before the sidecar.
+        """
+        given, promised = await asyncio.gather(
+            self._ask(ecosystem, permit),
+            self._promise(ecosystem, permit, facts),
+            return_exceptions=True,
+        )
+        if isinstance(given, BaseException):
+            raise given
+        if isinstance(promised, BaseException):
+            raise promised
+        return promised
+
+    async def _ask(self, ecosystem: Ecosystem, permit: Permit) -> None:
+        """Ask for a body without taking it. Raises what asking raises."""
+        request = UpstreamRequest(ecosystem.name, permit.source.location, probe=True)
+        response = await self._upstream.open(request)
+        await response.close()
+
+    async def _promise(
+        self, ecosystem: Ecosystem, permit: Permit, facts: ArtifactFacts
+    ) -> Digest | None:
+        """What the upstream's sidecar says now; None: nothing. Raises what asking raises."""
+        if permit.compare is None:
+            return None
+        return await self._checksums.current(ecosystem, permit.compare, facts.compared)
 
     def _note(self, record: Record, facts: ArtifactFacts) -> None:
         current = self._storage.lookup(record.key)
@@ -239,6 +293,12 @@ class Rights:
 
 
 _SAYS_NOTHING = (Outcome.SILENCE, Outcome.RUBBISH)
+
+
+def _withheld(facts: ArtifactFacts, permit: Permit) -> str:
+    """The verdict that a stored artifact is under. One at an address that is no longer listed is
+    no news."""
+    return facts.withheld if facts.location == permit.source.location else ""
 
 
 def _left(deadline: float) -> float:

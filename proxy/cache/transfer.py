@@ -9,11 +9,12 @@ Reading: RFC 9110 section 14.2 (resuming). Non-goals: reading and writing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from enum import Enum
 from typing import final
 
 from proxy.errors import DigestMismatch, Malformed, Unavailable
-from proxy.model import Source
+from proxy.model import Algorithm, Digest, Source
 from proxy.upstream.base import Head
 
 MAX_BREAKS = 5
@@ -31,14 +32,19 @@ class Next(Enum):
 
 @final
 class Transfer:
-    """The leader's books. `source`: what the listing promises.
+    """The leader's books. `source`: what the listing promises; `learn` says what others do.
 
-    `no_cache`: ask past caches in between. `ranged`: ask for the rest only; else for the whole, of
-    which what is here is skipped.
+    `digests`: what is computed besides SHA-256. `no_cache`: ask past caches in between. `ranged`:
+    ask for the rest only; else for the whole, of which what is here is skipped.
     """
 
-    def __init__(self, source: Source, *, no_cache: bool = False) -> None:
+    def __init__(
+        self, source: Source, *, no_cache: bool = False, digests: Sequence[Algorithm] = ()
+    ) -> None:
         self._source = source
+        self._listed = (source.digest,) if source.digest is not None else ()
+        self._expected: tuple[Digest, ...] = self._listed
+        self._asked = tuple(digests)
         self.no_cache = no_cache
         self.ranged = True
         self.breaks = 0
@@ -48,10 +54,8 @@ class Transfer:
 
     def restart(self) -> None:
         """Forget what was received."""
-        self._sha256 = hashlib.sha256()
-        digest = self._source.digest
-        other = digest is not None and digest.algorithm != "sha256"
-        self._other = hashlib.new(digest.algorithm) if digest is not None and other else None
+        wanted = ("sha256", *self._asked, *(digest.algorithm for digest in self._expected))
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in wanted}
         self.received = 0
         self.size = self._source.size
         self.framed = True
@@ -59,14 +63,22 @@ class Transfer:
     def update(self, piece: bytes) -> None:
         """Count and hash a piece."""
         self.received += len(piece)
-        self._sha256.update(piece)
-        if self._other is not None:
-            self._other.update(piece)
+        for each in self._hashes.values():
+            each.update(piece)
+
+    def learn(self, digests: Sequence[Digest]) -> None:
+        """What else it must be, of those that are computed: replaces what was learnt before."""
+        self._expected = (*self._listed, *digests)
 
     @property
     def sha256(self) -> str:
         """Lower-case hex of all that was received."""
-        return self._sha256.hexdigest()
+        return self._hashes["sha256"].hexdigest()
+
+    @property
+    def digests(self) -> tuple[Digest, ...]:
+        """What was to be computed, of all that was received."""
+        return tuple(Digest(name, self._hashes[name].hexdigest()) for name in self._asked)
 
     @property
     def start(self) -> int:
@@ -116,35 +128,34 @@ class Transfer:
         """Judge the whole. Raises Unavailable (cut), DigestMismatch or Malformed."""
         if self.size is not None and self.received < self.size:
             raise Unavailable("The upstream's answer broke off; try again.", retry_after=1)
-        if self._source.digest is None and self.received == 0:
+        if not self._expected and self.received == 0:
             raise Malformed("The upstream sent nothing in place of the file.")
         if not self._matches():
             raise DigestMismatch(
-                "The upstream's bytes do not have the digest that its listing promises; nothing"
-                " was kept."
+                "The upstream's bytes do not have the digest that its listing or checksum file"
+                " promises; nothing was kept."
             )
 
     @property
     def proven(self) -> bool:
         """Tell whether all is here, whatever became of the answer that brought it."""
         full = self.received > 0 and self.size in (None, self.received)
-        return self._source.digest is not None and full and self._matches()
+        return self.resumable and full and self._matches()
 
     @property
     def resumable(self) -> bool:
         """Tell whether bytes of any origin may be gone on with: the digest will tell."""
-        return self._source.digest is not None
+        return bool(self._expected)
 
     @property
     def provable(self) -> bool:
         """Tell whether the end can be told from a cut: only then it may be stored."""
-        return self._source.digest is not None or self.framed
+        return self.resumable or self.framed
 
     def _matches(self) -> bool:
-        wanted = self._source.digest
-        if wanted is None:
-            return True
-        return (self._other or self._sha256).hexdigest() == wanted.hex
+        return all(
+            self._hashes[wanted.algorithm].hexdigest() == wanted.hex for wanted in self._expected
+        )
 
 
 @final

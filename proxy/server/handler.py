@@ -36,6 +36,7 @@ from proxy.errors import (
 )
 from proxy.model import (
     ArtifactTarget,
+    ChecksumTarget,
     DocumentTarget,
     ForwardTarget,
     Grant,
@@ -44,6 +45,7 @@ from proxy.model import (
     Principal,
     RequestLine,
     StaticTarget,
+    Target,
 )
 from proxy.observe.audit import AuditLog
 from proxy.observe.logs import AccessLog
@@ -185,6 +187,16 @@ class Handler:
         scopes = rooms.mounts.scopes(ecosystem)
         purl = walk.purl if principal.packages else ""
         grant = rooms.door.require(principal, ecosystem.name, found, scopes, purl)
+        return await self._allowed(walk, ecosystem, found, grant, principal)
+
+    async def _allowed(
+        self,
+        walk: Walk,
+        ecosystem: Ecosystem,
+        found: Target,
+        grant: Grant,
+        principal: Principal,
+    ) -> web.StreamResponse:
         match found:
             case StaticTarget():
                 return responses.static(found, principal.name, responses.base_headers(walk.id))
@@ -192,6 +204,8 @@ class Handler:
                 return await self._document(walk, ecosystem, found, grant)
             case ArtifactTarget():
                 return await self._artifact(walk, ecosystem, found, grant)
+            case ChecksumTarget():
+                return await self._checksum(walk, ecosystem, found, grant)
             case ForwardTarget():
                 return await self._forward(walk, ecosystem, found, grant, principal)
             case _:
@@ -220,6 +234,13 @@ class Handler:
         walk.cache = held.status.label
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
+
+    async def _checksum(
+        self, walk: Walk, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant
+    ) -> web.StreamResponse:
+        told = await self._rooms.artifacts.checksum(ecosystem, target, grant, self._links(walk))
+        walk.cache = told.status.label
+        return responses.checksum(walk.request, told, responses.base_headers(walk.id))
 
     async def _bulk(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from proxy.cache.documents import Held
 from proxy.cache.flight import Spot
-from proxy.cache.found import Described, Flying, Stored
+from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.status import PASSED_ON
 from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
@@ -136,9 +136,27 @@ def _no_range(request: web.BaseRequest) -> Conditions:
     return replace(conditions_of(request), range=(), if_range=())
 
 
+def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) -> web.Response:
+    """A digest in hex, as a text of its own: 200 or 304."""
+    etag = f'"{told.digest.hex[:40]}"'
+    headers["Cache-Status"] = str(told.status)
+    headers["Cache-Control"] = "no-cache"
+    headers["ETag"] = etag
+    headers["Age"] = str(told.age)
+    body = told.digest.hex.encode("ascii")
+    match select(_no_range(request), etag=etag, size=len(body)):
+        case Failed():
+            raise PreconditionFailed("The checksum has changed (If-Match does not hold).")
+        case NotModified():
+            return web.Response(status=304, headers=headers)
+        case _:
+            headers["Content-Type"] = "text/plain; charset=utf-8"
+            return web.Response(body=body, headers=headers)
+
+
 def _describe(media_type: str, headers: CIMultiDict[str]) -> None:
     headers["Content-Type"] = media_type
-    if media_type.startswith("text/html"):
+    if media_type.startswith(_ACTIVE):
         headers["Content-Security-Policy"] = "default-src 'none'"
 
 
@@ -164,6 +182,9 @@ async def stored(
     headers["ETag"] = etag
     headers["Age"] = str(found.age)
     headers["Accept-Ranges"] = "bytes"
+    for algorithm, name in target.digests:
+        if (digest := found.digest_by(algorithm)) is not None:
+            headers[name] = digest.hex
     conditions = conditions_of(request)
     if found.doubted and not conditions.if_range:
         conditions = replace(conditions, range=())

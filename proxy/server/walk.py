@@ -16,13 +16,21 @@ from aiohttp import web
 from proxy.cache.artifacts import Described, Flying, Stored
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import AccessError, Blocked, ProxyError
-from proxy.model import ArtifactTarget, DocumentTarget, Principal, RequestLine, Target
+from proxy.model import (
+    ArtifactTarget,
+    ChecksumTarget,
+    DocumentTarget,
+    Principal,
+    RequestLine,
+    Target,
+)
 from proxy.observe.audit import AuditRecord, Decision
 from proxy.observe.metrics import NONE
 from proxy.server.front import Peer
 
 LEFT = 499
 """Status of a transfer that broke off, in the logs; no client ever sees it."""
+_VERSIONED = DocumentTarget | ArtifactTarget | ChecksumTarget
 
 
 @final
@@ -58,7 +66,7 @@ class Walk:
         if self.ecosystem is None or self.target is None or not self.target.package:
             return ""
         target = self.target
-        version = target.version if isinstance(target, DocumentTarget | ArtifactTarget) else ""
+        version = target.version if isinstance(target, _VERSIONED) else ""
         return self.ecosystem.purl(target.package, version)
 
     def audited(self, now: float, status: int, sent: int) -> AuditRecord | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.clients import jvm
 from tests.clients.machine import Machine, Machines
 from tests.clients.node import NodeMachine, NodeMachines
-from tests.origin import Content, real
+from tests.origin import Content, jars, real
+from tests.origin.maven import real_jars
 from tests.origin.tarballs import RealNpm, real_npm
 
 
@@ -45,3 +48,16 @@ def npm_content() -> RealNpm:
 def content() -> Content:
     """Real packages: flask, requests and numpy with all that they need."""
     return real()
+
+
+@pytest.fixture(scope="session")
+def mavens() -> Mapping[str, str]:
+    """The Mavens there are, by version."""
+    return jvm.mavens()
+
+
+@pytest.fixture(scope="session")
+def java_content(mavens: Mapping[str, str]) -> Content:
+    """Everything that the projects need, and a remediated build of one of their dependencies."""
+    files = real_jars(jvm.PROJECTS / "maven", mavens)
+    return Content((*files, *jars.remediated(files, "commons-io:commons-io")))

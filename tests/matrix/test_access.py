@@ -124,7 +124,7 @@ async def prime(folder: Path, origin: Origin, ecosystem: str, samples: Samples) 
 
 def lasting(answer: Answer, samples: Samples) -> tuple[object, ...]:
     """What of a refusal must not depend on anything."""
-    assert answer.header("Content-Type") == samples.error_type
+    assert answer.header("Content-Type") == samples.type_of(answer.status)
     kept = {name: value for name, value in answer.headers if name.lower() not in FLEETING}
     if not answer.body:  # HEAD
         return answer.status, answer.reason, kept

@@ -64,7 +64,7 @@ async def test_what_is_missing_upstream_is_404_in_its_words(ecosystem: str, tmp_
     samples = samples_of(ecosystem)
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         answer = await proxy.get(samples.missing, accept=samples.accept)
-        assert (answer.status, answer.header("Content-Type")) == (404, samples.error_type)
+        assert (answer.status, answer.header("Content-Type")) == (404, samples.type_of(404))
         assert samples.read_error(answer)[0] == answer.header("X-Request-Id")
 
 
@@ -79,7 +79,7 @@ async def test_what_the_upstream_says_is_translated_in_its_words(
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         origin.fault(times=None, **status(upstream, b'{"message": "because"}', Retry_After="5"))
         answer = await proxy.get(samples.document, accept=samples.accept)
-        assert (answer.status, answer.header("Content-Type")) == (wanted, samples.error_type)
+        assert (answer.status, answer.header("Content-Type")) == (wanted, samples.type_of(wanted))
         assert (answer.header("Retry-After") is not None) is (wanted in {429, 503})
         assert answer.header("WWW-Authenticate") is None
         assert origin.url.removeprefix("http://").encode() not in answer.body

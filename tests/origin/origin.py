@@ -14,6 +14,8 @@ from typing import Any, Self
 from tests.origin.content import Content
 from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
+from tests.origin.jars import tiny
+from tests.origin.java import JavaPart
 from tests.origin.javascript import JavaScriptPart
 from tests.origin.journal import Journal, Received
 from tests.origin.libraries import Libraries, Part
@@ -53,7 +55,9 @@ class Origin:
         fill: Fill | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.content = content.copy() if content is not None else Content.tiny()
+        self.content = (
+            content.copy() if content is not None else Content((*Content.tiny(), *tiny()))
+        )
         if content is None:
             add_tiny(self.content)
         self.journal = Journal()
@@ -70,6 +74,7 @@ class Origin:
             store_base=lambda: self.store_url,
             fill=fill,
         )
+        java = JavaPart(self.settings, self.content, store, store_base=lambda: self.store_url)
         self.javascript = JavaScriptPart(
             self.settings,
             self.content,
@@ -77,7 +82,7 @@ class Origin:
             base=lambda: self.url,
             store_base=lambda: self.store_url,
         )
-        parts: list[Part] = [python, self.javascript]
+        parts: list[Part] = [python, java, self.javascript]
         libraries = Libraries(self.settings, self.credentials, self.journal, parts)
         self._listeners = {
             "origin": self._listener("origin", HOST, port, libraries.answer),

