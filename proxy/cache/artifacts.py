@@ -111,11 +111,8 @@ class Artifacts:
         )
         stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
         name = flight_name(key, permit.source)
-        if (
-            stored is None
-            and (flight := self._flights.get(name))
-            and await flight.lands(FOREGROUND)
-        ):
+        flight = None if stored is not None else self._flights.get(name)
+        if flight is not None and await flight.lands(FOREGROUND):
             stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
         if stored is not None:
             return stored
