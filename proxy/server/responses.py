@@ -130,7 +130,8 @@ def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) ->
     headers["ETag"] = etag
     headers["Age"] = str(told.age)
     body = told.digest.hex.encode("ascii")
-    match select(_no_range(request), etag=etag, size=len(body)):
+    conditions = replace(conditions_of(request), range=(), if_range=())
+    match select(conditions, etag=etag, size=len(body)):
         case Failed():
             raise PreconditionFailed("The checksum has changed (If-Match does not hold).")
         case NotModified():
