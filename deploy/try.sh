@@ -137,7 +137,7 @@ redirect_hosts = ["${store#*://}"]
 allow_networks = ["127.0.0.0/8"]
 allow_insecure = true
 
-[credentials.python]
+[credentials.default]
 username_file = "$run/credentials/username"
 password_file = "$run/credentials/password"
 TOML
@@ -150,6 +150,7 @@ The proxy serves $1. Paste:
 
   pip install --index-url $url/python/simple/ flask
   uv pip install --default-index $url/python/simple/ flask
+  Maven's settings.xml: <mirror><id>cgr-proxy</id><mirrorOf>*</mirrorOf><url>$url/java/</url></mirror>
 
 One index only: with --extra-index-url pip takes whatever the proxy refuses from the other index.
 Health: $admin/readyz   Metrics: $admin/metrics
