@@ -141,7 +141,10 @@ class Artifacts:
             if isinstance(found, Flying):
                 await found.follower.settled(None)
                 found = self.landed(found) or found
-            if (digest := found.digest_by(target.algorithm)) is not None:
+            digest = found.digest_by(target.algorithm)
+            if digest is None and isinstance(found, Stored):
+                digest = await self._checksums.computed(found, target.algorithm)
+            if digest is not None:
                 return Told(digest, found.status, found.age)
         finally:
             found.close()
