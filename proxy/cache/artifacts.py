@@ -147,7 +147,10 @@ class Artifacts:
             if isinstance(found, Flying):
                 await found.follower.settled(None)
                 found = self.landed(found) or found
-            if (digest := found.digest_by(target.algorithm)) is not None:
+            digest = found.digest_by(target.algorithm)
+            if digest is None and isinstance(found, Stored):
+                digest = await self._checksums.computed(found, target.algorithm)
+            if digest is not None:
                 return Told(digest, found.status, found.age)
         finally:
             found.close()
@@ -312,12 +315,11 @@ class Artifacts:
             while await found.follower.more():
                 found.follower.passed(found.follower.spot().count)
             stored = self.landed(found)
+            if stored is None:
+                raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
         except BaseException:
             found.close()
             raise
-        if stored is None:
-            found.close()
-            raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
         return stored.body
 
     def _ended(
