@@ -54,9 +54,9 @@ class Authority:
         self.file = folder / f"{name}-ca.pem"
         self.file.write_bytes(signed.public_bytes(Encoding.PEM))
 
-    def server(self, address: str, *, password: bytes = b"") -> Pair:
-        """A server's pair for one IP address."""
-        names = [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName("localhost")]
+    def server(self, address: str, *, name: str = "localhost", password: bytes = b"") -> Pair:
+        """A server's pair for one IP address and one name."""
+        names = [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName(name)]
         return self._sign(f"CN={address}", names, ExtendedKeyUsageOID.SERVER_AUTH, 5, password)
 
     def client(

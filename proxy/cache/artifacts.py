@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import final
 
-from proxy.cache.checksums import Checksums
+from proxy.cache.checksums import Checksums, not_before
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download
@@ -192,17 +192,9 @@ class Artifacts:
             return None, None
         if not facts.fulfils(permit.source.promise, record.sha256):
             return None, None
-        if facts.fetched_at < self._not_before(key, permit.compare):
+        if facts.fetched_at < not_before(self._storage, key, permit.compare):
             return None, None
         return record, facts
-
-    def _not_before(self, key: str, target: ArtifactTarget | None) -> float:
-        """When what a statement is about has come, in epoch seconds: it must not be older."""
-        if target is None or not target.about:
-            return 0.0
-        record = self._storage.lookup(beside(key, target.about))
-        facts = ArtifactFacts.of_record(record) if record is not None else None
-        return facts.fetched_at if facts is not None else 0.0
 
     async def _shared(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Stored | None:
         """The bytes that another package has brought here: once the upstream has let us have them
@@ -291,7 +283,7 @@ class Artifacts:
                 order,
                 compare=lambda anew: every(ecosystem, about, no_cache=anew),
                 digests=tuple(name for name, _ in about.digests),
-                not_before=self._not_before(key, about),
+                not_before=not_before(self._storage, key, about),
             )
         task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
         flight.stoppable(task.cancel)
@@ -315,12 +307,13 @@ class Artifacts:
             while await found.follower.more():
                 found.follower.passed(found.follower.spot().count)
             stored = self.landed(found)
-            if stored is None:
-                raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
         except BaseException:
             found.close()
             raise
-        return stored.body
+        if stored is not None:
+            return stored.body
+        found.close()
+        raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
 
     def _ended(
         self,
@@ -334,8 +327,7 @@ class Artifacts:
         if self._flights.get(name) is flight:
             del self._flights[name]
         self._leaders.discard(task)
-        stopped = task.cancelled()
-        if not stopped and (defect := task.exception()) is not None:
+        if not (stopped := task.cancelled()) and (defect := task.exception()) is not None:
             LOG.error("a flight failed inside the proxy", exc_info=defect)
         error, now = flight.error, self._clock()
         if error is None:

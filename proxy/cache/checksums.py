@@ -20,20 +20,30 @@ from collections.abc import Callable
 from typing import final
 
 from proxy.cache.decisions import Decisions
-from proxy.cache.entry import Compared
+from proxy.cache.entry import ArtifactFacts, Compared
 from proxy.cache.found import Stored
+from proxy.cache.keys import beside
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.threads import in_thread
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Malformed, NotFound, NotListed, ProxyError, Unavailable
 from proxy.model import Algorithm, ArtifactTarget, Digest, Document, DocumentTarget
-from proxy.storage.base import Body
+from proxy.storage.base import Body, Storage
 from proxy.upstream.base import Upstream, UpstreamRequest
 
 REMEMBERED = 60.0
 COMPUTED = 3600.0
 _CHUNK = 1 << 20
 MAX_SIDECAR = 8 << 10
+
+
+def not_before(storage: Storage, key: str, target: ArtifactTarget | None) -> float:
+    """When what a statement (`about`) is about has come, in epoch seconds: it must not be older."""
+    if target is None or not target.about:
+        return 0.0
+    record = storage.lookup(beside(key, target.about))
+    facts = ArtifactFacts.of_record(record) if record is not None else None
+    return facts.fetched_at if facts is not None else 0.0
 
 
 @final

@@ -25,6 +25,7 @@ from proxy.errors import (
     MethodNotAllowed,
     NotFound,
     ProxyError,
+    UpstreamSilent,
 )
 from proxy.model import (
     ArtifactTarget,
@@ -194,14 +195,21 @@ class Handler:
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
         """A document, or what is to be had in its place."""
+        other = target.otherwise
         try:
             return await self._document(walk, ecosystem, target, grant)
         except NotFound:
-            if isinstance(other := target.otherwise, StaticTarget):
-                return responses.static(other, grant.principal, responses.base_headers(walk.id))
             if other is None:
                 raise
-            return await self._document_or_other(walk, ecosystem, other, grant)
+        except UpstreamSilent:
+            # What took its place while the upstream could be asked is kept, too.
+            keeps = self._rooms.documents.keeps
+            if isinstance(other, DocumentTarget) and await keeps(ecosystem, other, grant):
+                return await self._document(walk, ecosystem, other, grant)
+            raise
+        if isinstance(other, StaticTarget):
+            return responses.static(other, grant.principal, responses.base_headers(walk.id))
+        return await self._document_or_other(walk, ecosystem, other, grant)
 
     async def _document(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
