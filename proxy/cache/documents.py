@@ -106,7 +106,7 @@ class Documents:
 
     async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
         """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
-        return await self._variants.locate(ecosystem, target, held.document)
+        return await self._variants.locate(ecosystem, target, held.document, held.sha256)
 
     async def get(
         self,
@@ -302,8 +302,7 @@ class Documents:
         document = Document(body, facts.media_type, facts.url, facts.headers)
         status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)
         found = Held(document, await aside(len(body), lambda: _sha256(body)), facts, status)
-        # Rewriting is the check: what cannot be understood is neither kept nor passed on.
-        # (The whole: a part that one client asks for may be missing in the best of documents.)
+        # Rewriting the whole is the check: what is not understood is neither kept nor passed on.
         await self.variant(ecosystem, replace(target, part=""), found, links)
         return replace(found, status=replace(status, stored=await self._shelf.keep(key, found)))
 
