@@ -35,7 +35,7 @@ def _nothing_of_ours_blocks_the_loop() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def client_tools() -> Path:
-    """The folder of installed client programs: `pip-23/bin/pip`, `pip/bin/pip`, `uv/bin/uv`.
+    """The folder of installed client programs: `pip-23/bin/pip`, `uv/bin/uv`, `pdm/bin/pdm` ...
 
     `sh tests/run.sh python` makes it. A missing program fails the test: it is never skipped.
     """

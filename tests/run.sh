@@ -4,7 +4,7 @@
 # Stages, cheapest first (all of them when none is named):
 #   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
 #   unit     tests/unit and tests/matrix (each behaviour over all ecosystems), with coverage
-#   python   tests/clients/test_python*.py: real pip and uv
+#   python   tests/clients/test_python*.py: real pip, uv, poetry, pdm, pipenv
 #   java     tests/clients/test_java*.py: real Mavens, Gradle, Ivy and bazel
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
@@ -95,10 +95,11 @@ stage_unit() {
 }
 
 stage_python() {
-  for name in pip-23 pip uv; do
+  for name in pip-23 pip uv poetry pdm pipenv; do
     client "$name"
   done
-  pytests python tests/clients/test_python*.py
+  # A file at a time: its tests look at the same journeys.
+  pytests python --numprocesses=3 --dist=loadfile tests/clients/test_python*.py
 }
 
 stage_java() {
@@ -110,7 +111,7 @@ stage_java() {
 }
 
 stage_faults() {
-  pytests faults tests/faults
+  pytests faults --numprocesses=2 --dist=worksteal tests/faults
 }
 
 known() {

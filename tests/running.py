@@ -256,8 +256,10 @@ class Evidence:
         self._secrets += [value.encode() for value in values]
 
     def records(self) -> list[dict[str, Any]]:
-        """Every log line as a dictionary. Fails on a line that is not JSON."""
-        return [json.loads(line) for line in self.log_bytes().splitlines()]
+        """Every log line as a dictionary. Fails on a line that is not JSON, and leaves out what a
+        process that still runs has half written."""
+        whole, _, _ = self.log_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def messages(self) -> list[dict[str, Any]]:
         """The log without the access lines."""

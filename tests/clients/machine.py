@@ -7,6 +7,7 @@ given. Non-goals: installing the programs (`sh tests/run.sh python` does), the p
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -94,6 +95,12 @@ class Machine:
     def version(self, package: str) -> str:
         """The installed version of a package."""
         return self.ask(f"import importlib.metadata as m; print(m.version({package!r}))")
+
+    def packages(self) -> dict[str, str]:
+        """Every installed package with its version."""
+        code = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version"
+        found: dict[str, str] = json.loads(self.ask(f"{code} for d in m.distributions()}}))"))
+        return {name.lower(): version for name, version in found.items()}
 
 
 def clean_environment(home: Path) -> dict[str, str]:

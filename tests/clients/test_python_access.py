@@ -1,4 +1,4 @@
-"""Who may install, and what those who may not are told, by real pip and uv.
+"""Who may install, and what those who may not are told, by real clients.
 
 Purpose: a client token in every place where these programs keep one, the door's three refusals on
 cached and uncached packages alike, and the upstream's own refusal in words that a person sees. pip
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.clients.machine import PROGRAMS, Machine, Machines
+from tests.clients.projects import TOOLS, Tool, Wanted
 from tests.origin import OriginThread
 from tests.running import Process, client, process, token
 
@@ -85,6 +86,25 @@ def test_a_token_is_found_where_the_program_keeps_it(
 
     assert done.code == 0, done.output
     assert machine.version("alpha") == "1.0"
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=[tool.name for tool in TOOLS])
+def test_a_project_is_locked_with_a_token_that_is_not_in_its_lock_file(
+    tool: Tool, machine: Machine, site: Site
+) -> None:
+    tool.write(machine, Wanted(site.proxy.url, {"alpha": ""}))
+    site.origin.reset()
+    refused = tool.lock(machine)
+    heard = site.origin.log
+    in_netrc(machine, site)
+
+    locked, done = tool.lock(machine), tool.install(machine)
+
+    assert refused.code != 0
+    assert heard == []
+    assert (locked.code, done.code) == (0, 0), locked.output + done.output
+    assert machine.version("alpha") == "1.0"
+    assert token("builder") not in tool.locked(machine).read_text()
     assert token("builder") not in done.output
 
 

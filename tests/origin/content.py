@@ -129,6 +129,7 @@ class Content:
             if artifact.project == "itsdangerous":
                 data = artifact.blob.path.read_bytes()
                 content.add_rebuilt(artifact.filename, data, "cu126", "cu126")
+                content.add_rebuilt(artifact.filename, data, "cu128", "cu128")
         return content
 
     def __iter__(self) -> Iterator[Artifact]:

@@ -10,6 +10,7 @@ Non-goals: building from source; compiled extensions.
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import tarfile
@@ -49,6 +50,23 @@ def make_wheel(
     members[f"{info}/METADATA"] = "".join(metadata).encode()
     members[f"{info}/WHEEL"] = _WHEEL.encode()
     return _pack(members, info)
+
+
+def make_sdist(project: str, version: str) -> bytes:
+    """Make a small source distribution that tells its metadata and that no backend builds."""
+    folder = f"{project.replace('-', '_')}-{version}"
+    members = {
+        f"{folder}/PKG-INFO": f"Metadata-Version: 2.2\nName: {project}\nVersion: {version}\n",
+        f"{folder}/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "absent"\n'
+        f'[project]\nname = "{project}"\nversion = "{version}"\n',
+    }
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, text in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return gzip.compress(made.getvalue(), mtime=0)
 
 
 def rebuild(wheel: bytes, filename: str, local: str) -> tuple[str, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,6 +19,7 @@ from tests.origin import (
 )
 from tests.origin.credentials import Credentials
 from tests.origin.raw import IDENTITY, ask, basic, located
+from tests.origin.wire import Connection, Listener, Request
 
 WHEEL = "alpha-1.0-py3-none-any.whl"
 
@@ -39,6 +41,23 @@ class Clock:
 
 
 # --- the libraries host ------------------------------------------------------------------------
+
+
+async def test_no_answer_on_a_kept_connection_waits_for_an_acknowledgement() -> None:
+    undelayed: list[int] = []
+
+    async def answer(connection: Connection, _: Request) -> bool:
+        sock = connection._writer.get_extra_info("socket")
+        undelayed.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await connection.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        return False
+
+    listener = Listener("127.0.0.1", 0, answer)
+    await listener.open()
+    got = await ask(listener.url, "/")
+    await listener.close(keep_port=False)
+    assert got.status == 204
+    assert undelayed == [1]
 
 
 async def test_a_page_links_absolutely_to_files_outside_the_index(origin: Origin) -> None:

@@ -176,7 +176,8 @@ class Raw:
         return [head.split(" ")[1] for head in self.heads]
 
     async def __aenter__(self) -> Self:
-        sock = socket.socket()
+        # asyncio switches Nagle's algorithm off only where the protocol is named.
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.bind((self.host, 0))
         self.port = sock.getsockname()[1]
         self._server = await asyncio.start_server(self._connected, sock=sock, ssl=self._tls)
