@@ -23,6 +23,7 @@ from proxy.cache.extracts import stored_whole
 from proxy.cache.flight import Flight
 from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
+from proxy.cache.judging import judge_of
 from proxy.cache.keys import artifact_key, beside, flight_name
 from proxy.cache.order import Order
 from proxy.cache.rights import Permit, Rights
@@ -270,6 +271,7 @@ class Artifacts:
             *(ecosystem.name, key, name, source, facts),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
+            judge=judge_of(ecosystem, source),
         )
         if about is not None:
             every = self._checksums.every

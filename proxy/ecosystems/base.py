@@ -11,7 +11,7 @@ caching, deciding about access: those rooms call these functions, never the othe
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
@@ -94,6 +94,21 @@ class Extracting(Protocol):
         Yields the spans of the whole that it needs, is sent exactly those bytes, and returns the
         artifact. `budget`: bytes it may ask for in all. MUST raise Malformed when the whole does
         not hold it, or not within the budget; MUST bound what it inflates.
+        """
+        ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """Of an ecosystem with artifacts that nobody lists a digest of, but that say themselves whether
+    they are whole and what they are."""
+
+    def judge(self, source: Source, size: int) -> Generator[Span, bytes, Mapping[str, str]]:
+        """Look at all of an artifact, `size` bytes, before its last byte goes out.
+
+        Yields the spans that it needs, is sent exactly those bytes, and returns what it says of
+        others of its version: the SHA-256 (hex) of some, by path. MUST raise Malformed for what is
+        not the whole of what `source` names; MUST bound what it inflates.
         """
         ...
 
