@@ -1,11 +1,11 @@
 r"""The test origin: a look-alike of the vendor's upstream on loopback, traps included.
 
 One file for each part: `libraries` (the host: credentials, entitlement), `python` (its indexes and
-files), `java` (its Maven repositories; `jars` makes what is in them), `store` (the object store
-behind it, on another address), `platform` (the token exchange and the API of entitlements, each on
-another address); shared by all of them `content`, `faults`, `journal`, `credentials`, `settings`;
-underneath `wire` and `transmit`, an HTTP/1.1 server that sees raw targets and can misbehave at any
-byte. It knows nothing of the proxy.
+files), `java` (its Maven repositories; `jars` makes what is in them), `golang` (its module proxy;
+`modules` likewise), `store` (the object store behind it, on another address), `platform` (the token
+exchange and the API of entitlements, each on another address); shared by all of them `content`,
+`faults`, `journal`, `credentials`, `settings`; underneath `wire` and `transmit`, an HTTP/1.1 server
+that sees raw targets and can misbehave at any byte. It knows nothing of the proxy.
 
 In a test that runs in the event loop::
 

@@ -11,13 +11,14 @@ from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Self
 
+from tests.origin import jars, modules
 from tests.origin.content import Content
 from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
-from tests.origin.jars import tiny
+from tests.origin.golang import GoPart
 from tests.origin.java import JavaPart
 from tests.origin.journal import Journal, Received
-from tests.origin.libraries import Libraries
+from tests.origin.libraries import Libraries, Part
 from tests.origin.platform import Platform
 from tests.origin.python import Fill, PythonPart
 from tests.origin.settings import Settings
@@ -52,9 +53,9 @@ class Origin:
         fill: Fill | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.content = (
-            content.copy() if content is not None else Content((*Content.tiny(), *tiny()))
-        )
+        if content is None:
+            content = Content((*Content.tiny(), *jars.tiny(), *modules.tiny()))
+        self.content = content.copy()
         self.journal = Journal()
         self.faults = FaultBook()
         self.throttle = Throttle()
@@ -70,7 +71,9 @@ class Origin:
             fill=fill,
         )
         java = JavaPart(self.settings, self.content, store, store_base=lambda: self.store_url)
-        libraries = Libraries(self.settings, self.credentials, self.journal, [python, java])
+        go = GoPart(self.settings, self.content, store, store_base=lambda: self.store_url)
+        parts: list[Part] = [python, java, go]
+        libraries = Libraries(self.settings, self.credentials, self.journal, parts)
         self._listeners = {
             "origin": self._listener("origin", HOST, port, libraries.answer),
             "store": self._listener("store", STORE_HOST, store_port, store.answer),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-ALL_SCOPES = frozenset({"python", "python-remediated", "java", "java-remediated"})
+ALL_SCOPES = frozenset({"python", "python-remediated", "java", "java-remediated", "go"})
 
 
 @dataclass(slots=True)
