@@ -151,6 +151,9 @@ class DocumentTarget:
     `bulk`: so large that it is never held whole (see `proxy.ecosystems.base.Streaming`).
     `follows`: asked for right after the same document in another representation, and to be of the
     same generation: what is held is not asked for anew in the minute after its end.
+    `part`: what of it this client asks for, in words of its ecosystem; "": the whole. All parts
+    are of one document: one entry, one question to the upstream. `neutral`: it says nothing of any
+    package, so that a client which is limited to some may have it.
     """
 
     path: str
@@ -164,6 +167,8 @@ class DocumentTarget:
     based: bool = False
     bulk: bool = False
     follows: bool = False
+    part: str = ""
+    neutral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +228,10 @@ class ChecksumTarget:
 
 @dataclass(frozen=True, slots=True)
 class StaticTarget:
-    """An answer that needs neither cache nor upstream: a redirect to the normal name, a ping."""
+    """An answer that needs neither cache nor upstream: a redirect to the normal name, a ping.
+
+    `names_client`: in place of `body` a JSON object with this one member, the client's name.
+    """
 
     scope: str
     status: int = 200
@@ -231,17 +239,26 @@ class StaticTarget:
     media_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     package: str = ""
+    names_client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardTarget:
-    """One of the few calls that are passed through and never cached (npm audit, search)."""
+    """One of the few calls that are passed through and never cached (npm audit, search).
+
+    `path`: the upstream's path, percent-encoded, query included. `method`: a HEAD is asked as GET.
+    `max_body`: bytes of a POST's body, unpacked. `sifted`: what names packages in the body is
+    taken out where the client may not have them (see `proxy.ecosystems.base.Sifting`), so that a
+    client which is limited to some may ask.
+    """
 
     path: str
     scope: str
     method: Method = "GET"
     max_body: int = 0
     package: str = ""
+    accept: str = "application/json"
+    sifted: bool = False
 
 
 Target = DocumentTarget | ArtifactTarget | ChecksumTarget | StaticTarget | ForwardTarget

@@ -35,9 +35,11 @@ def _nothing_of_ours_blocks_the_loop() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def client_tools() -> Path:
-    """The folder of installed client programs: `pip-23/bin/pip`, `uv/bin/uv`, `pdm/bin/pdm` ...
+    """The folder of installed client programs: `pip-23/bin/pip`, `uv/bin/uv`, `pdm/bin/pdm` ...,
+    `npm/node_modules/...`.
 
-    `sh tests/run.sh python` makes it. A missing program fails the test: it is never skipped.
+    `sh tests/run.sh python` and `... npm` make it. A missing program fails the test: it is never
+    skipped.
     """
     folder = os.environ.get("CGR_PROXY_TEST_CLIENTS", "")
     if not folder or not Path(folder).is_dir():

@@ -31,10 +31,12 @@ LOCKS = ("requirements.lock", "tests/requirements.lock", "tests/build.lock")
 MAX_LINES = 350
 STAGED = (
     *("tests/unit/", "tests/matrix/", "tests/faults/"),
-    *("tests/clients/test_python", "tests/clients/test_java"),
+    *("tests/clients/test_python", "tests/clients/test_javascript"),
+    "tests/clients/test_java_",
 )
 
 _MACHINE_PATH = re.compile(r"(^|[^A-Za-z0-9_.])/(tmp|work|root|home)/[A-Za-z0-9]")
+_UNMERGED = re.compile(r"<{7} |>{7} ")
 _WAY_OUT = re.compile(r"pytest\.(skip|importorskip|xfail)|mark\.(skip|xfail)|mock\.patch")
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
 
@@ -59,7 +61,7 @@ def files(top: Path = TOP) -> Iterator[Path]:
 
 
 def check_texts() -> Iterator[str]:
-    """Registry hosts, and paths of one machine."""
+    """Registry hosts, paths of one machine, merges that were left half done."""
     hosts = registry_hosts()
     for path in files():
         name = path.relative_to(TOP).as_posix()
@@ -68,6 +70,8 @@ def check_texts() -> Iterator[str]:
                 yield f"{name}:{number}: names the host of a public package registry"
             if _MACHINE_PATH.search(line) and not name.startswith("deploy/"):
                 yield f"{name}:{number}: absolute path of a machine"
+            if _UNMERGED.match(line):
+                yield f"{name}:{number}: two versions that nobody has put together"
 
 
 def check_locks() -> Iterator[str]:

@@ -5,7 +5,8 @@
 #   lint     ruff, formatting, mypy, the layers, the shell scripts, the rules of the house
 #   unit     tests/unit and tests/matrix (each behaviour over all ecosystems), with coverage
 #   python   tests/clients/test_python*.py: real pip, uv, poetry, pdm, pipenv
-#   java     tests/clients/test_java*.py: real Mavens, Gradle, Ivy and bazel
+#   npm      tests/clients/test_javascript*.py: real npm (an old and a new one), pnpm, yarn, bun
+#   java     tests/clients/test_java_*.py: real Mavens, Gradle, Ivy and bazel
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
 # The environment in .cache/environments is made from the lock files, and only when they change.
@@ -18,7 +19,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python java faults"
+STAGES="lint unit python npm java faults"
 passed=0
 failed=0
 
@@ -78,6 +79,26 @@ client() (
   ln -s "$env" "$top/.cache/clients/$1"
 )
 
+# npm_clients: the programs of tests/clients/npm/package-lock.json, by this machine's own npm. The
+# lock file names no registry; nothing of what is installed is run while it is.
+npm_clients() {
+  for npm_program in node npm; do
+    command -v "$npm_program" >/dev/null 2>&1 || debian nodejs npm
+  done
+  npm_digest=$(cat "$top"/tests/clients/npm/package*.json | sha256sum | cut -c 1-12)
+  npm_folder=$top/.cache/environments/client-npm-$npm_digest
+  if [ ! -d "$npm_folder" ]; then
+    rm -rf "$npm_folder.new"
+    mkdir -p "$npm_folder.new"
+    cp "$top"/tests/clients/npm/package*.json "$top/tests/clients/npm/.npmrc" "$npm_folder.new/"
+    (cd "$npm_folder.new" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+    mv "$npm_folder.new" "$npm_folder"
+  fi
+  mkdir -p "$top/.cache/clients"
+  rm -rf "$top/.cache/clients/npm"
+  ln -s "$npm_folder" "$top/.cache/clients/npm"
+}
+
 stage_lint() {
   check "ruff check" "$env/bin/ruff" check .
   check "ruff format" "$env/bin/ruff" format --check .
@@ -102,12 +123,17 @@ stage_python() {
   pytests python --numprocesses=3 --dist=loadfile tests/clients/test_python*.py
 }
 
+stage_npm() {
+  npm_clients
+  pytests npm --numprocesses=2 --dist=loadfile tests/clients/test_javascript*.py
+}
+
 stage_java() {
   command -v mvn >/dev/null 2>&1 || debian default-jdk-headless maven
   command -v gradle >/dev/null 2>&1 || debian gradle
   command -v npm >/dev/null 2>&1 || debian npm  # for the package that wraps a bazel
   command -v curl >/dev/null 2>&1 || debian curl
-  pytests java tests/clients/test_java*.py
+  pytests java --numprocesses=2 --dist=loadfile tests/clients/test_java_*.py
 }
 
 stage_faults() {

@@ -15,7 +15,17 @@ from typing import assert_never
 from proxy.access.entitlements import Entitlements, Verdict
 from proxy.access.packages import covered
 from proxy.errors import ClientForbidden, EntitlementUnknown, InternalError, NotEntitled
-from proxy.model import PUBLIC, ArtifactTarget, Grant, Principal, StaticTarget, Target
+from proxy.model import (
+    PUBLIC,
+    ArtifactTarget,
+    ChecksumTarget,
+    DocumentTarget,
+    ForwardTarget,
+    Grant,
+    Principal,
+    StaticTarget,
+    Target,
+)
 
 _RETRY_AFTER = 60
 """Seconds; the platform is asked again about once a minute."""
@@ -88,7 +98,7 @@ class Door:
     def _require_package(principal: Principal, target: Target, purl: str) -> None:
         """An index of everything is of no package: a client that is limited may not have it. An
         answer that says nothing (a ping, a redirect to that index) it may."""
-        says_nothing = isinstance(target, StaticTarget) and not target.package
+        says_nothing = not target.package and _is_neutral(target)
         if not principal.packages or says_nothing or covered(principal.packages, purl):
             return
         raise ClientForbidden(
@@ -101,6 +111,21 @@ class Door:
         return frozenset(
             scope for scope in all_scopes if allowed(ecosystem, scope) is Verdict.ALLOWED
         )
+
+
+def _is_neutral(target: Target) -> bool:
+    """Whether nothing is said of packages that the client may not have."""
+    match target:
+        case StaticTarget():
+            return True
+        case DocumentTarget():
+            return target.neutral
+        case ForwardTarget():
+            return target.sifted
+        case ArtifactTarget() | ChecksumTarget():
+            return False
+        case _:
+            assert_never(target)
 
 
 def _scopes_of(target: Target) -> frozenset[str]:

@@ -14,7 +14,7 @@ Reading: the purl specification. Non-goals: spelling package URLs (`Ecosystem.pu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 
 def covers(pattern: str, purl: str) -> bool:
@@ -31,3 +31,15 @@ def covers(pattern: str, purl: str) -> bool:
 def covered(patterns: Iterable[str], purl: str) -> bool:
     """Tell whether any of the patterns covers a package URL; an empty one is never covered."""
     return bool(purl) and any(covers(pattern, purl) for pattern in patterns)
+
+
+def may_have(
+    patterns: Sequence[str], purl: Callable[[str, str], str]
+) -> Callable[[str, str], bool]:
+    """Tell of packages and versions whether a client may have them; no patterns: all of them.
+
+    `purl`: spells both as package URL.
+    """
+    if not patterns:
+        return lambda _package, _version: True
+    return lambda package, version: covered(patterns, purl(package, version))

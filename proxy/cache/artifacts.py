@@ -161,14 +161,15 @@ class Artifacts:
         if facts.extracted == "parts" and stored_whole(self._storage, key, facts.whole):
             return None  # made of unverified parts: made anew, now that the whole is here
         name = flight_name(key, permit.source)
-        status = await self._rights.confirm(
-            *(ecosystem, name, permit, (record, facts), deadline), follows=follows
-        )
-        if permit.compare is not None:
-            record, facts = self._find(key, permit)
-            if record is None or facts is None:  # it has been superseded
-                self._wrong.remember(name, value=True, now=self._clock(), seconds=DOUBT)
-                return None
+        status = None
+        if not self._rights.is_settled(name, permit, facts, follows=follows):
+            status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
+            if permit.compare is not None:
+                found, anew = self._find(key, permit)
+                if found is None or anew is None:  # it has been superseded
+                    self._wrong.remember(name, value=True, now=self._clock(), seconds=DOUBT)
+                    return None
+                record, facts = found, anew
         if record.suspect and not await self._recheck(record):
             return None
         status = status or permit.status
@@ -208,7 +209,7 @@ class Artifacts:
             return None
         doubted = self._doubts.find(record.key, self._clock()) is not None
         facts = ArtifactFacts.of_record(record)
-        digests = facts.digests if facts is not None else ()
+        digests = facts.digests if facts is not None else ""
         return Stored(record, body, status, age, doubted, lambda: self._heal(record), digests)
 
     def _heal(self, record: Record) -> None:

@@ -275,7 +275,8 @@ class Documents:
         status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)
         found = Held(document, await aside(len(body), lambda: _sha256(body)), facts, status)
         # Rewriting is the check: what cannot be understood is neither kept nor passed on.
-        await self.variant(ecosystem, target, found, links)
+        # (The whole: a part that one client asks for may be missing in the best of documents.)
+        await self.variant(ecosystem, replace(target, part=""), found, links)
         return replace(found, status=replace(status, stored=await self._keep(key, found)))
 
     def _confirm(self, key: str, held: Held | None, head: Head) -> Held:

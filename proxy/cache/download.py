@@ -118,6 +118,9 @@ class Download:
         transfer = Transfer(order.source, no_cache=order.no_cache, digests=order.digests)
         leader = Leader(flight, writer, transfer, order.compare)
         try:
+            if leader.writer.size:  # of a process that is gone: a digest tells whether to go on
+                leader.comparison.begin()
+                await leader.comparison.settle()
             await leader.catch_up()
             await self._pull_all(leader, order)
             compare_stored(self._storage, order.key, leader.said)
@@ -267,7 +270,11 @@ class Download:
         too_large = transfer.received > self._limits.max_object
         if leader.spool is not None or not transfer.provable or too_large:
             return None  # passed on, never stored
-        facts = replace(order.facts(), digests=transfer.digests, compared=leader.comparison.paths)
+        facts = replace(
+            order.facts(),
+            digests=" ".join(map(str, transfer.digests)),
+            compared=leader.comparison.paths,
+        )
         sha256, fields = transfer.sha256, facts.fields()
         try:
             if transfer.received > COMMIT_IN_THREAD:

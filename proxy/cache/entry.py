@@ -91,6 +91,15 @@ class DocumentFacts:
         }
 
 
+def one_digest(digests: str, algorithm: str) -> Digest | None:
+    """One of several digests, as they stand in `ArtifactFacts.digests`; None: not among them."""
+    found = next((one for one in digests.split() if one.startswith(f"{algorithm}:")), None)
+    try:
+        return Digest.of(algorithm, found.partition(":")[2]) if found else None
+    except InvalidDigest:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """What the upstream's sidecars of one artifact say at a moment. `paths`: of those that there
@@ -111,8 +120,9 @@ class ArtifactFacts:
     which the upstream has taken it back; it is not served until the upstream says otherwise.
     `whole`: what it belongs to, if it has no digest of its own. `extracted`: it was made of that,
     which was verified (`whole`) or of which only parts were read (`parts`). `digests`: computed of
-    it besides SHA-256. `compared`: with which sidecars of the upstream (paths, or "none": it has
-    none). `superseded`: the digest by which the upstream's sidecar names other bytes by now.
+    it besides SHA-256, `algorithm:hex` each, separated by spaces. `compared`: with which sidecars
+    of the upstream (paths, or "none": it has none). `superseded`: the digest by which the
+    upstream's sidecar names other bytes by now.
     """
 
     location: str
@@ -126,7 +136,7 @@ class ArtifactFacts:
     withheld: str = ""
     whole: Whole | None = None
     extracted: Extracted = ""
-    digests: tuple[Digest, ...] = ()
+    digests: str = ""
     compared: str = ""
     superseded: str = ""
 
@@ -148,7 +158,7 @@ class ArtifactFacts:
                 withheld=str(fields.get("withheld") or ""),
                 whole=_whole(fields),
                 extracted=_EXTRACTED[fields.get("extracted") or ""],
-                digests=_digests(fields.get("digests")),
+                digests=str(fields.get("digests") or ""),
                 compared=str(fields.get("compared") or ""),
                 superseded=str(fields.get("superseded") or ""),
             )
@@ -169,15 +179,16 @@ class ArtifactFacts:
             "withheld": self.withheld,
             **_fields_of(self.whole),
             **({"extracted": self.extracted} if self.extracted else {}),
-            **({"digests": " ".join(map(str, self.digests))} if self.digests else {}),
+            **({"digests": self.digests} if self.digests else {}),
             **({"compared": self.compared} if self.compared else {}),
             **({"superseded": self.superseded} if self.superseded else {}),
         }
 
     def digest_by(self, algorithm: str, sha256: str) -> Digest | None:
         """The digest of the stored body, of that SHA-256, by an algorithm; None: not computed."""
-        mine = (Digest("sha256", sha256), *self.digests)
-        return next((digest for digest in mine if digest.algorithm == algorithm), None)
+        if algorithm == "sha256":
+            return Digest("sha256", sha256)
+        return one_digest(self.digests, algorithm)
 
     def fulfils(self, promised: Digest | None, sha256: str) -> bool:
         """Tell whether the stored body, of that SHA-256, is the one that a listing promises now.
@@ -194,10 +205,6 @@ class ArtifactFacts:
 
 def _digest(value: Field) -> Digest | None:
     return Digest.of(*str(value).split(":", 1)) if value else None
-
-
-def _digests(value: Field | None) -> tuple[Digest, ...]:
-    return tuple(Digest.of(*part.split(":", 1)) for part in str(value or "").split())
 
 
 def _whole(fields: Fields) -> Whole | None:

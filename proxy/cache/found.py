@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from proxy.cache.entry import one_digest
 from proxy.cache.flight import Follower
 from proxy.cache.status import CacheStatus
 from proxy.model import Algorithm, Digest
@@ -21,7 +22,7 @@ class Stored:
     `doubted`: a transfer of it failed a short while ago. A client that asks for the rest of what
     it got then, without saying of what (no If-Range), must get the whole. `heal`: to be called
     when the body turns out to be unreadable, so that the next request fetches it anew. `digests`:
-    computed of it besides SHA-256.
+    computed of it besides SHA-256 (see `ArtifactFacts`).
     """
 
     record: Record
@@ -30,12 +31,13 @@ class Stored:
     age: int
     doubted: bool = False
     heal: Callable[[], None] = field(default=lambda: None)
-    digests: tuple[Digest, ...] = ()
+    digests: str = ""
 
     def digest_by(self, algorithm: Algorithm) -> Digest | None:
         """Its digest by an algorithm; None: not computed."""
-        every = (Digest("sha256", self.record.sha256), *self.digests)
-        return next((digest for digest in every if digest.algorithm == algorithm), None)
+        if algorithm == "sha256":
+            return Digest("sha256", self.record.sha256)
+        return one_digest(self.digests, algorithm)
 
     def close(self) -> None:
         """Release the body."""

@@ -152,28 +152,31 @@ class Rights:
 
     # --- would the upstream still give it? ---------------------------------------------------
 
-    async def confirm(  # noqa: PLR0913  # one caller
+    def is_settled(self, name: str, permit: Permit, facts: ArtifactFacts, *, follows: bool) -> bool:
+        """Tell whether the upstream was asked a short while ago, and did not refuse.
+
+        `follows`: somebody who has just got it wants what belongs to the very same: then the minute
+        after the ttl counts too.
+        """
+        leeway = FOLLOWING if follows else 0.0
+        recent = self._is_recent(name, facts.checked_at, self._clock(), leeway)
+        return recent and not _withheld(facts, permit)
+
+    async def confirm(  # one caller
         self,
         ecosystem: Ecosystem,
         name: str,
         permit: Permit,
         stored: tuple[Record, ArtifactFacts],
         deadline: float,
-        *,
-        follows: bool = False,
     ) -> CacheStatus | None:
         """Ask, once per ttl, whether the upstream would still let us have a stored artifact.
 
         None: yes, or not answered in time; look at its facts again: they say when it has been
-        superseded. A status: it could not answer. Raises its refusal. `follows`: somebody who has
-        just got it wants what belongs to the very same; not yet, in the minute after the ttl.
+        superseded. A status: it could not answer. Raises its refusal.
         """
         now, (_, facts) = self._clock(), stored
-        # A refusal at an address that is no longer listed is no news.
-        withheld = facts.withheld if facts.location == permit.source.location else ""
-        leeway = FOLLOWING if follows else 0.0
-        if not withheld and self._is_recent(name, facts.checked_at, now, leeway):
-            return None
+        withheld = _withheld(facts, permit)
         known = error = self._decisions.find(name, now)
         if known is None:
             task, _ = self._probes.join(name, lambda: self._probe(ecosystem, name, permit, stored))
@@ -290,6 +293,12 @@ class Rights:
 
 
 _SAYS_NOTHING = (Outcome.SILENCE, Outcome.RUBBISH)
+
+
+def _withheld(facts: ArtifactFacts, permit: Permit) -> str:
+    """The verdict that a stored artifact is under. One at an address that is no longer listed is
+    no news."""
+    return facts.withheld if facts.location == permit.source.location else ""
 
 
 def _left(deadline: float) -> float:

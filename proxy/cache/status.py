@@ -56,6 +56,7 @@ class CacheStatus:
 
 
 DENIED = f"{NAME}; detail=denied"
+PASSED_ON = f"{NAME}; fwd=bypass"
 HIT = CacheStatus()
 
 

@@ -67,16 +67,16 @@ class Variants:
         A body that is not worth packing comes without the coding.
         """
         base = links.base if target.based else ""
-        key = (ecosystem.name, target.path, sha256, target.representation, base)
+        key = (ecosystem.name, target.path, sha256, target.representation, target.part, base)
+        # The packed body first: of a very large document it is the only one that is kept.
+        if coding and (packed := self._ready.get((*key, coding))) is not None:
+            return packed
         plain = self._ready.get((*key, ""))
         if plain is None:
             plain = await self._make(key, ecosystem, target, document, links)
         if not coding or len(plain.body) < SMALLEST:
             return plain
-        packed = self._ready.get((*key, coding))
-        if packed is None:
-            packed = await self._pack((*key, coding), plain)
-        return packed
+        return await self._pack((*key, coding), plain)
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document

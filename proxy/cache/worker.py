@@ -31,7 +31,8 @@ from proxy.errors import Malformed, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
 
 LOG = logging.getLogger(__name__)
-MAX_WAITING = 64
+MAX_WAITING = 1000
+MAX_WAITING_BYTES = 256 << 20
 JOB_SECONDS = 60
 T = TypeVar("T")
 
@@ -50,20 +51,21 @@ class Worker:
         self._make_pool = make_pool or _make_pool
         self._pool: ProcessPoolExecutor | None = None
         self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._waiting = self._waiting_bytes = 0
         self.pid = 0
 
     async def rewrite(
         self, ecosystem: Ecosystem, target: DocumentTarget, document: Document, links: Links
     ) -> tuple[Document, str]:
         """`Ecosystem.rewrite`, and the SHA-256 (lower-case hex) of the new body."""
-        return await self._run(partial(rewritten, ecosystem, target, document, links))
+        job = partial(rewritten, ecosystem, target, document, links)
+        return await self._run(job, len(document.body))
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document
     ) -> Source:
         """`Ecosystem.locate`."""
-        return await self._run(partial(ecosystem.locate, target, listing))
+        return await self._run(partial(ecosystem.locate, target, listing), len(listing.body))
 
     async def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -74,21 +76,28 @@ class Worker:
             os.kill(self.pid, signal.SIGKILL)
         await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
-    async def _run(self, job: Callable[[], T]) -> T:
-        """Run a job that can be pickled. Raises what it raises, Unavailable when too many wait,
-        Malformed when it was the end of two workers."""
-        if self._waiting >= MAX_WAITING:
+    async def _run(self, job: Callable[[], T], size: int) -> T:
+        """Run a job that can be pickled, on so many bytes. Raises what it raises, Unavailable when
+        too much waits, Malformed when it was the end of two workers.
+
+        A build farm that starts cold asks for hundreds of middling documents at once: what has to
+        be bounded is the memory that they wait in.
+        """
+        too_much = self._waiting and self._waiting_bytes + size > MAX_WAITING_BYTES
+        if too_much or self._waiting >= MAX_WAITING:
             raise Unavailable(
                 "Too many large documents are being worked on; try again.",
                 retry_after=2,
                 asked=False,
             )
         self._waiting += 1
+        self._waiting_bytes += size
         try:
             async with self._turn:
                 return await self._insist(job)
         finally:
             self._waiting -= 1
+            self._waiting_bytes -= size
 
     async def _insist(self, job: Callable[[], T]) -> T:
         try:

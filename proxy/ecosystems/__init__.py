@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from proxy.ecosystems.base import Ecosystem
 from proxy.ecosystems.java import Java
+from proxy.ecosystems.javascript import JavaScript
 from proxy.ecosystems.openvex import OpenVex
 from proxy.ecosystems.python import Python
 
-ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(), Java(), OpenVex())
+ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(), Java(), JavaScript(), OpenVex())

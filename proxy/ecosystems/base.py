@@ -11,7 +11,7 @@ caching, deciding about access: those rooms call these functions, never the othe
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from proxy.model import (
     Document,
     DocumentTarget,
     ErrorBody,
+    ForwardTarget,
     Links,
     Mount,
     RequestLine,
@@ -69,7 +70,8 @@ class Ecosystem(Protocol):
         """Make the document that a client gets, in `target.representation`.
 
         Every artifact URL in it points at this proxy, and `classify` MUST accept every such link.
-        MUST raise Malformed rather than pass on what it did not understand.
+        MUST raise Malformed rather than pass on what it did not understand, NotFound where the
+        document is well, but has no such `target.part`.
         """
         ...
 
@@ -137,6 +139,20 @@ class Streaming(Protocol):
 
     def stream(self, target: DocumentTarget, media_type: str) -> Transformation:
         """Do what `rewrite` does, piece by piece. `media_type`: what the upstream calls it."""
+        ...
+
+
+@runtime_checkable
+class Sifting(Protocol):
+    """Of an ecosystem with calls that are passed on with a body (`ForwardTarget`)."""
+
+    def sift(self, target: ForwardTarget, body: bytes, may: Callable[[str, str], bool]) -> bytes:
+        """Make the body that the upstream gets of the client's, unpacked one.
+
+        `may`: tells whether the client may have a package in a version ("": in any). MUST leave
+        out every package that it may not have; MUST raise BadRequest rather than pass on what it
+        did not understand.
+        """
         ...
 
 

@@ -37,7 +37,7 @@ STATUSES = (
     *(400, 401, 403, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415, 416, 417, 429, 431, 499),
     *(500, 502, 503, 504, 505),
 )
-CACHE_STATES = ("hit", "miss", "collapsed", "revalidated", "stale", "denied", NONE)
+CACHE_STATES = ("hit", "miss", "collapsed", "revalidated", "stale", "denied", "bypass", NONE)
 UPSTREAM_OUTCOMES = (*map(str, STATUSES), "error")
 """The status that an upstream answered, or `error` where it did not answer."""
 _UNAUTHORIZED = "401"

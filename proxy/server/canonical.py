@@ -58,7 +58,10 @@ def canonicalise(
     Raises MethodNotAllowed for a method other than GET, HEAD and POST, BadRequest for the rest.
     """
     if method not in _METHODS:
-        raise MethodNotAllowed("Only GET, HEAD and POST are understood here.")
+        raise MethodNotAllowed(
+            "Only GET, HEAD and POST are understood here: the proxy is read-only, nothing can be"
+            " published, changed or logged in to."
+        )
     if len(target) > MAX_TARGET:
         raise BadRequest(f"The request target is longer than {MAX_TARGET} characters.")
     if "#" in target:

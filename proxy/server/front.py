@@ -8,7 +8,9 @@ Reading: RFC 9110 sections 7.2, 10.1.1; RFC 7239. Non-goals: paths (`canonical`)
 
 from __future__ import annotations
 
+import asyncio
 import re
+import zlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
@@ -16,13 +18,22 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from proxy.access.peer import Address, parse_address, resolve_peer, within
-from proxy.errors import BodyRefused, EncodingRefused, ExpectationFailed, VersionRefused
+from proxy.errors import (
+    BadRequest,
+    BodyRefused,
+    EncodingRefused,
+    ExpectationFailed,
+    VersionRefused,
+)
 from proxy.server.canonical import check_host
 from proxy.server.wire import ODD_VERSION
 
 Network = IPv4Network | IPv6Network
 # Plain segments: no empty one (`//evil` is another host), no dots, nothing that ends a path.
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
+BODY_SECONDS = 30.0
+_GZIP = 16 + zlib.MAX_WBITS
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
 
 
@@ -58,6 +69,38 @@ def check_no_body(request: web.BaseRequest) -> None:
         raise EncodingRefused("Encoded request bodies are not accepted.")
     if request.body_exists:
         raise BodyRefused("This request takes no body.")
+
+
+async def read_body(request: web.BaseRequest, limit: int) -> bytes:
+    """Read the body of a call that takes one, unpacked: at most `limit` bytes of it.
+
+    It may come as it is or gzip-encoded; what would unpack to more than `limit` is not unpacked
+    further. Raises EncodingRefused, BodyRefused (too large), BadRequest (cut, damaged, or slower
+    than 30 s).
+    """
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in ("identity", "gzip", "x-gzip"):
+        raise EncodingRefused("The body of this call may be encoded with gzip only.")
+    if (request.content_length or 0) > limit:
+        raise BodyRefused(f"The body of this call may have {limit} bytes at most.")
+    if "Expect" in request.headers and request.body_exists:
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # no head of an answer is out yet
+    unpacker = None if coding == "identity" else zlib.decompressobj(_GZIP)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.content.iter_any():
+                body += piece if unpacker is None else unpacker.decompress(piece, limit + 1)
+                if len(body) > limit:
+                    raise BodyRefused(f"The body of this call may have {limit} bytes at most.")
+    except TimeoutError as error:
+        raise BadRequest("The body did not come in time.") from error
+    except zlib.error as error:
+        raise BadRequest("The body is no valid gzip.") from error
+    if unpacker is not None and (not unpacker.eof or unpacker.unused_data):
+        raise BadRequest("The body is no valid gzip.")
+    return bytes(body)
 
 
 def peer_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> Peer:

@@ -12,24 +12,27 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never, final
 
 from aiohttp import web
 
 from proxy.access.door import Door
 from proxy.access.gate import Gate
+from proxy.access.packages import may_have
 from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
 from proxy.cache.bulk import Bulk
 from proxy.cache.coding import CODINGS
 from proxy.cache.documents import Documents
+from proxy.cache.forwards import Forwards
 from proxy.cache.status import DENIED
-from proxy.ecosystems.base import Ecosystem
+from proxy.cache.threads import aside
+from proxy.ecosystems.base import Ecosystem, Sifting
 from proxy.errors import (
     BadRequest,
     InternalError,
     MethodNotAllowed,
     ProxyError,
-    UnknownPath,
 )
 from proxy.model import (
     ArtifactTarget,
@@ -39,8 +42,10 @@ from proxy.model import (
     Grant,
     HostRules,
     Links,
+    Principal,
     RequestLine,
     StaticTarget,
+    Target,
 )
 from proxy.observe.audit import AuditLog
 from proxy.observe.logs import AccessLog
@@ -51,7 +56,7 @@ from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import render
-from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of
+from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of, read_body
 from proxy.server.health import Health
 from proxy.server.mounts import Mounts
 from proxy.server.noted import noted_path
@@ -80,6 +85,7 @@ class Rooms:
     documents: Documents
     bulk: Bulk
     artifacts: Artifacts
+    forwards: Forwards
     health: Health
     metrics: Metrics
     access_log: AccessLog
@@ -176,23 +182,32 @@ class Handler:
         walk.target = found = ecosystem.classify(line)
         if line.method == "POST" and not isinstance(found, ForwardTarget):
             raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
-        check_no_body(request)
+        if not (isinstance(found, ForwardTarget) and found.max_body):
+            check_no_body(request)
         scopes = rooms.mounts.scopes(ecosystem)
         purl = walk.purl if principal.packages else ""
         grant = rooms.door.require(principal, ecosystem.name, found, scopes, purl)
+        return await self._allowed(walk, ecosystem, found, grant, principal)
+
+    async def _allowed(
+        self,
+        walk: Walk,
+        ecosystem: Ecosystem,
+        found: Target,
+        grant: Grant,
+        principal: Principal,
+    ) -> web.StreamResponse:
         match found:
             case StaticTarget():
-                return responses.static(found, responses.base_headers(walk.id))
+                return responses.static(found, principal.name, responses.base_headers(walk.id))
             case DocumentTarget():
                 return await self._document(walk, ecosystem, found, grant)
             case ArtifactTarget():
                 return await self._artifact(walk, ecosystem, found, grant)
             case ChecksumTarget():
-                told = await rooms.artifacts.checksum(ecosystem, found, grant, self._links(walk))
-                walk.cache = told.status.label
-                return responses.checksum(request, told, responses.base_headers(walk.id))
+                return await self._checksum(walk, ecosystem, found, grant)
             case ForwardTarget():
-                raise UnknownPath("This call is not passed through.")
+                return await self._forward(walk, ecosystem, found, grant, principal)
             case _:
                 assert_never(found)
 
@@ -220,6 +235,13 @@ class Handler:
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
 
+    async def _checksum(
+        self, walk: Walk, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant
+    ) -> web.StreamResponse:
+        told = await self._rooms.artifacts.checksum(ecosystem, target, grant, self._links(walk))
+        walk.cache = told.status.label
+        return responses.checksum(walk.request, told, responses.base_headers(walk.id))
+
     async def _bulk(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
@@ -230,6 +252,25 @@ class Handler:
             return await responses.bulk(walk.request, target, found, headers, rate)
         finally:
             found.close()
+
+    async def _forward(
+        self,
+        walk: Walk,
+        ecosystem: Ecosystem,
+        target: ForwardTarget,
+        grant: Grant,
+        principal: Principal,
+    ) -> web.StreamResponse:
+        body = b""
+        if target.max_body:
+            body = await read_body(walk.request, target.max_body)
+            if not isinstance(ecosystem, Sifting):
+                raise AssertionError("a body is to be passed on by who does not understand it")
+            may = may_have(principal.packages, ecosystem.purl)
+            body = await aside(len(body), partial(ecosystem.sift, target, body, may))
+        found = await self._rooms.forwards.ask(ecosystem, target, grant, body)
+        walk.cache = "bypass"
+        return responses.passed_on(found, responses.base_headers(walk.id))
 
     async def _artifact(
         self, walk: Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant

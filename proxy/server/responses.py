@@ -8,6 +8,7 @@ Reading: RFC 9110, RFC 9111 section 5.2.2, RFC 9211. Non-goals: deciding what is
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import assert_never
@@ -19,9 +20,10 @@ from multidict import CIMultiDict
 from proxy.cache.documents import Held
 from proxy.cache.flight import Spot
 from proxy.cache.found import Described, Flying, Stored, Told
+from proxy.cache.status import PASSED_ON
 from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
-from proxy.model import ArtifactTarget, DocumentTarget, StaticTarget
+from proxy.model import ArtifactTarget, Document, DocumentTarget, StaticTarget
 from proxy.server.conditional import (
     Conditions,
     Failed,
@@ -58,11 +60,23 @@ def conditions_of(request: web.BaseRequest) -> Conditions:
     )
 
 
-def static(target: StaticTarget, headers: CIMultiDict[str]) -> web.Response:
-    """An answer that is known beforehand."""
+def static(target: StaticTarget, client: str, headers: CIMultiDict[str]) -> web.Response:
+    """An answer that is known beforehand, but for the client's name."""
     headers["Content-Type"] = target.media_type
     headers.extend(target.headers)
-    return web.Response(status=target.status, body=target.body, headers=headers)
+    body = target.body
+    if target.names_client:
+        headers["Cache-Control"] = "no-store"
+        body = json.dumps({target.names_client: client}).encode("ascii")
+    return web.Response(status=target.status, body=body, headers=headers)
+
+
+def passed_on(found: Document, headers: CIMultiDict[str]) -> web.Response:
+    """The upstream's answer to a call that is never cached."""
+    headers["Cache-Status"] = PASSED_ON
+    headers["Cache-Control"] = "no-store"
+    headers["Content-Type"] = found.media_type
+    return web.Response(body=found.body, headers=headers)
 
 
 def document(

@@ -25,7 +25,8 @@ class UpstreamRequest:
     only so many bytes at the end. A host that knows no ranges answers 200. `no_cache`: ask caches
     in between to pass it on. `probe`: stop at the first answer of the upstream itself; a redirect
     then means "yes". `document`: what is asked is read whole at once; it does not wait behind
-    artifacts.
+    artifacts. `body`: a JSON body makes it a POST; a redirect is refused then, so that what a
+    client says goes nowhere but to the upstream itself.
     """
 
     ecosystem: str
@@ -40,6 +41,7 @@ class UpstreamRequest:
     no_cache: bool = False
     probe: bool = False
     document: bool = False
+    body: bytes = b""
 
     @property
     def range(self) -> str:

@@ -165,7 +165,7 @@ class HttpUpstream:
                     raise
             except UpstreamSilent as error:
                 overdue = self._clock() >= started + self._limits.first_byte_timeout
-                if overdue or attempt >= _tries(error):
+                if overdue or request.body or attempt >= _tries(error):
                     raise
                 LOG.debug("try %d failed: %s", attempt, error.detail)
                 await asyncio.sleep(self._pause(attempt))
@@ -197,7 +197,7 @@ class HttpUpstream:
                 await read_side_body(response)
                 if request.probe:
                     return Head(200, first), response
-                url = self._next(response, url, origin)
+                url = self._next(request, response, url, origin)
                 own = own and url.origin() == origin.origin()
             except BaseException:
                 response.close()
@@ -205,7 +205,11 @@ class HttpUpstream:
             response.close()
         raise ForbiddenAddress("The upstream redirects in a circle.")
 
-    def _next(self, response: aiohttp.ClientResponse, url: URL, origin: URL) -> URL:
+    def _next(
+        self, request: UpstreamRequest, response: aiohttp.ClientResponse, url: URL, origin: URL
+    ) -> URL:
+        if request.body:
+            raise ForbiddenAddress("The upstream redirected a question that goes to it alone.")
         target = parse_url(response.headers.get("Location", ""), relative_to=url)
         # Dropping the header is not enough where the address itself carries the token on.
         if self._exchange.scrubber.carries(str(target)):

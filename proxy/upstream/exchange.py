@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from proxy.errors import CredentialRefused, ProxyError, RateLimited, Unavailable
+from proxy.errors import CredentialRefused, NotFound, ProxyError, RateLimited, Unavailable
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.breaker import Breaker, Breakers, Turn
@@ -33,6 +33,7 @@ LOG = logging.getLogger(__name__)
 USER_AGENT = "cgr-proxy"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USABLE = REDIRECTS | {200, 206, 304}
+_NOT_OFFERED = frozenset({400, 405, 415, 501})  # of a POST: no outage, asking again is vain
 _PROOFS = _USABLE | {404}  # the token was good; other statuses may come from something in between
 
 
@@ -168,7 +169,13 @@ class Exchange:
         outcome = "error"
         try:
             async with asyncio.timeout(seconds):
-                response = await session.get(url, headers=headers, allow_redirects=False)
+                response = await session.request(
+                    "POST" if request.body else "GET",
+                    url,
+                    headers=headers,
+                    data=request.body or None,
+                    allow_redirects=False,
+                )
             outcome = str(response.status)
         except FAILURES as error:
             LOG.debug("asking %s failed: %s", url.host, type(error).__name__)
@@ -199,6 +206,8 @@ class Exchange:
             response.close()
         if own and token is not None and response.status == 401:
             self._credentials.refused(request.ecosystem, token, self._clock())
+        if request.body and response.status in _NOT_OFFERED:
+            raise NotFound("The upstream does not offer this call.")
         raise read_error(response.status, response.headers, body, self.scrubber, learnt=not own)
 
     def _look_at_credential(self, ecosystem: str, now: float) -> None:
@@ -241,6 +250,8 @@ def _headers(request: UpstreamRequest, token: str | None, *, own: bool) -> dict[
             headers["If-Range"] = request.if_range
     if not own:
         return headers
+    if request.body:
+        headers["Content-Type"] = "application/json"
     if request.no_cache:
         headers["Cache-Control"] = "no-cache"
     if request.etag:

@@ -16,6 +16,7 @@ from proxy.cache.bulk import Bulk
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download, DownloadLimits
 from proxy.cache.extracts import Extracts
+from proxy.cache.forwards import Forwards
 from proxy.cache.freshness import Policy
 from proxy.cache.variants import Variants
 from proxy.cache.worker import Worker
@@ -36,6 +37,7 @@ class Engine:
     documents: Documents
     bulk: Bulk
     artifacts: Artifacts
+    forwards: Forwards
 
 
 def make_upstream(
@@ -68,7 +70,7 @@ def make_engine(
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> Engine:
-    """Make the three rooms. `clock`: seconds since the epoch."""
+    """Make the rooms. `clock`: seconds since the epoch."""
     origins = _origins(settings)
     policy = Policy(
         ttl=settings.cache.document_ttl,
@@ -105,7 +107,7 @@ def make_engine(
         metrics=metrics,
     )
     bulk = Bulk(storage, upstream, policy, origins=origins, clock=clock)
-    return Engine(documents, bulk, artifacts)
+    return Engine(documents, bulk, artifacts, Forwards(upstream))
 
 
 def _origins(settings: Settings) -> dict[str, str]:

@@ -62,6 +62,7 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
             documents=engine.documents,
             bulk=engine.bulk,
             artifacts=engine.artifacts,
+            forwards=engine.forwards,
             health=health,
             metrics=metrics,
             access_log=logs.access,

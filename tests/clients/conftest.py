@@ -10,8 +10,10 @@ import pytest
 
 from tests.clients import jvm
 from tests.clients.machine import Machine, Machines
+from tests.clients.node import NodeMachine, NodeMachines
 from tests.origin import Content, jars, real
 from tests.origin.maven import real_jars
+from tests.origin.tarballs import RealNpm, real_npm
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +28,20 @@ def machines(client_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Ma
 def machine(machines: Machines) -> Machine:
     """One such machine."""
     return machines()
+
+
+@pytest.fixture(scope="session")
+def node_machines(client_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> NodeMachines:
+    """Call it with a program for a machine that nothing was installed on yet."""
+    top = tmp_path_factory.mktemp("node-machines")
+    numbers = count(1)
+    return lambda program: NodeMachine.new(program, top / str(next(numbers)), client_tools)
+
+
+@pytest.fixture(scope="session")
+def npm_content() -> RealNpm:
+    """Real packages: express, vite, esbuild and types, with all that they need."""
+    return real_npm()
 
 
 @pytest.fixture(scope="session")

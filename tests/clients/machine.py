@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,18 +57,7 @@ class Machine:
 
     def run(self, *command: str, **variables: str) -> Done:
         """Run a command in the machine's folder, with these environment variables besides."""
-        done = subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_LIMIT,
-            cwd=self.folder,
-            env=clean_environment(self.home) | variables,
-        )
-        return Done(done.returncode, done.stdout)
+        return run_program(command, self.folder, clean_environment(self.home) | variables)
 
     def uv(self, *arguments: str, **variables: str) -> Done:
         """Run uv."""
@@ -101,6 +90,22 @@ class Machine:
         code = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version"
         found: dict[str, str] = json.loads(self.ask(f"{code} for d in m.distributions()}}))"))
         return {name.lower(): version for name, version in found.items()}
+
+
+def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Done:
+    """Run a command in a folder, with no terminal and these environment variables only."""
+    done = subprocess.run(
+        command,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_LIMIT,
+        cwd=folder,
+        env=environment,
+    )
+    return Done(done.returncode, done.stdout)
 
 
 def clean_environment(home: Path) -> dict[str, str]:

@@ -18,6 +18,7 @@ from tests.origin.content import Content
 from tests.origin.control import Control
 from tests.origin.download import DownloadFailed, Filler, cache_folder, real
 from tests.origin.origin import Origin
+from tests.origin.tarballs import add_tiny
 
 
 def main() -> int:
@@ -52,6 +53,7 @@ async def _run(options: argparse.Namespace, content: Content, folder: Path) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     filler = Filler(folder) if options.fill else None
+    add_tiny(content)
     origin = Origin(
         content=content,
         port=options.port,

@@ -21,8 +21,9 @@ from tests.origin.settings import Settings
 from tests.origin.wire import Request, Response
 
 VEX_PROJECTS = ("alpha", "flask")
-_ARTIFACTS = ("/files/", "/python-upstream/")
+_ARTIFACTS = ("/files/", "/python-upstream/", "/javascript-upstream/")
 _ENDINGS = (".jar", ".pom", ".module", ".mod", ".zip")
+_POSTED = "/javascript/-/npm/v1/security/"  # the only calls with a body
 
 
 class Part(Protocol):
@@ -50,7 +51,7 @@ class Libraries:
         """Answer one request, noting every broken rule."""
         path = decoded_path(request.target)
         self._inspect(request, received, path)
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") and not path.startswith(_POSTED):
             return Response(405, (("Allow", "GET, HEAD"),))
         if path.startswith("/openvex/"):
             return self._openvex(request, received, path)

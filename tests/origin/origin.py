@@ -17,12 +17,14 @@ from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
 from tests.origin.golang import GoPart
 from tests.origin.java import JavaPart
+from tests.origin.javascript import JavaScriptPart
 from tests.origin.journal import Journal, Received
 from tests.origin.libraries import Libraries, Part
 from tests.origin.platform import Platform
 from tests.origin.python import Fill, PythonPart
 from tests.origin.settings import Settings
 from tests.origin.store import Store
+from tests.origin.tarballs import add_tiny
 from tests.origin.transmit import Throttle, Transmitter
 from tests.origin.wire import Connection, Header, Listener, Request, Response
 
@@ -41,6 +43,7 @@ class Origin:
     `settings`, `content`, `throttle.rate` and `credentials` may be changed while it runs. `pair`:
     the pull token made at construction. `platform`: the vendor's issuer and API; its requests are
     counted apart, and only what names one of them (a fault, a listener to close) is about it.
+    `javascript`: packuments, advisories and audits of that part.
     """
 
     def __init__(
@@ -53,9 +56,12 @@ class Origin:
         fill: Fill | None = None,
     ) -> None:
         self.settings = settings or Settings()
+        made_up = content is None
         if content is None:
             content = Content((*Content.tiny(), *jars.tiny(), *modules.tiny()))
         self.content = content.copy()
+        if made_up:
+            add_tiny(self.content)
         self.journal = Journal()
         self.faults = FaultBook()
         self.throttle = Throttle()
@@ -71,8 +77,15 @@ class Origin:
             fill=fill,
         )
         java = JavaPart(self.settings, self.content, store, store_base=lambda: self.store_url)
+        self.javascript = JavaScriptPart(
+            self.settings,
+            self.content,
+            store,
+            base=lambda: self.url,
+            store_base=lambda: self.store_url,
+        )
         go = GoPart(self.settings, self.content, store, store_base=lambda: self.store_url)
-        parts: list[Part] = [python, java, go]
+        parts: list[Part] = [python, java, self.javascript, go]
         libraries = Libraries(self.settings, self.credentials, self.journal, parts)
         self._listeners = {
             "origin": self._listener("origin", HOST, port, libraries.answer),

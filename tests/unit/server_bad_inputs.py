@@ -101,8 +101,8 @@ PATHS: tuple[Row, ...] = (
         "/python/simple/%EF%BB%BFalpha/",
     ),
     *_paths("B22", (400, 404), "/javascript/@babel%252fcore"),
-    *_paths("B23", (400, 404), "/javascript/@/x", "/javascript/%2fx", "/javascript/@a/b/c"),
-    *_paths("B26", (404,), "/javascript/-/whoami", "/-/npm/v1/security/audits", "/-/v1/search"),
+    *_paths("B23", (400, 404), "/javascript/@/x", "/javascript/%2fx", "/javascript/@a/b/c/d"),
+    *_paths("B26", (404,), "/javascript/-/all", "/-/npm/v1/security/audits", "/-/v1/search"),
     *_paths(
         "B28",
         (400, 404),

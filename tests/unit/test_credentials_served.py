@@ -442,7 +442,8 @@ async def test_without_the_issuer_what_is_cached_goes_on(tmp_path: Path) -> None
             cached = await proxy.get(PAGE)
             assert (cached.status, "stale-if-error" in (cached.cache or "")) == (200, True)
             assert (await proxy.get(OTHER)).status == 503
-            assert await ready(proxy) == {
-                "status": "degraded",
-                "reasons": ["no usable token: python"],
-            }
+            told = await ready(proxy)
+            assert told["status"] == "degraded"
+            # One stanza for all ecosystems: each of them is without.
+            assert "no usable token: python" in told["reasons"]
+            assert all(reason.startswith("no usable token: ") for reason in told["reasons"])

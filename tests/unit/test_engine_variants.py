@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ import pytest
 from proxy.cache.coding import CODINGS, compress
 from proxy.cache.threads import LARGE
 from proxy.cache.variants import Variants
-from proxy.cache.worker import MAX_WAITING, Worker
+from proxy.cache.worker import MAX_WAITING, MAX_WAITING_BYTES, Worker
 from proxy.ecosystems.python import Python
 from proxy.ecosystems.simple_index import JSON, TEXT_HTML
 from proxy.errors import Malformed, NotListed, Unavailable
@@ -273,6 +273,22 @@ async def test_what_waits_for_the_worker_is_bounded() -> None:
         await worker.close()
 
 
+async def test_what_waits_for_the_worker_is_bounded_in_bytes_too() -> None:
+    worker = Worker()
+    half = Document(bytes(MAX_WAITING_BYTES // 2 + 1), JSON, f"https://libraries.example{PAGE}")
+    first = asyncio.ensure_future(worker.rewrite(Python(), target(), half, Links()))
+    try:
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await worker.rewrite(Python(), target(), half, Links())
+        with pytest.raises(Malformed):
+            await first
+        with pytest.raises(Malformed):  # whatever its size: nothing else waits
+            await worker.rewrite(Python(), target(), half, Links())
+    finally:
+        await worker.close()
+
+
 async def test_the_worker_ends_with_the_proxy(tmp_path: Path) -> None:
     async with Origin() as origin:
         async with running(tmp_path, origin) as proxy:
@@ -376,3 +392,35 @@ async def test_a_body_is_packed_once_for_all(tmp_path: Path) -> None:
         answers = await asyncio.gather(*(proxy.get(PAGE, **fields) for _ in range(10)))
         assert len({answer.body for answer in answers}) == 1
         assert json.loads(gzip.decompress(answers[0].body))["name"] == "alpha"
+
+
+async def test_of_a_body_too_large_to_keep_the_packed_form_is_kept() -> None:
+    rewritten: list[str] = []
+
+    @dataclass(frozen=True, slots=True)
+    class Watched(Python):
+        def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
+            rewritten.append(target.path)
+            return Document(b"x" * 20_000, JSON, document.url)
+
+    variants = Variants(Worker(), budget=30_000)
+    small = Document(b"{}", JSON, f"https://libraries.example{PAGE}")
+    for _ in range(3):
+        found = await variants.get(Watched(), target(), small, "0" * 64, Links(), coding="gzip")
+        assert gzip.decompress(found.body) == b"x" * 20_000
+    assert len(rewritten) == 1
+    await variants.close()
+
+
+async def test_two_parts_of_a_document_are_two_bodies() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Parted(Python):
+        def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
+            return Document(target.part.encode(), JSON, document.url)
+
+    small = Document(b"{}", JSON, f"https://libraries.example{PAGE}")
+    async with made() as (_, variants):
+        for part in ("", "1.0", "latest", "1.0"):
+            wanted = replace(target(), part=part)
+            found = await variants.get(Parted(), wanted, small, "0" * 64, Links())
+            assert found.body == part.encode()

@@ -35,6 +35,25 @@ def test_facts_are_read_back_as_they_were_written() -> None:
     assert DocumentFacts.of_record(record(DOCUMENT.fields())) == DOCUMENT
     bare = replace(ARTIFACT, digest=None, withheld="")
     assert ArtifactFacts.of_record(record(bare.fields())) == bare
+    told = replace(bare, digests=f"sha1:{'ab' * 20} md5:{'cd' * 16}", compared="none")
+    assert ArtifactFacts.of_record(record(told.fields())) == told
+
+
+def test_digests_are_told_by_algorithm_and_never_made_up() -> None:
+    facts = replace(ARTIFACT, digests=f"sha1:{'ab' * 20} md5:{'cd' * 16} sha512:broken")
+    assert facts.digest_by("sha1", SHA) == Digest("sha1", "ab" * 20)
+    assert facts.digest_by("md5", SHA) == Digest("md5", "cd" * 16)
+    assert facts.digest_by("sha256", SHA) == Digest("sha256", SHA)
+    assert facts.digest_by("sha384", SHA) is None
+    assert facts.digest_by("sha512", SHA) is None
+
+
+def test_what_has_been_superseded_fulfils_nothing_until_it_is_fetched_anew() -> None:
+    superseded = replace(ARTIFACT, superseded=f"sha1:{'ab' * 20}")
+    again = ArtifactFacts.of_record(record(superseded.fields()))
+    assert again == superseded
+    for promised in (None, ARTIFACT.digest, Digest("sha256", SHA)):
+        assert not superseded.fulfils(promised, SHA)
 
 
 JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

