@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from proxy.ecosystems.base import Ecosystem
+from proxy.ecosystems.go import Go
 from proxy.ecosystems.java import Java
 from proxy.ecosystems.javascript import JavaScript
 from proxy.ecosystems.openvex import OpenVex
 from proxy.ecosystems.python import Python
 
-ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(), Java(), JavaScript(), OpenVex())
+ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(), Java(), JavaScript(), Go(), OpenVex())

@@ -52,6 +52,7 @@ PATHS = {
         *("alpha-js-1.0.0.tgz", "/javascript/alpha-js", "/javascript/-/v1/search?text=alpha"),
         "pkg:npm/alpha-js",
     ),
+    "go": Paths("v1.0.0.zip", "/go/example.org/demo/@v/list", "", "pkg:golang/example.org/demo"),
 }
 
 
