@@ -119,9 +119,9 @@ class FailingWriter:
 def failing(proxy: Running) -> FailingStorage:
     """Put a failing storage in front of a running proxy's own."""
     app = proxy.app
-    storage = FailingStorage(app.documents._storage)
+    storage = FailingStorage(app.documents._shelf._storage)
     rooms: Iterable[Any] = (
-        app.documents,
+        app.documents._shelf,
         app.bulk,
         app.artifacts,
         app.artifacts._rights,

@@ -78,6 +78,11 @@ class Door:
             case verdict:
                 assert_never(verdict)
 
+    def entitled(self, ecosystem: str, scope: str) -> bool:
+        """Whether the organisation still may, for who passed here a moment ago with the same
+        question: everything else that `require` looks at does not change while a client is one."""
+        return scope == PUBLIC or self._entitlements.allowed(ecosystem, scope) is Verdict.ALLOWED
+
     def _any(self, ecosystem: str, scopes: frozenset[str]) -> Verdict:
         """The best verdict of several scopes: one that is allowed is enough to go and look."""
         verdicts = {self._entitlements.allowed(ecosystem, scope) for scope in scopes}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _PORT = re.compile(r":[0-9]{1,5}")
@@ -25,6 +26,7 @@ MAX_HOPS = 32
 """Hops looked at, from the right. A real chain has one to four."""
 
 
+@lru_cache(maxsize=4096)  # of connected clients: the system has made the text
 def parse_address(text: str) -> Address:
     """Parse a socket's peer address; an IPv4-mapped IPv6 address becomes the IPv4 one.
 

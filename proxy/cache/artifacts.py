@@ -110,9 +110,12 @@ class Artifacts:
             ecosystem, target, grant, links, facts, deadline=deadline
         )
         stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
+        name = flight_name(key, permit.source)
+        flight = self._flights.get(name)
+        if stored is None and flight is not None and await flight.lands(FOREGROUND):
+            stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
         if stored is not None:
             return stored
-        name = flight_name(key, permit.source)
         if head_only and permit.source.size is not None:
             self._rights.refuse_known(name)
             return Described(permit.source.size, CacheStatus(fwd="miss"))

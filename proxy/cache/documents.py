@@ -12,47 +12,38 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import final
 
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.entry import DocumentFacts
-from proxy.cache.freshness import Policy, Settlement, Verdict, judge, settle, too_old
+from proxy.cache.freshness import Policy, Settlement, Verdict, judge, lifetime_of, settle, too_old
 from proxy.cache.keys import document_key
-from proxy.cache.ready import Ready
+from proxy.cache.shelf import Held, Shelf
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import aside
 from proxy.cache.variants import Variant, Variants
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import Malformed, Outcome, ProxyError, StorageFailed, Unavailable
+from proxy.errors import Malformed, Outcome, ProxyError, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Grant, Links, Source
-from proxy.storage.base import Body, Record, Storage
+from proxy.storage.base import Storage
 from proxy.upstream.base import Head, Upstream, UpstreamRequest, UpstreamResponse
 
-LOG = logging.getLogger(__name__)
-READY_BUDGET = 64 << 20
 # A failure is remembered just long enough that the waiters of one herd do not each try again.
 FAILURE_PAUSE = 1.0
 REFRESH_PAUSE = 5.0
 DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
-LOOSE_BUDGET = 16 << 20
 FOLLOWING = 60  # seconds
 
+# Tells, at once and from memory, the age in seconds of an answer that would be given again, or
+# None: it has to be asked for anew.
+Standing = Callable[[], int | None]
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A document as it is held: `sha256` of the upstream's bytes, `age` in seconds."""
 
-    document: Document
-    sha256: str
-    facts: DocumentFacts
-    status: CacheStatus = HIT
-    age: int = 0
+__all__ = ["Documents", "Held", "Standing"]
 
 
 @final
@@ -70,7 +61,6 @@ class Documents:
         max_document: int,
         clock: Callable[[], float],
     ) -> None:
-        self._storage = storage
         self._upstream = upstream
         self._policy = policy
         self._variants = variants
@@ -80,8 +70,7 @@ class Documents:
         self._flights: SingleFlight[Held] = SingleFlight()
         self._decisions = Refusals()
         self._doubted: Decisions[str] = Decisions()
-        self._loose: Ready[Held] = Ready(LOOSE_BUDGET)  # what the disk did not take
-        self._bodies: Ready[Document] = Ready(READY_BUDGET)
+        self._shelf = Shelf(storage)
 
     async def close(self) -> None:
         """End every revalidation."""
@@ -104,7 +93,7 @@ class Documents:
 
     async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
         """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
-        return await self._variants.locate(ecosystem, target, held.document)
+        return await self._variants.locate(ecosystem, target, held.document, held.sha256)
 
     async def get(
         self,
@@ -125,12 +114,12 @@ class Documents:
             raise AssertionError("a grant for something else was shown")
         key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
         now = self._clock()
-        held = await self._load(key)
+        held = await self._shelf.load(key)
         verdict = self._judge(target, held, now)
         if held is not None and verdict is not None and verdict.fresh:
             doubted = held.sha256 == self._doubted.find(key, now)
             if not doubted or verdict.age < DOUBT_AFTER:
-                return replace(held, age=verdict.age)
+                return Held(held.document, held.sha256, held.facts, HIT, verdict.age)
             self._doubted.forget(key)
         elif held and verdict and verdict.usable and target.follows and verdict.ttl > -FOLLOWING:
             return replace(held, age=verdict.age)
@@ -160,6 +149,24 @@ class Documents:
         key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
         self._doubted.remember(key, sha256, self._clock(), self._policy.ttl)
 
+    def standing(self, ecosystem: Ecosystem, target: DocumentTarget, held: Held) -> Standing | None:
+        """How to ask whether what `get` has just given would be given again: fresh, from the same
+        entry, undoubted. None: only `get` can tell."""
+        key = document_key(ecosystem.name, self._origins[ecosystem.name], target)
+        facts, clock, doubted = held.facts, self._clock, self._doubted
+        unchanged = self._shelf.unchanged(key, held)
+        if unchanged is None:
+            return None
+        since = facts.checked_at
+        ends = since + lifetime_of(facts.max_age, moving=target.moving, policy=self._policy)
+
+        def stands() -> int | None:
+            now = clock()
+            fresh = since <= now < ends and doubted.find(key, now) is None
+            return int(now - since) if fresh and unchanged() else None
+
+        return stands
+
     # --- inside ------------------------------------------------------------------------------
 
     def _judge(self, target: DocumentTarget, held: Held | None, now: float) -> Verdict | None:
@@ -188,37 +195,10 @@ class Documents:
                 status = stale(error, verdict.ttl, remembered=remembered)
                 return replace(held, age=verdict.age, status=status)
             if settlement is Settlement.FORGET:
-                self._storage.remove(key)
-                self._loose.drop(key)
+                self._shelf.remove(key)
             if settlement is Settlement.RAISE:
                 error = too_old(error, verdict.age)
         raise error.with_traceback(None)
-
-    async def _load(self, key: str) -> Held | None:
-        loose, stored = self._loose.get(key), await self._load_stored(key)
-        if loose is None or (stored and stored.facts.checked_at > loose.facts.checked_at):
-            return stored
-        return loose
-
-    async def _load_stored(self, key: str) -> Held | None:
-        record = self._storage.lookup(key)
-        if record is None or (facts := DocumentFacts.of_record(record)) is None:
-            return None
-        document = self._bodies.get(record.sha256)
-        if document is None:
-            body = self._storage.open(record)
-            if body is None:
-                return None
-            content = await aside(record.size, lambda: _read(body, record))
-            if content is None:
-                LOG.warning("a stored document is not what it was; treated as a miss")
-                self._storage.remove(key)
-                return None
-            document = Document(content, facts.media_type, facts.url, facts.headers)
-            self._bodies.put(record.sha256, document, record.size)
-        if (document.media_type, document.url) != (facts.media_type, facts.url):
-            document = Document(document.body, facts.media_type, facts.url, facts.headers)
-        return Held(document, record.sha256, facts)
 
     async def _refresh(
         self,
@@ -277,23 +257,14 @@ class Documents:
         # Rewriting is the check: what cannot be understood is neither kept nor passed on.
         # (The whole: a part that one client asks for may be missing in the best of documents.)
         await self.variant(ecosystem, replace(target, part=""), found, links)
-        return replace(found, status=replace(status, stored=await self._keep(key, found)))
+        return replace(found, status=replace(status, stored=await self._shelf.keep(key, found)))
 
     def _confirm(self, key: str, held: Held | None, head: Head) -> Held:
         if held is None:
             raise Malformed("The upstream answered 304 to an unconditional request.")
         facts = held.facts.confirmed(head, self._clock())
         confirmed = replace(held, facts=facts)
-        record = self._storage.lookup(key)
-        try:
-            if record is not None and record.sha256 == held.sha256:
-                self._storage.update(record, facts.fields())
-                self._loose.drop(key)
-            elif self._loose.get(key) is not None:
-                self._keep_loose(key, confirmed)
-        except StorageFailed as error:
-            LOG.warning("a confirmed document could not be marked (%s)", error)
-            self._keep_loose(key, confirmed)
+        self._shelf.confirm(key, confirmed)
         return replace(confirmed, status=CacheStatus(fwd="stale", fwd_status=304))
 
     async def _read_whole(self, response: UpstreamResponse) -> bytes:
@@ -309,42 +280,6 @@ class Documents:
                 raise Malformed("The upstream's document is larger than [limits] max_document.")
             pieces.append(piece)
         return b"".join(pieces)
-
-    async def _keep(self, key: str, found: Held) -> bool:
-        try:
-            await aside(len(found.document.body), lambda: self._write(key, found))
-        except StorageFailed as error:
-            LOG.warning("a document could not be stored (%s); it is served all the same", error)
-            self._keep_loose(key, found)
-            return False
-        self._loose.drop(key)
-        self._bodies.put(found.sha256, found.document, len(found.document.body))
-        return True
-
-    def _write(self, key: str, found: Held) -> None:
-        writer = self._storage.create(key)
-        try:
-            writer.write(found.document.body)
-            writer.commit(found.sha256, found.facts.fields())
-        finally:
-            writer.close()
-
-    def _keep_loose(self, key: str, found: Held) -> None:
-        """Keep in memory what the disk did not take: it is fresh all the same."""
-        kept = replace(found, status=HIT, age=0)
-        self._loose.put(key, kept, len(found.document.body))
-
-
-def _read(body: Body, record: Record) -> bytes | None:
-    """All of a body; None when the disk does not give what was put there."""
-    try:
-        content = os.pread(body.fileno(), record.size, 0)
-    except OSError as error:
-        LOG.warning("a stored document cannot be read (%s)", type(error).__name__)
-        return None
-    finally:
-        body.close()
-    return content if _sha256(content) == record.sha256 else None
 
 
 def _sha256(content: bytes) -> str:

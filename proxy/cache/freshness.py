@@ -37,13 +37,17 @@ class Verdict:
     usable: bool
 
 
+def lifetime_of(max_age: int | None, *, moving: bool, policy: Policy) -> float:
+    """Seconds from a confirmation to staleness."""
+    lifetime = policy.tag_ttl if moving else policy.ttl
+    return lifetime if max_age is None else min(lifetime, float(max_age))
+
+
 def judge(
     *, checked_at: float, max_age: int | None, moving: bool, policy: Policy, now: float
 ) -> Verdict:
     """Judge a held document. The upstream's max-age may shorten the ttl, never lengthen it."""
-    lifetime = policy.tag_ttl if moving else policy.ttl
-    if max_age is not None:
-        lifetime = min(lifetime, float(max_age))
+    lifetime = lifetime_of(max_age, moving=moving, policy=policy)
     age = now - checked_at
     if age < -CLOCK_SKEW:
         return Verdict(age=0, ttl=0, fresh=False, usable=policy.max_stale > 0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, final
 
 from proxy.observe.audit import AuditFile, AuditLog
 from proxy.observe.formats import AccessRecord, JsonFormat, LineFormat, TextFormat
@@ -27,6 +27,31 @@ STANDARD_ERROR = 2
 _KEPT_USER_AGENT = 1024  # more than is written: redaction comes before the last cut
 _KEPT_PATH = 2048
 _KEPT_ERROR = 2048
+
+
+@final
+class Noted:
+    """What every repetition of an answer has alike, cut to what is kept of it."""
+
+    __slots__ = ("cache", "ecosystem", "path", "peer", "principal", "status", "user_agent")
+
+    def __init__(  # noqa: PLR0913, PLR0917  # the same as of `append`
+        self,
+        principal: str,
+        peer: str,
+        path: str,
+        ecosystem: str,
+        status: int,
+        cache: str,
+        user_agent: str,
+    ) -> None:
+        self.principal = principal
+        self.peer = peer
+        self.path = path[:_KEPT_PATH]
+        self.ecosystem = ecosystem
+        self.status = status
+        self.cache = cache
+        self.user_agent = user_agent[:_KEPT_USER_AGENT]
 
 
 class AccessLog:
@@ -75,6 +100,27 @@ class AccessLog:
                 cache,
                 user_agent[:_KEPT_USER_AGENT],
                 error[:_KEPT_ERROR],
+            )
+        )
+
+    def repeat(self, now: float, request_id: str, noted: Noted, sent: int, duration: float) -> None:
+        """Note the repetition of a GET's answer, at `now` (epoch seconds); else as `append`."""
+        if self._writer is None:
+            return
+        self._writer.append_access(
+            AccessRecord(
+                now,
+                request_id,
+                noted.principal,
+                noted.peer,
+                "GET",
+                noted.path,
+                noted.ecosystem,
+                noted.status,
+                sent,
+                duration,
+                noted.cache,
+                noted.user_agent,
             )
         )
 

@@ -27,6 +27,8 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from proxy.observe.answers import Answers, Cell
+
 NAMESPACE = "cgr_proxy"
 OTHER = "other"
 NONE = "none"
@@ -45,7 +47,7 @@ _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600
 
 
 class Metrics:
-    """The numbers of one proxy. All methods are cheap, and safe from any thread.
+    """The numbers of one proxy. All methods are cheap, and safe from any thread but `request`.
 
     `ecosystems`: the names that may appear as label. `version`: of the program.
     """
@@ -56,10 +58,11 @@ class Metrics:
         self._statuses = {status: str(status) for status in STATUSES}
         self._cache_states = frozenset(CACHE_STATES)
         self._outcomes = frozenset(UPSTREAM_OUTCOMES)
-        self._request_children: dict[tuple[str, str, str], Counter] = {}
         self._upstream_children: dict[tuple[str, str], Counter] = {}
         ProcessCollector(registry=self._registry)
-        self._make_request_metrics()
+        self._cells: dict[tuple[str, int, str], Cell] = {}
+        self._answers = Answers(NAMESPACE, sorted(self._ecosystems | {OTHER}), _SECONDS)
+        self._registry.register(self._answers)
         self._make_upstream_metrics(sorted(self._ecosystems | {OTHER}))
         self._make_cache_metrics(sorted(self._ecosystems | {OTHER}))
         self._gauge("build_info", "The running version.", ("version",)).labels(version).set(1)
@@ -69,21 +72,19 @@ class Metrics:
     def request(self, ecosystem: str, status: int, cache: str, seconds: float, sent: int) -> None:
         """An answer went out: `sent` bytes of body, `seconds` from the first byte to the last.
 
-        `ecosystem` and `cache` empty where there is none.
+        `ecosystem` and `cache` empty where there is none. For the loop's thread only.
         """
-        ecosystem = self._ecosystem(ecosystem)
-        key = (
-            ecosystem,
-            self._statuses.get(status, OTHER),
-            _among(cache or NONE, self._cache_states),
-        )
-        child = self._request_children.get(key)
-        if child is None:
-            child = self._request_children[key] = self._requests.labels(*key)
-        child.inc()
-        self._request_seconds[ecosystem].observe(seconds)
-        if sent:
-            self._bytes_sent[ecosystem].inc(sent)
+        labels = (ecosystem, status, cache)
+        cell = self._cells.get(labels)
+        if cell is None:
+            cell = self._answers.cell(
+                self._ecosystem(ecosystem),
+                self._statuses.get(status, OTHER),
+                _among(cache or NONE, self._cache_states),
+            )
+            if OTHER not in cell.labels:  # what others are called is an open set
+                self._cells[labels] = cell
+        cell.count(seconds, sent)
 
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         """One exchange with an upstream ended: `outcome` is one of `UPSTREAM_OUTCOMES`.
@@ -157,6 +158,11 @@ class Metrics:
             "log_lines_dropped", "Log lines lost: queue full, or the sink refused.", read
         )
 
+    def watch_repeats(self, read: Callable[[], int]) -> None:
+        """Take the number of answers that were given anew without a walk from `read`."""
+        text = "Hits whose very question was answered a moment before."
+        self._read_counter("answers_repeated", text, read)
+
     def watch(self, collector: Collector) -> None:
         """Take further samples from a collector, at each rendering."""
         self._registry.register(collector)
@@ -166,17 +172,6 @@ class Metrics:
         return generate_latest(_WithoutCreated(self._registry)), CONTENT_TYPE_LATEST
 
     # --- construction -------------------------------------------------------------------------
-
-    def _make_request_metrics(self) -> None:
-        self._requests = self._counter(
-            "requests_total",
-            "Answers to clients, by what the cache did.",
-            ("ecosystem", "status", "cache"),
-        )
-        names = sorted(self._ecosystems | {OTHER})
-        seconds = self._histogram("request_seconds", "From request to the last byte.")
-        self._request_seconds = {name: seconds.labels(name) for name in names}
-        self._bytes_sent = self._by_ecosystem("bytes_sent_total", "Body bytes to clients.", names)
 
     def _make_upstream_metrics(self, names: Sequence[str]) -> None:
         self._upstream_requests = self._counter(

@@ -63,6 +63,8 @@ class Redactor:
         self._known: dict[str, tuple[str, ...]] = {}  # every value, with its forms
         self._forms: tuple[str, ...] = ()
         self._cached = self._new_cache()
+        self.generation = 0
+        """Another number after each registration: what was redacted before may hold a secret."""
 
     def register(self, owner: Hashable, *values: str) -> None:
         """From now on mask these values in every form, in place of those that the owner had.
@@ -84,6 +86,7 @@ class Redactor:
         # Longest first: a whole token goes as one mask, not as a row of segments.
         self._forms = tuple(sorted(forms, key=len, reverse=True))
         self._cached = self._new_cache()
+        self.generation += 1
 
     def redact(self, text: str) -> str:
         """The text with every secret replaced by `***`."""

@@ -22,7 +22,8 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import cast
+from functools import lru_cache
+from typing import NoReturn, cast
 from urllib.parse import unquote_to_bytes
 
 from proxy.errors import BadRequest, MethodNotAllowed
@@ -41,6 +42,7 @@ _RAW_QUERY = re.compile(r"(?:[!$&-~]|%[0-9A-Fa-f]{2})*")
 _ABSOLUTE = re.compile(r"(https?)://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_LONGEST_HOST = 300  # characters; a name has 254 at most, a port 6
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Control, format (directional marks, zero-width joiners, byte order marks), surrogates, line and
 # paragraph separators: nothing of these belongs into a name, a log line or a key.
@@ -83,9 +85,18 @@ def check_host(value: str | None) -> tuple[str, int | None]:
 
     Raises BadRequest unless it is a name, an IPv4 or a bracketed IPv6 address with at most a port.
     """
-    match = _AUTHORITY.fullmatch(value or "")
+    return _check_host(value or "") if len(value or "") <= _LONGEST_HOST else _no_host()
+
+
+def _no_host() -> NoReturn:
+    raise BadRequest("The Host header is missing or malformed.")
+
+
+@lru_cache(maxsize=1024)  # few, and in every request; a refusal is not kept
+def _check_host(value: str) -> tuple[str, int | None]:
+    match = _AUTHORITY.fullmatch(value)
     if match is None:
-        raise BadRequest("The Host header is missing or malformed.")
+        _no_host()
     name, port = match.group(1).lower(), match.group(2)
     if not (_is_address(name) or _is_name(name)):
         raise BadRequest("The Host header names no valid host.")

@@ -6,8 +6,9 @@ Reading: RFC 9110 section 12.5.3 (Accept-Encoding). Non-goals: packing (`cache.c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from proxy.ecosystems.negotiation import qualities
+from proxy.ecosystems.negotiation import MAX_ACCEPT, qualities
 
 _ALIASES = {"x-gzip": "gzip"}
 
@@ -18,7 +19,13 @@ def choose_coding(accept_encoding: Sequence[str], offered: Sequence[str]) -> str
     A client that says nothing gets identity, as does one that rules out everything: it can still
     read an answer that it did not want, but not one that it cannot decode.
     """
-    wanted = qualities(accept_encoding, _ALIASES)
+    line = ",".join(accept_encoding)
+    return _choose(line, tuple(offered)) if len(line) <= MAX_ACCEPT else ""
+
+
+@lru_cache(maxsize=256)  # clients send one of a few
+def _choose(line: str, offered: tuple[str, ...]) -> str:
+    wanted = qualities((line,), _ALIASES)
     if not wanted:
         return ""
     others = wanted.get("*", 0.0)

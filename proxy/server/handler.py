@@ -11,20 +11,14 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import assert_never, final
 
 from aiohttp import web
 
-from proxy.access.door import Door
-from proxy.access.gate import Gate
 from proxy.access.packages import may_have
-from proxy.cache.artifacts import Artifacts, Described, Flying, Stored
-from proxy.cache.bulk import Bulk
+from proxy.cache.artifacts import Described, Flying, Stored
 from proxy.cache.coding import CODINGS
-from proxy.cache.documents import Documents
-from proxy.cache.forwards import Forwards
 from proxy.cache.status import DENIED
 from proxy.cache.threads import aside
 from proxy.ecosystems.base import Ecosystem, Sifting
@@ -40,63 +34,28 @@ from proxy.model import (
     DocumentTarget,
     ForwardTarget,
     Grant,
-    HostRules,
     Links,
     Principal,
-    RequestLine,
     StaticTarget,
     Target,
 )
-from proxy.observe.audit import AuditLog
-from proxy.observe.logs import AccessLog
-from proxy.observe.metrics import NONE, Metrics
+from proxy.observe.metrics import NONE
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
 from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import render
-from proxy.server.front import Network, base_url, check_framing, check_no_body, peer_of, read_body
-from proxy.server.health import Health
-from proxy.server.mounts import Mounts
+from proxy.server.front import base_url, check_framing, check_no_body, peer_of, read_body
 from proxy.server.noted import noted_path
-from proxy.server.own_names import OwnNames
-from proxy.server.tls import Certificates
+from proxy.server.repeats import Repeats
+from proxy.server.rooms import Rooms
+from proxy.server.understanding import Meaning, Understanding, Words
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
 
 LOG = logging.getLogger(__name__)
 RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be verified
-
-
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """Everything a request walks through. `hosts`: what upstream links may name.
-
-    `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
-    can make of what the upstream has (core metadata of wheels). `own_names`: what a client may call
-    us where being on this machine is enough. `certificates` None: nobody is
-    known by one.
-    """
-
-    mounts: Mounts
-    gate: Gate
-    door: Door
-    documents: Documents
-    bulk: Bulk
-    artifacts: Artifacts
-    forwards: Forwards
-    health: Health
-    metrics: Metrics
-    access_log: AccessLog
-    audit: AuditLog
-    hosts: HostRules
-    own_names: OwnNames
-    trusted_proxies: tuple[Network, ...] = ()
-    public_url: str = ""
-    min_rate: int = 0
-    extracts: bool = True
-    certificates: Certificates | None = None
 
 
 @final
@@ -106,6 +65,8 @@ class Handler:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._ids = RequestIds()
+        self._understanding = Understanding()
+        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, rooms.hot)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
@@ -116,6 +77,8 @@ class Handler:
                 response = await self._answer_or_error(walk)
                 await response.prepare(request)
                 await response.write_eof()
+            if walk.stands is not None:
+                self._repeats.keep(walk, response)
             return response
         finally:
             self._note(walk, response)
@@ -164,6 +127,7 @@ class Handler:
         if rooms.gate.clients.open_to_loopback:
             rooms.own_names.require(request)
         walk.peer = peer = peer_of(request, rooms.trusted_proxies)
+        walk.clients = rooms.gate.clients
         walk.principal = principal = await rooms.gate.identify(
             request.headers.getall("Authorization", []),
             peer.client,
@@ -177,9 +141,7 @@ class Handler:
         if request.method == "OPTIONS":
             check_no_body(request)
             return self._options(walk)
-        walk.line = line = self._line(walk, target)
-        walk.ecosystem = ecosystem = rooms.mounts.require(line.segments)
-        walk.target = found = ecosystem.classify(line)
+        line, ecosystem, found = self._understand(walk, target)
         if line.method == "POST" and not isinstance(found, ForwardTarget):
             raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
         if not (isinstance(found, ForwardTarget) and found.max_body):
@@ -211,17 +173,27 @@ class Handler:
             case _:
                 assert_never(found)
 
-    def _line(self, walk: Walk, target: str) -> RequestLine:
-        headers = walk.request.headers
-        return canonicalise(
-            walk.request.method,
-            target,
-            host=headers.get("Host"),
-            accept=headers.getall("Accept", ()),
-        )
+    def _understand(self, walk: Walk, target: str) -> Meaning:
+        """What is asked; noted step by step, for the words of a refusal."""
+        request = walk.request
+        accept = tuple(request.headers.getall("Accept", ()))
+        words = Words(request.method, target, request.headers.get("Host"), accept)
+        if (known := self._understanding.find(words)) is not None:
+            walk.line, walk.ecosystem, walk.target = known
+            return known
+        walk.line = line = canonicalise(words.method, target, host=words.host, accept=accept)
+        walk.ecosystem = ecosystem = self._rooms.mounts.require(line.segments)
+        walk.target = found = ecosystem.classify(line)
+        meaning = Meaning(line, ecosystem, found)
+        self._understanding.keep(words, meaning)
+        return meaning
 
     async def _document(
-        self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
+        self,
+        walk: Walk,
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        grant: Grant,
     ) -> web.StreamResponse:
         if target.bulk:
             return await self._bulk(walk, ecosystem, target, grant)
@@ -232,6 +204,8 @@ class Handler:
             ecosystem, target, held, links, coding=choose_coding(accepted, CODINGS)
         )
         walk.cache = held.status.label
+        if self._rooms.certificates is None:
+            self._repeats.prepare(walk, ecosystem, target, held)
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
 

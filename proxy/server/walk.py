@@ -8,11 +8,13 @@ Non-goals: walking (`proxy.server.handler`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 from aiohttp import web
 
+from proxy.access.clients import Clients
 from proxy.cache.artifacts import Described, Flying, Stored
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import AccessError, Blocked, ProxyError
@@ -54,6 +56,8 @@ class Walk:
     error: ProxyError | None = None
     cache: str = NONE
     probed: bool = False
+    clients: Clients | None = None
+    stands: Callable[[], int | None] | None = None
 
     @property
     def failure(self) -> str:

@@ -2,7 +2,7 @@
 
 Purpose: aiohttp answers a malformed request with its own text, which echoes the bytes, and logs a
 traceback for each; here it is one constant line, a request id, a closed connection. Also: aborts
-that look like aborts. Everything that leans on aiohttp's protocol class stands in this file.
+that look like aborts. What leans on aiohttp's protocol class stands in this file and in `seam`.
 
 Reading: aiohttp `web_protocol.py`, `web_server.py` (3.14). Non-goals: what a request means.
 """
@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, final
 
 from aiohttp import web
@@ -26,8 +26,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import PayloadAccessError, RequestHandler, RequestPayloadError
 
+from proxy.server.seam import KEEPALIVE, SEAM, Recall, RepeatingHandler
+
 LOG = logging.getLogger(__name__)
-KEEPALIVE = 30.0
 # Long enough for a client that is still sending a refused body to read the refusal.
 LINGERING = 0.5
 # How long a client that has closed its side may wait for the next byte.
@@ -47,13 +48,19 @@ Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 
 
 @final
-class _Connection(RequestHandler):
+class _Connection(RepeatingHandler):
     """One client connection."""
 
     __slots__ = ("_half_closed", "_refuse")
 
-    def __init__(self, server: Server, refuse: Refuse, **kwargs: Any) -> None:  # noqa: ANN401  # aiohttp's
-        super().__init__(server, **kwargs)
+    def __init__(
+        self,
+        server: Server,
+        refuse: Refuse,
+        recall: Recall | None,
+        **kwargs: Any,  # noqa: ANN401  # aiohttp's
+    ) -> None:
+        super().__init__(server, recall, **kwargs)
         self._refuse = refuse
         self._half_closed = False
 
@@ -121,11 +128,25 @@ class _Connection(RequestHandler):
 
 @final
 class Server(web.Server):
-    """aiohttp's low-level server with our connections, `limit` of them at most."""
+    """aiohttp's low-level server with our connections, `limit` of them at most.
 
-    def __init__(self, handle: Handle, refuse: Refuse, limit: int = MAX_CONNECTIONS) -> None:
+    `recall`: answers a known question at once. `seam`: what aiohttp must have for that; without,
+    the handler answers everything.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        refuse: Refuse,
+        limit: int = MAX_CONNECTIONS,
+        recall: Recall | None = None,
+        seam: Sequence[str] = SEAM,
+    ) -> None:
         super().__init__(handle, request_factory=self._request, handler_cancellation=True)
         self._refuse = refuse
+        self._recall = recall if all(hasattr(RequestHandler, name) for name in seam) else None
+        if self._recall is not recall:
+            LOG.warning("this version of aiohttp is not known here: repeated hits are not faster")
         self._limit = limit
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
@@ -177,6 +198,7 @@ class Server(web.Server):
         return _Connection(
             self,
             self._refuse,
+            self._recall,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=KEEPALIVE,
             lingering_time=LINGERING,
@@ -221,6 +243,10 @@ def body_size(request: web.BaseRequest, response: web.StreamResponse | None) -> 
     sent: int = request.writer.output_size
     if not sent or response is None:
         return sent
+    if type(response) is web.Response and isinstance(response.body, bytes):
+        # Head and body went in one: there is nothing to take apart.
+        bare = request.method == "HEAD" or response.status in (204, 304)
+        return 0 if bare else len(response.body)
     fields = sum(len(name) + len(value) + 4 for name, value in response.headers.items())
     status_line = len(f"HTTP/1.1 {response.status} {response.reason}\r\n\r\n")
     return max(0, sent - status_line - fields)

@@ -37,6 +37,7 @@ from proxy.storage.base import Fields, Record
 from proxy.storage.bodies import DiskBody, OpenBodies
 from proxy.storage.claim import ClaimFile
 from proxy.storage.folder import Folder, Linked, cause, is_ours
+from proxy.storage.known import Known
 from proxy.storage.layout import (
     MAX_ENTRY,
     PARTS,
@@ -91,8 +92,9 @@ class DiskStorage:
     ) -> None:
         self.folder = Folder(directory / VERSION, PARTS)
         self.bodies = OpenBodies()
+        self._known = Known()
         self._watcher = watcher or _Nobody()
-        self._place = Place(self.folder, self._watcher, max_body)
+        self._place = Place(self.folder, self._watcher, max_body, self._known.forget)
         self._clock = clock
         self._serial = itertools.count()
         self._session = Session(self.folder, clock(), self._sweep)
@@ -122,10 +124,12 @@ class DiskStorage:
 
     def lookup(self, key: str) -> Record | None:
         """See `Storage.lookup`."""
+        if (known := self._known.find(key)) is not None:
+            return known
         name = entry_name(key)
         try:
-            raw, written = self.folder.read(name, MAX_ENTRY)
-            record = parse_entry(raw, suspect=written < self._session.suspect_before)
+            raw, status = self.folder.read(name, MAX_ENTRY)
+            record = parse_entry(raw, suspect=status.st_mtime < self._session.suspect_before)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -138,6 +142,7 @@ class DiskStorage:
             LOG.warning("entry %s holds another key; treated as a miss", name)
             self.remove(key)
             return None
+        self._known.keep(record, self.folder.path(name), status)
         return record
 
     def open(self, record: Record) -> DiskBody | None:
@@ -194,7 +199,6 @@ class DiskStorage:
         if not claim.owned:
             return ForeignFlight(self._place, key, body, claim)
         try:
-            self.folder.unlink(body)  # of an owner that died
             return DiskWriter(self._place, key, body, claim=claim)
         except StorageFailed:
             claim.close()
@@ -211,6 +215,8 @@ class DiskStorage:
             self.folder.write(self._temporary(), name, entry_bytes(changed))
         except OSError as error:
             raise self._place.failed(error) from error
+        finally:
+            self._known.forget(record.key)
         if current.suspect:
             # New fields prove nothing about the old body.
             self.folder.written(name, self._session.suspect_before - 1)
@@ -220,6 +226,7 @@ class DiskStorage:
     def remove(self, key: str) -> None:
         """See `Storage.remove`. The body goes when the index knows that nobody shares it."""
         self.folder.unlink(entry_name(key))
+        self._known.forget(key)
         self._watcher.removed(key)
 
     def evict(self, key: str, sha256: str, *, with_body: bool) -> None:
@@ -229,6 +236,7 @@ class DiskStorage:
         """
         if self._is(key, sha256):
             self.folder.unlink(entry_name(key))
+            self._known.forget(key)
         if with_body:
             self.folder.unlink(body_name(sha256))
 

@@ -118,6 +118,10 @@ class Folder:
             with suppress(OSError), self._listing("") as fd:  # a read-only disk
                 os.fchmod(fd, stat.S_IRWXU)
 
+    def path(self, name: str) -> str:
+        """Where a file is, for looking at it only: links on the way would be followed."""
+        return f"{self._path}/{name}"
+
     def open(self, name: str) -> tuple[int, os.stat_result]:
         """Open a plain file for reading: descriptor and status. Anything else raises OSError."""
         folder, last = self._parent(name)
@@ -127,11 +131,11 @@ class Folder:
             os.close(folder)
         return fd, _plain(fd)
 
-    def read(self, name: str, limit: int) -> tuple[bytes, float]:
-        """The first `limit` bytes of a plain file, and when it was written (epoch seconds)."""
+    def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result]:
+        """The first `limit` bytes of a plain file, and its status."""
         fd, status = self.open(name)
         try:
-            return os.read(fd, min(limit, status.st_size)), status.st_mtime
+            return os.read(fd, min(limit, status.st_size)), status
         finally:
             os.close(fd)
 
@@ -220,12 +224,19 @@ class Folder:
 
     def _make_way(self, folder: str) -> None:
         """Make a folder below a part, in place of a file perhaps."""
+        with suppress(FileNotFoundError, NotADirectoryError, FileExistsError):
+            return self._make_new(folder)
         self.make()
         with self._in(folder) as (fd, last):
             if not stat.S_ISDIR(_mode(last, fd)):
                 with suppress(FileNotFoundError, IsADirectoryError):  # another process was faster
                     os.unlink(last, dir_fd=fd)
             _make(fd, last)
+        return None
+
+    def _make_new(self, folder: str) -> None:
+        with self._in(folder) as (fd, last):
+            os.mkdir(last, 0o700, dir_fd=fd)
 
     def free(self) -> int:
         """Bytes that may still be written to the disk; 0 also when no file can be made."""

@@ -15,11 +15,13 @@ from proxy.observe.metrics import Metrics
 from proxy.server import process
 from proxy.server.admin import Admin
 from proxy.server.entitlements import PATH, EntitlementView
-from proxy.server.handler import Handler, Rooms
+from proxy.server.handler import Handler
 from proxy.server.health import Health
+from proxy.server.hot import Hot
 from proxy.server.listener import Listener
 from proxy.server.mounts import Mounts
 from proxy.server.own_names import OwnNames
+from proxy.server.rooms import Rooms
 from proxy.server.wire import Server
 from proxy.wiring.engine import Engine
 
@@ -49,6 +51,7 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
     live: Live,
     entitlements: Entitlements,
     engine: Engine,
+    hot: Hot,
     health: Health,
     metrics: Metrics,
     logs: Logs,
@@ -62,6 +65,7 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
             documents=engine.documents,
             bulk=engine.bulk,
             artifacts=engine.artifacts,
+            hot=hot,
             forwards=engine.forwards,
             health=health,
             metrics=metrics,
@@ -77,5 +81,5 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
         )
     )
     tls = live.tls.context if live.tls is not None else None
-    server = Server(handler, handler.refuse, settings.limits.max_connections)
+    server = Server(handler, handler.refuse, settings.limits.max_connections, hot.answer)
     return Listener(server, settings.server.listen.host, settings.server.listen.port, tls)

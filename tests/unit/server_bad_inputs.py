@@ -114,8 +114,8 @@ PATHS: tuple[Row, ...] = (
         "B31",
         (400, 404),
         "/java/a/b/java-metadata.xml/..",
-        "/java/org/",
-        "/java/archetype-catalog.xml",
+        "/java/org//demo/",
+        "/java/..%2farchetype-catalog.xml",
     ),
     *_paths(
         "B32",

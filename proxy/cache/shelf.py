@@ -1,0 +1,148 @@
+"""Where documents are held: on disk, ready in memory, and loose where the disk did not take them.
+
+Purpose: the storage is the truth; what is ready was read from an entry that is still the same.
+Reading: pingora's memory tier in front of a disk. Non-goals: what is fresh, what is asked
+(`documents`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import final
+
+from proxy.cache.entry import DocumentFacts
+from proxy.cache.ready import Ready
+from proxy.cache.status import HIT, CacheStatus
+from proxy.cache.threads import aside
+from proxy.errors import StorageFailed
+from proxy.model import Document
+from proxy.storage.base import Body, Record, Storage
+
+LOG = logging.getLogger(__name__)
+READY_BUDGET = 64 << 20
+LOOSE_BUDGET = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A document as it is held: `sha256` of the upstream's bytes, `age` in seconds."""
+
+    document: Document
+    sha256: str
+    facts: DocumentFacts
+    status: CacheStatus = HIT
+    age: int = 0
+
+
+@final
+class Shelf:
+    """Holds documents, by key."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._loose: Ready[Held] = Ready(LOOSE_BUDGET)  # what the disk did not take
+        self._ready: Ready[tuple[Record | None, Held]] = Ready(READY_BUDGET)
+
+    async def load(self, key: str) -> Held | None:
+        """What is held; its status says hit, its age nothing."""
+        loose, stored = self._loose.get(key), await self._load_stored(key)
+        if loose is None or (stored and stored.facts.checked_at > loose.facts.checked_at):
+            return stored
+        return loose
+
+    async def _load_stored(self, key: str) -> Held | None:
+        record, ready = self._storage.lookup(key), self._ready.get(key)
+        if record is None:
+            return None
+        if ready is not None and ready[0] is record:
+            return ready[1]
+        if (facts := DocumentFacts.of_record(record)) is None:
+            return None
+        if ready is not None and ready[1].sha256 == record.sha256:
+            content: bytes | None = ready[1].document.body
+        elif (body := self._storage.open(record)) is not None:
+            content = await aside(record.size, lambda: _read(body, record))
+        else:
+            return None
+        if content is None:
+            LOG.warning("a stored document is not what it was; treated as a miss")
+            self._storage.remove(key)
+            return None
+        document = Document(content, facts.media_type, facts.url, facts.headers)
+        held = Held(document, record.sha256, facts)
+        self._ready.put(key, (record, held), record.size)
+        return held
+
+    def unchanged(self, key: str, held: Held) -> Callable[[], bool] | None:
+        """How to ask whether `load` would give that very document again. None: only it can tell."""
+        record, ready = self._storage.lookup(key), self._ready.get(key)
+        if record is None or ready is None or ready[0] is not record:
+            return None
+        if ready[1].facts is not held.facts:
+            return None
+        look, loose = self._storage.lookup, self._loose
+        return lambda: look(key) is record and loose.get(key) is None
+
+    async def keep(self, key: str, found: Held) -> bool:
+        """Keep a document that has just come; False: the disk does not take it."""
+        try:
+            await aside(len(found.document.body), lambda: self._write(key, found))
+        except StorageFailed as error:
+            LOG.warning("a document could not be stored (%s); it is served all the same", error)
+            self._keep_loose(key, found)
+            return False
+        self._loose.drop(key)
+        kept = replace(found, status=HIT, age=0)
+        self._ready.put(key, (None, kept), len(found.document.body))
+        return True
+
+    def confirm(self, key: str, confirmed: Held) -> None:
+        """Note that the upstream has confirmed what is held."""
+        record = self._storage.lookup(key)
+        try:
+            if record is not None and record.sha256 == confirmed.sha256:
+                self._storage.update(record, confirmed.facts.fields())
+                self._loose.drop(key)
+            elif self._loose.get(key) is not None:
+                self._keep_loose(key, confirmed)
+        except StorageFailed as error:
+            LOG.warning("a confirmed document could not be marked (%s)", error)
+            self._keep_loose(key, confirmed)
+
+    def remove(self, key: str) -> None:
+        """Hold it no longer."""
+        self._storage.remove(key)
+        self._loose.drop(key)
+
+    def _write(self, key: str, found: Held) -> None:
+        writer = self._storage.create(key)
+        try:
+            writer.write(found.document.body)
+            writer.commit(found.sha256, found.facts.fields())
+        finally:
+            writer.close()
+
+    def _keep_loose(self, key: str, found: Held) -> None:
+        """Keep in memory what the disk did not take: it is fresh all the same."""
+        kept = replace(found, status=HIT, age=0)
+        self._loose.put(key, kept, len(found.document.body))
+
+
+def _read(body: Body, record: Record) -> bytes | None:
+    """All of a body; None when the disk does not give what was put there."""
+    try:
+        content = os.pread(body.fileno(), record.size, 0)
+    except OSError as error:
+        LOG.warning("a stored document cannot be read (%s)", type(error).__name__)
+        return None
+    finally:
+        body.close()
+    return content if _sha256(content) == record.sha256 else None
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
