@@ -152,6 +152,7 @@ The proxy serves $1. Paste:
 
   pip install --index-url $url/python/simple/ flask
   uv pip install --default-index $url/python/simple/ flask
+  Maven's settings.xml: <mirror><id>cgr-proxy</id><mirrorOf>*</mirrorOf><url>$url/java/</url></mirror>
 
   crane pull --insecure ${url#*://}/chainguard/static static.tar
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from ssl import SSLContext
@@ -29,6 +29,7 @@ from proxy.observe.tokens import TokenNumbers
 from proxy.server import process
 from proxy.server.health import Health
 from proxy.server.hot import Hot
+from proxy.server.rounds import repeat
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.upstream.credentials import Clocks as TokenClocks
@@ -41,7 +42,7 @@ from proxy.wiring.pull_tokens import credential_sources
 from proxy.wiring.upstreams import origins_of
 
 LOG = logging.getLogger("proxy")
-POLL_CREDENTIALS = 2.0
+POLL_FILES = 2.0
 RENEW_TOKENS = 1.0
 
 
@@ -115,10 +116,13 @@ class App:
         self.upkeep.start()
         loop = asyncio.get_running_loop()
         self._pollers = [
-            loop.create_task(_repeat(POLL_CREDENTIALS, self.credentials.poll)),
-            loop.create_task(_repeat(RENEW_TOKENS, self.credentials.exchange)),
-            loop.create_task(self.live.run()),
-            loop.create_task(_repeat(POLL_CREDENTIALS, self.admin_endpoint.poll)),
+            loop.create_task(rounds)
+            for rounds in (
+                repeat(POLL_FILES, self.credentials.poll, "reading the pull tokens"),
+                repeat(RENEW_TOKENS, self.credentials.exchange, "renewing short-lived tokens"),
+                self.live.run(),
+                repeat(POLL_FILES, self.admin_endpoint.poll, "reading the admin token"),
+            )
         ]
         self.health.started = True
         if self.settings.upstream.allow_insecure:
@@ -176,12 +180,6 @@ class App:
         found = [f"upstream does not answer: {name}" for name in self.upstream.open_breakers]
         found += self.credentials.troubles(origins_of(self.settings))
         return found + ([self.upkeep.trouble] if self.upkeep.trouble else [])
-
-
-async def _repeat(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        await do()
 
 
 def keep_audit(settings: Settings, logs: Logs) -> None:

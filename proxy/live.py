@@ -27,8 +27,9 @@ from proxy.access.gate import Gate
 from proxy.access.oidc import Oidc
 from proxy.config import ConfigError, Settings
 from proxy.server import process
+from proxy.server.rounds import repeat
 from proxy.server.tls import Certificates, ServerTls, TlsFiles
-from proxy.server.watch import Watch, fingerprint, settled
+from proxy.server.watch import Seen, Watch, fingerprint, settled
 from proxy.upstream.addresses import AddressRules, check_resolved
 
 LOG = logging.getLogger("proxy.configuration")
@@ -60,6 +61,7 @@ class Live:
         self._turn = asyncio.Lock()
         # The settings were loaded before this process had even imported us.
         self._watch = Watch([settings.file] if settings.file is not None else [], taken=False)
+        self._complained: tuple[str, ...] = ()
         given = settings.upstream
         rules = AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure)
         discovery = Discovery(http, partial(check_resolved, rules))
@@ -75,13 +77,12 @@ class Live:
 
     async def run(self) -> None:
         """Look at the files, and at the age of keys, until cancelled."""
-        while True:
-            self.oidc.poll()
-            await asyncio.sleep(POLL)
-            await self.poll()
+        self.oidc.poll()
+        await repeat(POLL, self.poll, "looking at the configuration and the TLS files")
 
     async def poll(self) -> None:
-        """Take what has changed since the last look. Never raises."""
+        """Take what has changed since the last look."""
+        self.oidc.poll()
         if self.tls is not None:
             await self.tls.poll()
         if self._load is not None and await asyncio.to_thread(self._watch.changed):
@@ -95,6 +96,7 @@ class Live:
         if self.tls is not None:
             await self.tls.reload()
         if self._load is not None:
+            self._complained = ()  # who asks is told, again if need be
             return await self._take(self._load)
         return ""
 
@@ -123,9 +125,12 @@ class Live:
                 self._watch.doubt()
                 LOG.warning("the configuration stays as it was: it is being written all the time")
                 return "it is being written"
-            _, found, mistakes = reading
-            for mistake in mistakes:
-                LOG.error("the configuration stays as it was: %s", mistake)
+            seen, found, mistakes = reading
+            if seen is not None and not seen[1]:
+                # Not there, or no descriptor was left to read it with: whoever was to be removed
+                # is still in, so the file need not change once more to be looked at again.
+                self._watch.doubt()
+            self._complain(mistakes)
             if found is None:
                 return "it has mistakes"
             for key in _waiting(self.settings, found):
@@ -133,6 +138,12 @@ class Live:
             if any(getattr(found, name) != getattr(self.settings, name) for name in _LIVE):
                 self._apply(found)
             return ""
+
+    def _complain(self, mistakes: tuple[str, ...]) -> None:
+        if mistakes != self._complained:
+            self._complained = mistakes
+            for mistake in mistakes:
+                LOG.error("the configuration stays as it was: %s", mistake)
 
     def _apply(self, found: Settings) -> None:
         self._open = self._open and not (found.clients or found.oidc)
@@ -149,7 +160,7 @@ class Live:
             LOG.warning("no clients are left: nobody may come in until some are configured")
 
 
-_Reading = tuple[object, Settings | None, tuple[str, ...]]
+_Reading = tuple[Seen | None, Settings | None, tuple[str, ...]]
 
 
 def _read(load: Callable[[], Settings], file: Path | None) -> _Reading:

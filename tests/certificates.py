@@ -5,7 +5,7 @@
     build = farm.client("CN=build-7,O=farm", dns=["build-7.farm.example"])
     context = farm.context(build)                      # a client's SSLContext that shows it
 
-Non-goals: revocation, chains of several authorities.
+Non-goals: revocation, verifying chains of several authorities.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Authority:
         self.file = folder / f"{name}-ca.pem"
         self.file.write_bytes(signed.public_bytes(Encoding.PEM))
 
-    def server(self, address: str, *, password: bytes = b"") -> Pair:
-        """A server's pair for one IP address."""
-        names = [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName("localhost")]
+    def server(self, address: str, *, name: str = "localhost", password: bytes = b"") -> Pair:
+        """A server's pair for one IP address and one name."""
+        names = [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName(name)]
         return self._sign(f"CN={address}", names, ExtendedKeyUsageOID.SERVER_AUTH, 5, password)
 
     def client(
@@ -86,6 +86,16 @@ class Authority:
             builder = builder.add_extension(extension, critical=False)
         der = builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
         return der.replace(bytes([0x2A, 3, 4, 6]), bytes([0x2A, 3, 4, 5]))
+
+    def under(self, root: Authority) -> Path:
+        """This authority's certificate (PEM) as an intermediate one, which `root` has signed."""
+        builder = root._builder(self._subject, self._key.public_key(), days=10)
+        signed = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True).sign(
+            root._key, hashes.SHA256()
+        )
+        file = self._folder / f"{self._name}-under-{root._name}.pem"
+        file.write_bytes(signed.public_bytes(Encoding.PEM))
+        return file
 
     def context(self, pair: Pair | None = None) -> ssl.SSLContext:
         """A client's context that trusts this authority alone, and shows `pair`."""

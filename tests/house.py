@@ -32,7 +32,7 @@ MAX_LINES = 350
 STAGED = (
     *("tests/unit/", "tests/matrix/", "tests/faults/"),
     *("tests/clients/test_python", "tests/clients/test_javascript"),
-    "tests/clients/test_java_",
+    *("tests/clients/test_java_", "tests/clients/test_containers"),
 )
 
 _MACHINE_PATH = re.compile(r"(^|[^A-Za-z0-9_.])/(tmp|work|root|home)/[A-Za-z0-9]")

@@ -7,6 +7,7 @@
 #   python   tests/clients/test_python*.py: real pip, uv, poetry, pdm, pipenv
 #   npm      tests/clients/test_javascript*.py: real npm (an old and a new one), pnpm, yarn, bun
 #   java     tests/clients/test_java_*.py: real Mavens, Gradle, Ivy and bazel
+#   containers  tests/clients/test_containers*.py: real skopeo, podman, docker, containerd
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
 # The environment in .cache/environments is made from the lock files, and only when they change.
@@ -19,7 +20,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python npm java faults"
+STAGES="lint unit python npm java containers faults"
 passed=0
 failed=0
 
@@ -70,6 +71,17 @@ print(max(total - bad, 0), bad if bad or not code else 1)
 PY
 }
 
+# extras NAME ARGUMENT...: the same for programs that may not be to be had: said, and not counted.
+extras() {
+  counted="$passed $failed"
+  passed=0
+  failed=0
+  pytests "$@"
+  say "  extra   $passed passed, $failed failed (not counted)"
+  passed=${counted% *}
+  failed=${counted#* }
+}
+
 # client NAME: a client program from its own lock file, in its own environment below .cache/clients.
 # `environment` sets $env, so this runs in a subshell.
 client() (
@@ -104,7 +116,8 @@ stage_lint() {
   check "ruff format" "$env/bin/ruff" format --check .
   check "mypy" "$env/bin/python" -m mypy
   check "layers" "$env/bin/lint-imports" --cache-dir .cache/import-linter
-  check "shellcheck" "$env/bin/shellcheck" -x deploy/try.sh deploy/environment.sh tests/run.sh .ci/run
+  check "shellcheck" "$env/bin/shellcheck" -x deploy/try.sh deploy/environment.sh tests/run.sh \
+    tests/clients/containers.sh .ci/run
   check "rules of the house" "$env/bin/python" -m tests.house
 }
 
@@ -134,6 +147,17 @@ stage_java() {
   command -v npm >/dev/null 2>&1 || debian npm  # for the package that wraps a bazel
   command -v curl >/dev/null 2>&1 || debian curl
   pytests java --numprocesses=2 --dist=loadfile tests/clients/test_java_*.py
+}
+
+stage_containers() {
+  for program in skopeo podman containerd runc docker-registry; do
+    command -v "$program" >/dev/null 2>&1 || debian "$program"
+  done
+  command -v dockerd >/dev/null 2>&1 || debian docker.io
+  command -v ip >/dev/null 2>&1 || debian iproute2
+  sh tests/clients/containers.sh .cache/clients/containers
+  pytests containers --numprocesses=2 --dist=loadfile -m "not extra" tests/clients/test_containers*.py
+  extras containers-extra --numprocesses=2 --dist=loadfile -m extra tests/clients/test_containers*.py
 }
 
 stage_faults() {

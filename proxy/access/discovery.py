@@ -24,6 +24,7 @@ from proxy.errors import ForbiddenAddress, IssuerUnavailable, PlatformSilent
 
 OK = 200
 _PORTS = {"http": 80, "https": 443}
+_SHOWN = 100
 
 
 @final
@@ -47,8 +48,8 @@ class Discovery:
             failure = f"it answers {reply.status}" if reply.status != OK else "it sends no JSON"
         except PlatformSilent as error:
             failure = str(error)
-        except ForbiddenAddress:
-            failure = "its keys are at an address that may not be asked"
+        except ForbiddenAddress as error:
+            failure = f"its keys may not be asked for: {error.detail}"
         except (OSError, ValueError) as error:
             failure = f"its address cannot be used: {type(error).__name__}"
         raise IssuerUnavailable(failure)
@@ -56,15 +57,21 @@ class Discovery:
     async def _require(self, url: SplitResult, issuer: SplitResult) -> None:
         """Raise ForbiddenAddress, OSError or ValueError unless the address may be asked."""
         if url.scheme not in _PORTS or not url.hostname or "@" in url.netloc:
-            raise ForbiddenAddress("no http(s) address")
+            raise ForbiddenAddress("their address is no http(s) one")
         if _origin(url) == _origin(issuer):
             return
         if url.scheme != "https" and issuer.scheme == "https":
-            raise ForbiddenAddress("an address without TLS")
+            raise ForbiddenAddress("their address is one without TLS")
         found = await asyncio.get_running_loop().getaddrinfo(
             url.hostname, url.port or _PORTS[url.scheme], type=socket.SOCK_STREAM
         )
-        self._check([str(address[0]) for *_, address in found])
+        try:
+            self._check([str(address[0]) for *_, address in found])
+        except ForbiddenAddress:
+            raise ForbiddenAddress(
+                f"{url.hostname[:_SHOWN]} lies in a private network that upstream.allow_networks"
+                " does not name"
+            ) from None
 
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:

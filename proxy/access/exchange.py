@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import random
 import re
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ from proxy.errors import PlatformRefused, PlatformSilent
 from proxy.model import IssuedToken, Subject, TokenExchange, TokenSource
 from proxy.secret import Secret
 
+LOG = logging.getLogger(__name__)
 TRIES = 3
 RETRIED = frozenset({503, 504})
 REFUSALS = frozenset({400, 401, 403, 404})
@@ -92,6 +94,7 @@ class Issuer:  # implements proxy.model.TokenExchange
         self._url = f"{url}/sts/exchange"
         self._wall = wall
         self._pause = pause
+        self._blamed_clock = False
 
     async def exchange(self, audience: str, subject: Subject) -> IssuedToken:
         """See `TokenExchange.exchange`. Only 503 and 504 are worth another try."""
@@ -124,7 +127,17 @@ class Issuer:  # implements proxy.model.TokenExchange
             left = end.replace(tzinfo=end.tzinfo or UTC).timestamp() - self._wall()
         except (ValueError, OverflowError):
             return LIFETIME_UNSAID
-        return max(0.0, min(left, LONGEST_LIFETIME))
+        if left > 0:
+            return min(left, LONGEST_LIFETIME)
+        # Nobody issues a token that is over: our clock is wrong, and what it makes of the end is
+        # too. To believe it would be to ask again, for ever, as soon as each answer is there.
+        if not self._blamed_clock:
+            self._blamed_clock = True
+            LOG.warning(
+                "the issuer's new token is over already, by the clock of this machine: set that"
+                " right"
+            )
+        return LIFETIME_UNSAID
 
 
 @final

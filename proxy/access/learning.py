@@ -121,8 +121,8 @@ class PlatformEntitlements:
 
     async def _ask(self) -> None:
         asked = self._clocks.steady()
-        self._forget_others()
         try:
+            self._forget_others()
             async with asyncio.timeout(LONGEST):
                 answer = await self._asker.ask()
         except PlatformRefused as error:
@@ -153,7 +153,11 @@ class PlatformEntitlements:
         if self._reported or before is None or before.answer != learnt.answer:
             _tell(learnt.answer, self._terms.unasked)
         self._reported = ""
-        await asyncio.to_thread(self._memory.write, learnt)
+        try:
+            await asyncio.to_thread(self._memory.write, learnt)
+        except Exception:
+            # It counts, kept or not, and the next round must come: see `_ask`.
+            LOG.exception("keeping the entitlements failed inside the proxy")
 
     def _failed(self, outcome: Outcome, trouble: str) -> None:
         self._speaks = False

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import final
 
-from proxy.cache.checksums import Checksums
+from proxy.cache.checksums import Checksums, not_before
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download
@@ -110,9 +110,12 @@ class Artifacts:
             ecosystem, target, grant, links, facts, deadline=deadline
         )
         stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
+        name = flight_name(key, permit.source)
+        flight = None if stored is not None else self._flights.get(name)
+        if flight is not None and await flight.lands(FOREGROUND):
+            stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
         if stored is not None:
             return stored
-        name = flight_name(key, permit.source)
         if (shared := await self._shared(ecosystem, key, permit)) is not None:
             return shared
         if head_only and permit.source.size is not None:
@@ -144,7 +147,10 @@ class Artifacts:
             if isinstance(found, Flying):
                 await found.follower.settled(None)
                 found = self.landed(found) or found
-            if (digest := found.digest_by(target.algorithm)) is not None:
+            digest = found.digest_by(target.algorithm)
+            if digest is None and isinstance(found, Stored):
+                digest = await self._checksums.computed(found, target.algorithm)
+            if digest is not None:
                 return Told(digest, found.status, found.age)
         finally:
             found.close()
@@ -186,17 +192,9 @@ class Artifacts:
             return None, None
         if not facts.fulfils(permit.source.promise, record.sha256):
             return None, None
-        if facts.fetched_at < self._not_before(key, permit.compare):
+        if facts.fetched_at < not_before(self._storage, key, permit.compare):
             return None, None
         return record, facts
-
-    def _not_before(self, key: str, target: ArtifactTarget | None) -> float:
-        """When what a statement is about has come, in epoch seconds: it must not be older."""
-        if target is None or not target.about:
-            return 0.0
-        record = self._storage.lookup(beside(key, target.about))
-        facts = ArtifactFacts.of_record(record) if record is not None else None
-        return facts.fetched_at if facts is not None else 0.0
 
     async def _shared(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Stored | None:
         """The bytes that another package has brought here: once the upstream has let us have them
@@ -285,7 +283,7 @@ class Artifacts:
                 order,
                 compare=lambda anew: every(ecosystem, about, no_cache=anew),
                 digests=tuple(name for name, _ in about.digests),
-                not_before=self._not_before(key, about),
+                not_before=not_before(self._storage, key, about),
             )
         task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
         flight.stoppable(task.cancel)
@@ -300,9 +298,8 @@ class Artifacts:
         if whole is None:
             raise AssertionError("an artifact is to be extracted from nothing")
         parent = Source(source.location, source.package, source.version, whole.digest, whole.size)
-        found = await self._fly(
-            ecosystem, beside(key, whole.path), replace(permit, source=parent), head_only=False
-        )
+        part = replace(permit, source=parent)
+        found = await self._fly(ecosystem, beside(key, whole.path), part, head_only=False)
         if isinstance(found, Stored):
             return found.body
         try:
@@ -313,10 +310,10 @@ class Artifacts:
         except BaseException:
             found.close()
             raise
-        if stored is None:
-            found.close()
-            raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
-        return stored.body
+        if stored is not None:
+            return stored.body
+        found.close()
+        raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
 
     def _ended(
         self,
@@ -330,8 +327,7 @@ class Artifacts:
         if self._flights.get(name) is flight:
             del self._flights[name]
         self._leaders.discard(task)
-        stopped = task.cancelled()
-        if not stopped and (defect := task.exception()) is not None:
+        if not (stopped := task.cancelled()) and (defect := task.exception()) is not None:
             LOG.error("a flight failed inside the proxy", exc_info=defect)
         error, now = flight.error, self._clock()
         if error is None:
@@ -345,6 +341,5 @@ class Artifacts:
             # Perhaps it is the listing that is wrong by now: it is asked again before its time.
             self._rights.doubt(ecosystem, permit)
             self._wrong.remember(name, value=True, now=now, seconds=DOUBT)
-        news = error.outcome is Outcome.NEWS
-        pause = self._policy.negative_ttl if news else FAILURE_PAUSE
+        pause = self._policy.negative_ttl if error.outcome is Outcome.NEWS else FAILURE_PAUSE
         self._decisions.remember(name, error, now, pause)

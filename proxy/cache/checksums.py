@@ -8,25 +8,42 @@ They are not kept as entries of their own: what was compared stands with the art
 answer is remembered for a minute only, for clients that ask for the sidecar before the artifact.
 
 Reading: the checksum files of Maven repositories. Non-goals: what a sidecar looks like (`locate` of
-the ecosystem), computing (`transfer`).
+the ecosystem), computing what is known to be wanted (`transfer`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 from collections.abc import Callable
 from typing import final
 
 from proxy.cache.decisions import Decisions
-from proxy.cache.entry import Compared
+from proxy.cache.entry import ArtifactFacts, Compared
+from proxy.cache.found import Stored
+from proxy.cache.keys import beside
 from proxy.cache.singleflight import SingleFlight
+from proxy.cache.threads import in_thread
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import Malformed, NotFound, NotListed, ProxyError
-from proxy.model import ArtifactTarget, Digest, Document, DocumentTarget
+from proxy.errors import Malformed, NotFound, NotListed, ProxyError, Unavailable
+from proxy.model import Algorithm, ArtifactTarget, Digest, Document, DocumentTarget
+from proxy.storage.base import Body, Storage
 from proxy.upstream.base import Upstream, UpstreamRequest
 
 REMEMBERED = 60.0
+COMPUTED = 3600.0
+_CHUNK = 1 << 20
 MAX_SIDECAR = 8 << 10
+
+
+def not_before(storage: Storage, key: str, target: ArtifactTarget | None) -> float:
+    """When what a statement (`about`) is about has come, in epoch seconds: it must not be older."""
+    if target is None or not target.about:
+        return 0.0
+    record = storage.lookup(beside(key, target.about))
+    facts = ArtifactFacts.of_record(record) if record is not None else None
+    return facts.fetched_at if facts is not None else 0.0
 
 
 @final
@@ -39,6 +56,7 @@ class Checksums:
         self._asking: SingleFlight[Digest | None] = SingleFlight()
         self._known: Decisions[Digest | None] = Decisions()
         self._absent: Decisions[bool] = Decisions()
+        self._computed: Decisions[Digest] = Decisions()  # by SHA-256 and algorithm
 
     async def close(self) -> None:
         """End every question."""
@@ -107,6 +125,23 @@ class Checksums:
         except ProxyError as error:
             raise error.with_traceback(None) from None
 
+    async def computed(self, found: Stored, algorithm: Algorithm) -> Digest:
+        """The digest of a stored body by an algorithm that was not computed when it came.
+
+        Raises Unavailable when the body cannot be read.
+        """
+        key = f"{found.record.sha256}\0{algorithm}"
+        known = self._computed.find(key, self._clock())
+        if known is not None:
+            return known
+        try:
+            digest = await in_thread(lambda: _digest(found.body, algorithm))
+        except OSError as error:
+            found.heal()
+            raise Unavailable("The stored copy could not be read; try again.") from error
+        self._computed.remember(key, digest, self._clock(), COMPUTED)
+        return digest
+
     async def _ask(
         self,
         ecosystem: Ecosystem,
@@ -146,3 +181,15 @@ class Checksums:
             return Document(body, response.head.media_type, response.head.url)
         finally:
             await response.close()
+
+
+def _digest(body: Body, algorithm: Algorithm) -> Digest:
+    """Hash a whole body. Raises OSError, also when it is shorter than it was."""
+    made, offset = hashlib.new(algorithm, usedforsecurity=False), 0
+    while offset < body.size:
+        piece = os.pread(body.fileno(), min(_CHUNK, body.size - offset), offset)
+        if not piece:
+            raise OSError("the body is shorter than it was")
+        made.update(piece)
+        offset += len(piece)
+    return Digest(algorithm, made.hexdigest())

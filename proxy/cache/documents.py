@@ -106,7 +106,7 @@ class Documents:
 
     async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
         """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
-        return await self._variants.locate(ecosystem, target, held.document)
+        return await self._variants.locate(ecosystem, target, held.document, held.sha256)
 
     async def get(
         self,
@@ -123,9 +123,7 @@ class Documents:
         behind. `limit`: seconds to wait in any case; then Unavailable is raised. Raises what
         `proxy.errors` has for the upstream.
         """
-        if target.scope not in grant.scopes or grant.ecosystem != ecosystem.name:
-            raise AssertionError("a grant for something else was shown")
-        key = self._key(ecosystem, target)
+        key = self._key_for(ecosystem, target, grant)
         now = self._clock()
         held = await self._shelf.load(key)
         verdict = self._judge(target, held, now)
@@ -158,6 +156,12 @@ class Documents:
             return self._settle(key, held, verdict, error)
         return replace(found, status=replace(found.status, collapsed=True)) if joined else found
 
+    async def keeps(self, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant) -> bool:
+        """Whether a copy is held that may be served while the upstream does not answer."""
+        held = await self._shelf.load(self._key_for(ecosystem, target, grant))
+        verdict = self._judge(target, held, self._clock())
+        return verdict is not None and verdict.usable
+
     def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
         key = self._key(ecosystem, target)
@@ -183,6 +187,11 @@ class Documents:
         return stands
 
     # --- inside ------------------------------------------------------------------------------
+
+    def _key_for(self, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant) -> str:
+        if target.scope not in grant.scopes or grant.ecosystem != ecosystem.name:
+            raise AssertionError("a grant for something else was shown")
+        return self._key(ecosystem, target)
 
     def _key(self, ecosystem: Ecosystem, target: DocumentTarget) -> str:
         origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
@@ -293,8 +302,7 @@ class Documents:
         document = Document(body, facts.media_type, facts.url, facts.headers)
         status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)
         found = Held(document, await aside(len(body), lambda: _sha256(body)), facts, status)
-        # Rewriting is the check: what cannot be understood is neither kept nor passed on.
-        # (The whole: a part that one client asks for may be missing in the best of documents.)
+        # Rewriting the whole is the check: what is not understood is neither kept nor passed on.
         await self.variant(ecosystem, replace(target, part=""), found, links)
         return replace(found, status=replace(status, stored=await self._shelf.keep(key, found)))
 

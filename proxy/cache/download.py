@@ -21,6 +21,7 @@ from typing import final
 from proxy.cache.comparison import ComparisonFailed
 from proxy.cache.extracts import Extracts
 from proxy.cache.flight import Flight
+from proxy.cache.intake import Intake
 from proxy.cache.leader import Leader
 from proxy.cache.order import Order
 from proxy.cache.relay import End, Relay
@@ -34,6 +35,7 @@ from proxy.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 
 LOG = logging.getLogger(__name__)
 COMMIT_IN_THREAD = 1 << 20
+STORE_PATIENCE = 0.1  # seconds that the last bytes of a verified body wait for the disk
 MAX_CLAIMS = 20  # of one flight, each after another process gave up
 RANGE_REFUSED = 416
 
@@ -123,7 +125,13 @@ class Download:
             await self._pull_all(leader, order)
             flight.stoppable(None)
             flight.digests = transfer.digests
-            flight.finish(await self._commit(leader, order))
+            # Nobody waits long for a disk to store what is known to be right.
+            release = asyncio.get_running_loop().call_later(STORE_PATIENCE, flight.release)
+            try:
+                record = await self._commit(leader, order)
+            finally:
+                release.cancel()
+            flight.finish(record)
             leader.tell()
         except ProxyError as error:
             leader.resign(to_text(error))
@@ -209,37 +217,27 @@ class Download:
 
     async def _take(self, leader: Leader, response: UpstreamResponse, skip: int) -> None:
         """Take the body in, without its first `skip` bytes."""
+        intake = Intake(leader, self._leave_disk)
         pieces = response.pieces()
         rate = Rate(self._limits.resume_rate)
-        while True:
-            asked = self._clock()
-            try:
-                piece = await anext(pieces, b"")
-            except Unavailable:
-                rate.keeps(0, self._clock() - asked)
-                leader.dripping = not rate.sound
-                raise
-            if not piece:
-                return
-            rate.keeps(len(piece), self._clock() - asked)
-            if fresh := piece[skip:]:
-                await self._write(leader, fresh)
-            skip = max(0, skip - len(piece))
-
-    async def _write(self, leader: Leader, piece: bytes) -> None:
-        """Write a piece; when the disk fails the flight goes on in memory, unstored."""
-        transfer = leader.transfer
-        transfer.expect(len(piece))
-        leader.comparison.look()
         try:
-            leader.writer.write(piece)
-        except StorageFailed as error:
-            self._leave_disk(leader, error)
-            leader.writer.write(piece)
-        transfer.update(piece)
-        leader.flight.advance(transfer.received)
-        leader.tell()
-        await leader.bound()
+            while True:
+                asked = self._clock()
+                try:
+                    piece = await anext(pieces, b"")
+                except Unavailable:
+                    rate.keeps(0, self._clock() - asked)
+                    leader.dripping = not rate.sound
+                    raise
+                if not piece:
+                    return
+                rate.keeps(len(piece), self._clock() - asked)
+                if fresh := piece[skip:]:
+                    leader.comparison.look()
+                    await intake.put(fresh)
+                skip = max(0, skip - len(piece))
+        finally:
+            await intake.end()
 
     def _show(self, leader: Leader) -> None:
         try:

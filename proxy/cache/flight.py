@@ -68,6 +68,7 @@ class Flight:
         self.digests: tuple[Digest, ...] = ()  # computed of the whole, stored or not
         self.error: ProxyError | None = None
         self.done = False
+        self.released = False  # all of it is verified, and is being stored
         self.joinable = True
         self.spooling = False  # in memory, because the disk has failed: never stored
         self.stopped = False  # because nobody was left: that says nothing about the artifact
@@ -111,6 +112,12 @@ class Flight:
         if self.headed and end - HOLD > self.visible:
             self.visible = end - HOLD
             self._wake()
+
+    def release(self) -> None:
+        """All is verified, and is about to be stored: followers may have the held-back rest."""
+        self.size = self.visible = self.received
+        self.headed = self.released = True
+        self._wake()
 
     def finish(self, record: Record | None) -> None:
         """All is verified; `record` None: but it could not be stored."""
@@ -177,6 +184,17 @@ class Flight:
             self._leaving.cancel()
             self._leaving = None
         return follower
+
+    async def lands(self, seconds: float) -> bool:
+        """Wait so long for one that is verified and only being stored: who has got the whole and
+        asks again finds it stored. False: it is not so far, or done."""
+        if self.done or not self.released:
+            return False
+        follower = self.attach(head_only=True)
+        try:
+            return await follower.settled(seconds)
+        finally:
+            follower.leave()
 
     def detach(self, follower: Follower) -> None:
         """Leave. The last one's leaving stops a flight that is not worth finishing."""

@@ -58,6 +58,11 @@ class Leader:
         """Note the progress for other processes."""
         self.writer.tell(self.flight.progress())
 
+    def advance(self) -> None:
+        """Show what the books have: to followers, and to other processes."""
+        self.flight.advance(self.transfer.received)
+        self.tell()
+
     def resign(self, error: str) -> None:
         """Tell other processes that nothing comes any more, and why; empty: they may go on."""
         self.writer.tell(replace(self.flight.progress(), state="failed", error=error))

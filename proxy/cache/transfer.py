@@ -100,9 +100,9 @@ class Transfer:
         self.framed = head.framed
         return self.received - head.start
 
-    def expect(self, count: int) -> None:
-        """Before more is written: raises DigestMismatch when it would be more than belongs."""
-        if self.size is not None and self.received + count > self.size:
+    def expect(self, total: int) -> None:
+        """Before there are so many bytes: raises DigestMismatch when that is more than belongs."""
+        if self.size is not None and total > self.size:
             raise DigestMismatch("The upstream sent more bytes than belong; nothing was kept.")
 
     def broke_off(self, *, headed: bool) -> Next:

@@ -12,17 +12,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 from proxy.cache.coding import SMALLEST, compress
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.threads import LARGE
-from proxy.cache.worker import Worker
-from proxy.ecosystems.base import Ecosystem
+from proxy.cache.worker import Worker, tabulated
+from proxy.ecosystems.base import Ecosystem, Table, Tabulating
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
 
 BUDGET = 64 << 20
+TABLES_BUDGET = 16 << 20
+TABLE_LIMIT = 512 << 10  # bytes of a listing; taking in a larger one's table stalls the loop
+TABLE_SIZE = 2  # times the listing's own size, roughly
 # Reading and writing a page takes 0.1 ms per KiB (measured): what would take longer than the loop
 # may be held up goes to another process, which costs 2 ms.
 
@@ -46,10 +50,13 @@ class Variants:
         self._worker = worker
         self._ready: Ready[Variant] = Ready(budget)
         self._making: SingleFlight[Variant] = SingleFlight()
+        self._tables: Ready[Table] = Ready(TABLES_BUDGET)
+        self._tabulating: SingleFlight[Table] = SingleFlight()
 
     async def close(self) -> None:
         """Stop what is being made."""
         await self._making.close()
+        await self._tabulating.close()
         await self._worker.close()
 
     async def get(  # noqa: PLR0913  # all that a body depends on
@@ -82,12 +89,31 @@ class Variants:
         return await self._pack((*key, coding), plain)
 
     async def locate(
-        self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document
+        self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document, sha256: str
     ) -> Source:
-        """`Ecosystem.locate`, without holding up the loop. Raises NotListed, Malformed."""
+        """`Ecosystem.locate`, without holding up the loop. `sha256`: of the listing.
+
+        Raises NotListed, Malformed. A listing that names many artifacts is read once for them all.
+        """
+        if len(listing.body) <= TABLE_LIMIT and isinstance(ecosystem, Tabulating):
+            return (await self._table(ecosystem, target, listing, sha256)).find(target)
         if len(listing.body) <= LARGE:
             return ecosystem.locate(target, listing)
         return await self._worker.locate(ecosystem, target, listing)
+
+    async def _table(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document, sha256: str
+    ) -> Table:
+        key = (ecosystem.name, target.package, listing.url, sha256)
+        table = self._tables.get(key)
+        if table is None and len(listing.body) <= LARGE:
+            table = tabulated(ecosystem, target.package, listing)
+        elif table is None:
+            job = partial(self._worker.tabulate, ecosystem, target.package, listing)
+            task, _ = self._tabulating.join("\0".join(key), job)
+            table = await asyncio.shield(task)
+        self._tables.put(key, table, TABLE_SIZE * len(listing.body))
+        return table
 
     async def _make(
         self,

@@ -26,7 +26,7 @@ from functools import partial
 from typing import TypeVar, final
 
 from proxy.cache.threads import in_thread
-from proxy.ecosystems.base import Ecosystem
+from proxy.ecosystems.base import Ecosystem, Table, Tabulating
 from proxy.errors import Malformed, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
 
@@ -66,6 +66,11 @@ class Worker:
     ) -> Source:
         """`Ecosystem.locate`."""
         return await self._run(partial(ecosystem.locate, target, listing), len(listing.body))
+
+    async def tabulate(self, ecosystem: Ecosystem, package: str, listing: Document) -> Table:
+        """`Tabulating.tabulate`."""
+        job = partial(tabulated, ecosystem, package, listing)
+        return await self._run(job, len(listing.body))
 
     async def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -146,6 +151,13 @@ def rewritten(
     """Rewrite, and hash the result: both take long when it is large."""
     made = ecosystem.rewrite(target, document, links)
     return made, hashlib.sha256(made.body).hexdigest()
+
+
+def tabulated(ecosystem: Ecosystem, package: str, listing: Document) -> Table:
+    """Read a listing of an ecosystem that tabulates them."""
+    if not isinstance(ecosystem, Tabulating):
+        raise TypeError(f"{ecosystem.name} has no tables")
+    return ecosystem.tabulate(package, listing)
 
 
 def _do(job: Callable[[], T], seconds: int) -> T:

@@ -100,6 +100,26 @@ class Extracting(Protocol):
         ...
 
 
+class Table(Protocol):
+    """What one listing says of all artifacts of a package: read once, asked often.
+
+    MUST survive pickling: a large one is made in another process.
+    """
+
+    def find(self, target: ArtifactTarget) -> Source:
+        """What `Ecosystem.locate` says of a target of that package. Raises NotListed."""
+        ...
+
+
+@runtime_checkable
+class Tabulating(Protocol):
+    """Of an ecosystem whose listings name many artifacts: one parse serves them all."""
+
+    def tabulate(self, package: str, listing: Document) -> Table:
+        """Read a listing of a package. Raises Malformed."""
+        ...
+
+
 class Transformation(Protocol):
     """A document on its way through, in pieces of any size and memory that does not grow."""
 

@@ -52,6 +52,8 @@ FIELDS: Final[tuple[tuple[Algorithm, str], ...]] = (
     ("sha256", "X-Checksum-Sha256"),
     ("sha512", "X-Checksum-Sha512"),
 )
+# Of a file: what clients ask for. The others are slow, and computed only for who wants them.
+_KEPT: Final = tuple(pair for pair in FIELDS if pair[0] in ("sha1", "sha256"))
 _INDEX: Final = ".index"
 _INDEX_FILE = re.compile(r"nexus-maven-repository-index(?:\.[0-9]{1,9})?\.(?:gz|properties)")
 _SIGNATURE: Final = ".asc"
@@ -145,7 +147,7 @@ def _artifact(segments: tuple[str, ...], package: str, version: str) -> Artifact
         filename=filename,
         version=version,
         media_type=_MEDIA_TYPES.get(filename.rpartition(".")[2], "application/octet-stream"),
-        digests=FIELDS,
+        digests=_KEPT,
         about=_about(segments),
     )
     return replace(target, checksum_of=tuple(_sidecar(target, ending) for ending in _COMPARED))

@@ -84,8 +84,11 @@ class Python:
     def locate(self, target: ArtifactTarget, listing: Document) -> Source:
         """Find an artifact in an index page. The host of what is found is not checked here: who
         connects asks the same rules. Raises NotListed, Malformed."""
-        page = simple_index.parse(listing, target.package)
-        return python_links.locate(target, page, listing.url)
+        return self.tabulate(target.package, listing).find(target)
+
+    def tabulate(self, package: str, listing: Document) -> python_links.Offers:
+        """See `Tabulating`: all files of an index page, by their paths here. Raises Malformed."""
+        return python_links.Offers.of(simple_index.parse(listing, package), listing.url)
 
     def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
         """Make the document that a client gets. Raises Malformed."""

@@ -1,6 +1,6 @@
 """From a file of an index page to the path it has here, and back. Pure.
 
-Purpose: every link that `proxied` makes is one that `python_paths` understands and `locate` finds
+Purpose: every link that `proxied` makes is one that `python_paths` understands and `Offers` find
 in the same page. A link gets the form by name whenever its own path would not lead back to the
 page it stands on. Links to files are relative: one ready body serves every client, whatever name
 it calls this proxy by. Links to provenance are absolute, as PEP 740 wants them.
@@ -14,7 +14,9 @@ connects has the same rules.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self, final
 from urllib.parse import unquote, urlsplit
 
 from proxy.ecosystems import distribution, python_paths
@@ -28,7 +30,7 @@ from proxy.ecosystems.simple_page import (
     strongest,
 )
 from proxy.errors import Malformed, NotAcceptable, NotListed
-from proxy.model import ArtifactTarget, Links, Source, Whole, encode_path
+from proxy.model import ArtifactTarget, Digest, Links, Source, Whole, encode_path
 
 _LONGEST_LINK = 1000
 
@@ -42,7 +44,7 @@ def proxied(page: ProjectPage, index: str, base: str, links: Links) -> ProjectPa
     for file in page.files:
         path = _link_path(file, page, index, base)
         if path in files:
-            continue  # the first of two files under one name wins, here as in `_find`
+            continue  # the first of two files under one name wins, here as in `Offers`
         may = allowed(file.url, base, links.hosts)
         files[path] = _proxied_file(file, path, base, links) if may else None
     kept = tuple(file for file in files.values() if file is not None)
@@ -53,23 +55,69 @@ def proxied(page: ProjectPage, index: str, base: str, links: Links) -> ProjectPa
     return replace(page, files=kept)
 
 
-def locate(target: ArtifactTarget, page: ProjectPage, base: str) -> Source:
-    """Find what a page offers under the target's path. Raises NotListed."""
-    filename, companion = python_paths.split_companion(target.filename)
-    path = target.path.removesuffix(companion)
-    file = _find(path, filename, page, base)
-    version = distribution.version_within(filename, page.name)
-    if not companion:
-        return Source(file.url, page.name, version, file.digest, file.size)
-    source = Source(file.url, page.name, version, whole=Whole(path, file.digest, file.size))
-    if companion == SIGNATURE and file.gpg_sig:
-        return replace(source, location=_beside(file.url, SIGNATURE))
-    if companion == METADATA and file.core_metadata:
-        hashes = {} if file.core_metadata is True else file.core_metadata
-        return replace(source, location=_beside(file.url, METADATA), digest=strongest(hashes))
-    if companion == METADATA and _is_wheel(filename):
-        return replace(source, extracted=True)
-    raise NotListed(target.filename)
+class Offer(NamedTuple):
+    """What is kept of a file for the day when somebody asks for it."""
+
+    url: str
+    digest: Digest | None
+    size: int | None
+    core_metadata: bool | Mapping[str, str] | None
+    signed: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Implements `Table`: the files of a page by the paths under which this proxy offers them, and
+    by their names: a lock file that holds a path by name stays good when the upstream moves its
+    files. The first of two files under one path, or of one name, wins."""
+
+    project: str
+    by_path: Mapping[str, Offer]
+    by_name: Mapping[str, Offer]
+
+    @classmethod
+    def of(cls, page: ProjectPage, base: str) -> Self:
+        """Tabulate a page at the URL `base`."""
+        by_path: dict[str, Offer] = {}
+        nameless: dict[str, Offer] = {}
+        by_name: dict[str, Offer] = {}
+        for file in page.files:
+            offer = Offer(file.url, file.digest, file.size, file.core_metadata, bool(file.gpg_sig))
+            path = _own_path(file, page, base)
+            if path is None:
+                nameless.setdefault(file.filename, offer)
+            else:
+                by_path.setdefault(path, offer)
+            by_name.setdefault(file.filename, offer)
+        return cls(page.name, by_path, {**by_name, **nameless})
+
+    def find(self, target: ArtifactTarget) -> Source:
+        """Find what the page offers under the target's path. Raises NotListed."""
+        filename, companion = python_paths.split_companion(target.filename)
+        path = target.path.removesuffix(companion)
+        offer = self._offer(path, filename)
+        version = distribution.version_within(filename, self.project)
+        if not companion:
+            return Source(offer.url, self.project, version, offer.digest, offer.size)
+        whole = Whole(path, offer.digest, offer.size)
+        source = Source(offer.url, self.project, version, whole=whole)
+        if companion == SIGNATURE and offer.signed:
+            return replace(source, location=_beside(offer.url, SIGNATURE))
+        if companion == METADATA and offer.core_metadata:
+            hashes = {} if offer.core_metadata is True else offer.core_metadata
+            return replace(source, location=_beside(offer.url, METADATA), digest=strongest(hashes))
+        if companion == METADATA and _is_wheel(filename):
+            return replace(source, extracted=True)
+        raise NotListed(target.filename)
+
+    def _offer(self, path: str, filename: str) -> Offer:
+        _, mount, kind, *_ = *path.split("/"), ""
+        by_name = (mount, kind) == (FILES, BY_NAME)
+        offer = self.by_name.get(filename) if by_name else self.by_path.get(path)
+        if offer is None:
+            raise NotListed(filename)
+        return offer
 
 
 def _proxied_file(file: File, path: str, base: str, links: Links) -> File:
@@ -103,25 +151,14 @@ def _beside(url: str, ending: str) -> str:
     return path + ending + mark + query
 
 
-def _find(path: str, filename: str, page: ProjectPage, base: str) -> File:
-    """Find the file that a page offers under `path`. Raises NotListed.
-
-    A path by name finds any file of that name: a lock file that holds one stays good when the
-    upstream moves its files.
-    """
-    named = [file for file in page.files if file.filename == filename]
-    _, mount, kind, index, *_ = *path.split("/"), ""
-    by_name = (mount, kind) == (FILES, BY_NAME)
-    offered = (file for file in named if _link_path(file, page, index, base) == path)
-    found = next(offered, named[0] if named and by_name else None)
-    if found is None:
-        raise NotListed(filename)
-    return found
-
-
 def _link_path(file: File, page: ProjectPage, index: str, base: str) -> str:
     """Give the path under which this proxy offers a file: the upstream's own where that leads back
     to the same page, else the one by name."""
+    own = _own_path(file, page, base)
+    return own or encode_path((FILES, BY_NAME, index, page.name, file.filename))
+
+
+def _own_path(file: File, page: ProjectPage, base: str) -> str | None:
     own = _own_segments(file.url, base)
     if (
         own is not None
@@ -132,7 +169,7 @@ def _link_path(file: File, page: ProjectPage, index: str, base: str) -> str:
         and python_paths.project_of(own[-2], file.filename) == page.name
     ):
         return encode_path(own)
-    return encode_path((FILES, BY_NAME, index, page.name, file.filename))
+    return None
 
 
 def _own_segments(url: str, base: str) -> tuple[str, ...] | None:

@@ -118,14 +118,19 @@ class AuditFile:
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
         self._half = max(1, size // 2)
+        self._torn = False  # a full disk may have cut off the last line that was begun
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = self._open()
 
     def write(self, lines: bytes) -> None:
         """Append whole lines; one write, so that those of other processes stay whole too."""
         self._turn()
+        if self._torn:
+            lines = b"\n" + lines
+        self._torn = True
         while lines:
             lines = lines[os.write(self._descriptor, lines) :]
+        self._torn = False
 
     def close(self) -> None:
         """Let go of the file."""

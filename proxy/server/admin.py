@@ -24,6 +24,7 @@ from multidict import CIMultiDict
 from proxy.access.credential import parse_authorization
 from proxy.errors import (
     BadRequest,
+    ClientForbidden,
     InternalError,
     MethodNotAllowed,
     ProxyError,
@@ -33,11 +34,11 @@ from proxy.errors import (
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
 from proxy.server.errors import render
-from proxy.server.front import check_framing, check_no_body
+from proxy.server.front import check_framing, check_no_body, is_forwarded
 from proxy.server.health import Health
 from proxy.server.own_names import OwnNames
 from proxy.server.responses import base_headers
-from proxy.server.watch import Watch, fingerprint, settled
+from proxy.server.watch import Seen, Watch, fingerprint, settled
 
 LOG = logging.getLogger(__name__)
 _MAX_TOKEN = 4096
@@ -64,6 +65,7 @@ class Admin:
         self._token_file = token_file
         self._watch = Watch([token_file] if token_file is not None else [])
         self._token = _read_token(token_file) if token_file is not None else None
+        self._trouble = ""  # said already
         self._own_names = own_names
         self._views = views or {}
         self._ids = RequestIds()
@@ -82,10 +84,18 @@ class Admin:
         if reading is None:
             self._watch.doubt()
             LOG.warning("the admin token stays as it was: its file is being written all the time")
-        elif isinstance(reading[1], str):
-            LOG.warning("the admin token stays as it was: %s", reading[1])
-        elif reading[1] != self._token:
-            self._token = reading[1]
+            return
+        (_, digest), found = reading
+        if not digest:
+            self._watch.doubt()  # it could not be read, now: that says nothing about the next time
+        if isinstance(found, str):
+            if found != self._trouble:
+                LOG.warning("the admin token stays as it was: %s", found)
+            self._trouble = found
+            return
+        self._trouble = ""
+        if found != self._token:
+            self._token = found
             LOG.info("the admin token was replaced")
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -133,6 +143,11 @@ class Admin:
 
     def _authenticate(self, request: web.BaseRequest) -> None:
         if self._token is None:
+            if is_forwarded(request):
+                raise ClientForbidden(
+                    "The request came through a front, and without a token only this machine is"
+                    " answered: set server.admin_token_file."
+                )
             self._own_names.require(request)
             return
         given = parse_authorization(request.headers.getall("Authorization", []))
@@ -141,7 +156,7 @@ class Admin:
             raise Unauthenticated("The admin listener needs the admin token as Bearer.")
 
 
-def _try_token(file: Path) -> tuple[object, bytes | str]:
+def _try_token(file: Path) -> tuple[Seen, bytes | str]:
     """What the file is, and the digest of its token or why there is none."""
     seen = fingerprint(file)
     try:

@@ -34,7 +34,11 @@ _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 BODY_SECONDS = 30.0
 _GZIP = 16 + zlib.MAX_WBITS
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
+# What fronts write, whichever of it they were told to. Some are told nothing and leave no trace.
+_FORWARDED = (
+    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
+    *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +107,24 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     return bytes(body)
 
 
-def peer_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> Peer:
-    """Find the address that really asks."""
+def is_forwarded(request: web.BaseRequest) -> bool:
+    """Tell whether the request says that it was passed on by a front."""
     headers = request.headers
-    forwarded = any(name in headers for name in _FORWARDED) or any(
+    return any(name in headers for name in _FORWARDED) or any(
         name.lower().startswith("x-forwarded-") for name in headers
     )
+
+
+def peer_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> Peer:
+    """Find the address that really asks."""
+    forwarded = is_forwarded(request)
     peername = request.transport.get_extra_info("peername") if request.transport else None
     if not peername:  # it has left already
         return Peer(IPv4Address(0), None, trusted=False, forwarded=forwarded)
     direct = parse_address(peername[0])
     if not trusted or not within(direct, trusted):
         return Peer(direct, direct, trusted=False, forwarded=forwarded)
-    client = resolve_peer(direct, headers.getall("X-Forwarded-For", []), trusted)
+    client = resolve_peer(direct, request.headers.getall("X-Forwarded-For", []), trusted)
     return Peer(client or direct, client, trusted=True, forwarded=forwarded)
 
 

@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from typing import assert_never, final
 
 from aiohttp import web
 
-from proxy.access.packages import may_have
 from proxy.cache.artifacts import Described, Flying, Stored
 from proxy.cache.coding import CODINGS
 from proxy.cache.status import DENIED
-from proxy.cache.threads import aside
-from proxy.ecosystems.base import Ecosystem, Sifting
+from proxy.ecosystems.base import Ecosystem
 from proxy.errors import (
     BadRequest,
     InternalError,
     MethodNotAllowed,
     NotFound,
     ProxyError,
+    UpstreamSilent,
 )
 from proxy.model import (
     ArtifactTarget,
@@ -47,8 +45,9 @@ from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import render
-from proxy.server.front import base_url, check_framing, check_no_body, peer_of, read_body
+from proxy.server.front import base_url, check_framing, check_no_body, peer_of
 from proxy.server.noted import noted_path
+from proxy.server.passing import pass_on
 from proxy.server.repeats import Repeats
 from proxy.server.rooms import Rooms
 from proxy.server.understanding import Meaning, Understanding, Words
@@ -170,7 +169,10 @@ class Handler:
             case ChecksumTarget():
                 return await self._checksum(walk, ecosystem, found, grant)
             case ForwardTarget():
-                return await self._forward(walk, ecosystem, found, grant, principal)
+                forwards = self._rooms.forwards
+                return await pass_on(
+                    walk, principal, ecosystem, found, grant=grant, forwards=forwards
+                )
             case _:
                 assert_never(found)
 
@@ -193,14 +195,21 @@ class Handler:
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
     ) -> web.StreamResponse:
         """A document, or what is to be had in its place."""
+        other = target.otherwise
         try:
             return await self._document(walk, ecosystem, target, grant)
         except NotFound:
-            if isinstance(other := target.otherwise, StaticTarget):
-                return responses.static(other, grant.principal, responses.base_headers(walk.id))
             if other is None:
                 raise
-            return await self._document_or_other(walk, ecosystem, other, grant)
+        except UpstreamSilent:
+            # What took its place while the upstream could be asked is kept, too.
+            keeps = self._rooms.documents.keeps
+            if isinstance(other, DocumentTarget) and await keeps(ecosystem, other, grant):
+                return await self._document(walk, ecosystem, other, grant)
+            raise
+        if isinstance(other, StaticTarget):
+            return responses.static(other, grant.principal, responses.base_headers(walk.id))
+        return await self._document_or_other(walk, ecosystem, other, grant)
 
     async def _document(
         self, walk: Walk, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant
@@ -236,25 +245,6 @@ class Handler:
             return await responses.bulk(walk.request, target, found, headers, rate)
         finally:
             found.close()
-
-    async def _forward(
-        self,
-        walk: Walk,
-        ecosystem: Ecosystem,
-        target: ForwardTarget,
-        grant: Grant,
-        principal: Principal,
-    ) -> web.StreamResponse:
-        body = b""
-        if target.max_body:
-            body = await read_body(walk.request, target.max_body)
-            if not isinstance(ecosystem, Sifting):
-                raise AssertionError("a body is to be passed on by who does not understand it")
-            may = may_have(principal.packages, ecosystem.purl)
-            body = await aside(len(body), partial(ecosystem.sift, target, body, may))
-        found = await self._rooms.forwards.ask(ecosystem, target, grant, body)
-        walk.cache = "bypass"
-        return responses.passed_on(found, responses.base_headers(walk.id))
 
     async def _artifact(
         self, walk: Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant

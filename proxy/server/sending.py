@@ -1,9 +1,10 @@
 """Bytes from a file to a client: fair, bounded, and never pretending to be complete.
 
-Purpose: large bodies go by non-blocking `sendfile` in slices, with a yield after each, so that one
-bulk download does not hold up the loop (measured: asyncio's own sendfile pumps a socket's whole
-window and lets small answers wait for 300 ms). The socket is written through a duplicate descriptor
-because the loop reserves the original for its transport; the transport's buffer is empty by then.
+Purpose: large bodies go by non-blocking `sendfile` in slices, with a yield after each, so that bulk
+downloads do not hold up the loop (measured: asyncio's own sendfile pumps a socket's whole window
+and lets small answers wait for 300 ms); in smaller slices where there are many. The socket is
+written through a duplicate descriptor because the loop reserves the original for its transport;
+the transport's buffer is empty by then.
 
 With TLS in the process, or chunked, pieces are read and written. A client that takes less than the
 minimum rate over half a minute is cut off; what counts is what its kernel has acknowledged, not
@@ -31,6 +32,8 @@ from proxy.cache.transfer import RATE_WINDOW, Rate
 from proxy.server.wire import abort
 
 SLICE = 256 << 10
+LEAST_SLICE = 64 << 10
+LONGEST_ROUND = 0.004  # seconds of the loop that all who send may take together, one slice each
 PIECE = 64 << 10
 
 
@@ -53,6 +56,7 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         self._rate = Rate(min_rate)
         self._handed = 0  # bytes given to the kernel or to the transport
+        self._slice = SLICE
         self._judged = 0  # of which were acknowledged when the rate was last looked at
         self._connection = -1  # the transport's own descriptor, only to ask it
         self._socket = -1  # its duplicate, to write to
@@ -106,7 +110,8 @@ class Sender:
         while self._is_open():
             spot = where()
             try:
-                sent = os.sendfile(self._socket, spot.fd, spot.position, min(spot.count, SLICE))
+                count = min(spot.count, self._slice)
+                sent = os.sendfile(self._socket, spot.fd, spot.position, count)
             except BlockingIOError:
                 await self._patiently(self._writable())
                 continue
@@ -116,9 +121,22 @@ class Sender:
                 raise BodyLost(type(error).__name__) from error
             self._handed += sent
             self._writer.output_size += sent
-            await asyncio.sleep(0)
+            await self._yield()
             return sent
         raise abort(self._request)
+
+    async def _yield(self) -> None:
+        """Let everybody else have their turn; the longer that took, the smaller the next slice.
+
+        Sixty downloads with a large slice each are a long wait for whoever asks for a small thing.
+        """
+        before = self._loop.time()
+        await asyncio.sleep(0)
+        took = self._loop.time() - before
+        if took > LONGEST_ROUND:
+            self._slice = max(LEAST_SLICE, self._slice // 2)
+        elif took < LONGEST_ROUND / 2:
+            self._slice = min(SLICE, self._slice * 2)
 
     def _is_open(self) -> bool:
         transport = self._request.transport

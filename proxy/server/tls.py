@@ -71,6 +71,8 @@ class TlsFiles:
             context.authorities = _read_authorities(self.client_ca)
             context.load_verify_locations(cadata=b"".join(context.authorities))
             context.verify_mode = ssl.CERT_OPTIONAL
+            # Whoever names an intermediate authority means that one, not the root above it.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
 
 
@@ -116,6 +118,7 @@ class ServerTls:
         named = (files.certificate, files.key, files.client_ca)
         self._watch = Watch(file for file in named if file is not None)
         self._turn = asyncio.Lock()
+        self._trouble = ""  # said already
         self.context = _Current(ssl.PROTOCOL_TLS_SERVER)
         self.context.inner = files.load()
         self.on_withdrawn: Callable[[], None] | None = None
@@ -132,11 +135,9 @@ class ServerTls:
             try:
                 found = await asyncio.to_thread(self._files.load)
             except OSError as error:
-                LOG.warning(
-                    "the TLS certificate stays as it was: %s",
-                    error.strerror or type(error).__name__,
-                )
+                self._failed(error)
                 return
+            self._trouble = ""
             gone = self.context.inner.authorities - found.authorities
             self.context.inner = found
         LOG.info("the TLS certificate was read anew")
@@ -144,6 +145,16 @@ class ServerTls:
             LOG.info("%d authorities of clients are gone: who was let in by them ends", len(gone))
             if self.on_withdrawn is not None:
                 self.on_withdrawn()
+
+    def _failed(self, error: OSError) -> None:
+        if not isinstance(error, ssl.SSLError):
+            # What could not be read (no descriptor was left, say) is nothing that was found: the
+            # files need not change once more to be looked at again.
+            self._watch.doubt()
+        trouble = error.strerror or type(error).__name__
+        if trouble != self._trouble:
+            self._trouble = trouble
+            LOG.warning("the TLS certificate stays as it was: %s", trouble)
 
     def trusts(self, connection: ssl.SSLObject) -> bool:
         """Tell whether the client certificate of a connection would be asked for and verified, as

@@ -21,6 +21,8 @@ SETTLE: Final = 0.25  # seconds between two readings that must agree
 LOOKS: Final = 8  # readings; then somebody is writing all the time
 _MAX_READ: Final = 4 << 20
 _Look = tuple[tuple[int, ...], ...]
+Seen = tuple[tuple[int, ...], bytes]
+"""Stamp and digest of a file; the digest is empty where it could not be read."""
 T = TypeVar("T")
 
 
@@ -68,7 +70,7 @@ async def settled(read: Callable[[], T]) -> T | None:
     return None
 
 
-def fingerprint(file: Path) -> tuple[tuple[int, ...], bytes]:
+def fingerprint(file: Path) -> Seen:
     """Stamp and digest of a file as it is now; empty where there is none. Never raises OSError."""
     stamp = _stamp(file)
     try:

@@ -5,15 +5,20 @@ beside it, and in which it notes its progress. The kernel drops the lock when th
 its death needs no heartbeat: whoever gets the lock is the new owner and may go on with the bytes
 that are there.
 
+When the body is whole, the claim file itself becomes the metadata of its entry (`become`). A file
+that is made and removed for each fetch costs more than the fetch: ext4 passes over every inode of
+the last minutes' removals when it looks for a free one (measured: 0.4 ms after 1000 of them).
+
 The claim is one block written in one call, with a checksum, so that a reader that meets a write
 half-way notices and reads again. Names: `flights/<hash of name>` for the claim, `flights/<hash of
 "body" and name>` for the body.
 
-Reading: `flock(2)`, LMDB's lock table. Non-goals: network file systems.
+Reading: `flock(2)`, LMDB's lock table; ext4 `recently_deleted`. Non-goals: network file systems.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -65,6 +70,20 @@ class ClaimFile:
                 if progress is not None:
                     return progress
         return None
+
+    def become(self, name: str, data: bytes, *, durable: bool) -> None:
+        """Put other content in it and give it another name: the claim is over then.
+
+        Who has it open reads no note any more and finds that the name means it no longer. Raises
+        OSError; it is still a claim then.
+        """
+        os.ftruncate(self._fd, 0)
+        if os.pwrite(self._fd, data, 0) != len(data):
+            raise OSError(errno.ENOSPC, "the disk took a part")
+        if durable:
+            os.fsync(self._fd)
+        self._folder.replace(self.name, name)
+        self.owned = False
 
     def close(self) -> None:
         """Let go; an owner removes the file first, while nobody else can own it. Idempotent."""

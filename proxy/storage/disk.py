@@ -199,7 +199,6 @@ class DiskStorage:
         if not claim.owned:
             return ForeignFlight(self._place, key, body, claim)
         try:
-            self.folder.unlink(body)  # of an owner that died
             return DiskWriter(self._place, key, body, claim=claim)
         except StorageFailed:
             claim.close()

@@ -224,12 +224,19 @@ class Folder:
 
     def _make_way(self, folder: str) -> None:
         """Make a folder below a part, in place of a file perhaps."""
+        with suppress(FileNotFoundError, NotADirectoryError, FileExistsError):
+            return self._make_new(folder)
         self.make()
         with self._in(folder) as (fd, last):
             if not stat.S_ISDIR(_mode(last, fd)):
                 with suppress(FileNotFoundError, IsADirectoryError):  # another process was faster
                     os.unlink(last, dir_fd=fd)
             _make(fd, last)
+        return None
+
+    def _make_new(self, folder: str) -> None:
+        with self._in(folder) as (fd, last):
+            os.mkdir(last, 0o700, dir_fd=fd)
 
     def free(self) -> int:
         """Bytes that may still be written to the disk; 0 also when no file can be made."""

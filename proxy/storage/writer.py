@@ -15,7 +15,14 @@ from proxy.storage.base import Fields, Progress, Record
 from proxy.storage.bodies import DiskBody
 from proxy.storage.claim import ClaimFile
 from proxy.storage.folder import Folder, cause, is_full, write_all
-from proxy.storage.layout import body_name, entry_bytes, entry_name, hashed
+from proxy.storage.layout import (
+    MAX_ENTRY,
+    body_name,
+    entry_bytes,
+    entry_name,
+    hashed,
+    parse_entry,
+)
 
 FSYNC_FROM = 1 << 20
 
@@ -84,14 +91,24 @@ class DiskWriter:
         self._key = key
         self._name = name
         self._claim = claim
+        self._placed = False  # the body has its final name
         self.size = 0
         try:
             if adopt:
                 self._fd, self.size = place.folder.append_to(name)
             else:
-                self._fd = place.folder.create(name)
+                self._fd = self._create()
         except OSError as error:
             raise place.failed(error) from error
+
+    def _create(self) -> int:
+        try:
+            return self._folder.create(self._name)
+        except FileExistsError:
+            if self._claim is None:
+                raise
+            self._folder.unlink(self._name)  # of an owner that died
+            return self._folder.create(self._name)
 
     def write(self, piece: bytes) -> None:
         """See `Writer.write`."""
@@ -108,12 +125,9 @@ class DiskWriter:
             raise StorageFailed("larger than the whole store")
         record = Record(self._key, sha256, self.size, dict(fields))
         durable = self.size > FSYNC_FROM
-        # A name of its own: who follows this flight may be about to open the body by its name.
-        temporary = f"flights/{hashed(f'entry {self._name}')}"
         try:
             self._place_body(body_name(sha256), durable=durable)
-            data = entry_bytes(record)
-            self._folder.write(temporary, entry_name(self._key), data, durable=durable)
+            self._place_entry(record, durable=durable)
         except OSError as error:
             self._place.watcher.stray(sha256)
             raise self._place.failed(error) from error
@@ -125,8 +139,18 @@ class DiskWriter:
         if durable:
             os.fsync(self._fd)
         self._folder.replace(self._name, name)
+        self._placed = True
         if durable:
             self._folder.sync_parent(name)
+
+    def _place_entry(self, record: Record, *, durable: bool) -> None:
+        name, data = entry_name(self._key), entry_bytes(record)
+        if self._claim is not None and self._claim.owned:
+            self._claim.become(name, data, durable=durable)
+            return
+        # A name of its own: who follows this flight may be about to open the body by its name.
+        temporary = f"flights/{hashed(f'entry {self._name}')}"
+        self._folder.write(temporary, name, data, durable=durable)
 
     def open(self) -> DiskBody:
         """See `Writer.open`."""
@@ -147,7 +171,7 @@ class DiskWriter:
 
     def tell(self, progress: Progress) -> None:
         """See `Writer.tell`."""
-        if self._claim is not None:
+        if self._claim is not None and self._claim.owned:
             self._claim.write(progress)
 
     def close(self) -> None:
@@ -156,7 +180,8 @@ class DiskWriter:
         if fd < 0:
             return
         os.close(fd)
-        self._folder.unlink(self._name)
+        if not self._placed:
+            self._folder.unlink(self._name)
         if self._claim is not None:
             self._claim.close()
 
@@ -175,8 +200,18 @@ class ForeignFlight:
     def progress(self) -> Progress:
         """See `Foreign.progress`."""
         if self._claim is not None:
-            self._last = self._claim.read() or self._last
+            self._last = self._claim.read() or self._landed(self._claim) or self._last
         return self._last
+
+    def _landed(self, claim: ClaimFile) -> Progress | None:
+        """What a claim without a note says when it has become the metadata of the entry."""
+        if self._place.folder.is_still(claim.name, claim.fileno()):
+            return None
+        try:
+            size = parse_entry(os.pread(claim.fileno(), MAX_ENTRY, 0)).size
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return Progress("landed", size, size, headed=True)
 
     def open(self) -> DiskBody | None:
         """See `Foreign.open`."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import stat
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from proxy.upstream.credential_files import NoEntry, from_docker_config, from_ne
 from proxy.upstream.lifetime import Lifetime, lifetime_of
 
 MAX_BYTES = 64 * 1024
+_IDENTITY = re.compile(r"[0-9a-f]+(?:[/_][0-9a-f]+)+")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -66,10 +68,13 @@ class Pair:
     def spellings(self) -> tuple[str, ...]:
         """Every text by which the pair may turn up where it must not.
 
-        Inside a URL the slash of an identity may be written as an underscore.
+        Inside a URL the slash of an identity may be written as an underscore. A user name that is
+        no identity is any word, that of a package perhaps, which the logs must name.
         """
         password = self.password.reveal()
-        names = dict.fromkeys((self.username, self.username.replace("/", "_")))
+        names: dict[str, None] = {}
+        if _IDENTITY.fullmatch(self.username):
+            names = dict.fromkeys((self.username, self.username.replace("/", "_")))
         return (password, *names, f"{self.username}:{password}", self._basic)
 
     @property

@@ -79,9 +79,11 @@ class HttpResponse:
 
     async def _piece(self) -> bytes:
         started = self._clock()
-        piece, kind = b"", ""
+        content, piece, kind = self._response.content, b"", ""
         try:
-            piece = await self._response.content.readany()
+            piece, chunk_ends = await content.readchunk()  # `readany` would join them: a copy
+            while not piece and chunk_ends:
+                piece, chunk_ends = await content.readchunk()
         except FAILURES as error:
             kind = type(error).__name__
         # Raised out here: the library's exception must not travel along (see `session`).

@@ -1,108 +1,68 @@
-"""`python -m tests.bench [--rounds N] [ROW ...]`: prints one line a row."""
+"""`python -m tests.bench [--rounds N] [ROW ...]`: all rows, or the named ones, as one table."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import shutil
-import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 
 import proxy
-from tests.bench.compare import Contender, Load, by_turns, pin, ratios
-from tests.bench.nginx import Nginx
-from tests.origin import Artifact, Content, OriginThread
-from tests.running import Process, process
+from tests.bench import growth, herd, hits, misses, mixed, peers
+from tests.bench.scene import Scene
+from tests.bench.table import HEAD, Result, failed, line, machine, version_of, versions
 
-JSON = "application/vnd.pypi.simple.v1+json"
-PAGES = {"page-2k": ("small", 5), "page-60k": ("middle", 190), "page-1m": ("large", 3200)}
-BLOB = "blob"
-
-
-def content() -> Content:
-    """Pages of about 2 KiB, 60 KiB and 1 MiB, one file of 100 MiB, one of 50 KiB."""
-    made = Content()
-    sample = made.synthetic(BLOB, 100 << 20, 1)
-    made.synthetic("little", 50 << 10, 2)
-    for project, count in PAGES.values():
-        for number in range(count):
-            made.add(_version_of(sample, project, number))
-    return made
-
-
-def _version_of(sample: Artifact, project: str, number: int) -> Artifact:
-    version = f"1.{number}"
-    filename = f"{project}-{version}-py3-none-any.whl"
-    return replace(sample, filename=filename, project=project, version=version)
+ROWS: dict[str, Callable[[Scene], list[Result]]] = {
+    **{name: partial(hits.page, name=name) for name in hits.PAGES},
+    "304": hits.not_modified,
+    "artifact-8": partial(hits.artifact, connections=8),
+    "artifact-1": partial(hits.artifact, connections=1),
+    "fairness": mixed.fairness,
+    "crowd": mixed.crowd,
+    "miss-1g": misses.large,
+    "miss-50k": misses.small,
+    "herd": herd.herd,
+    "devpi": peers.devpi,
+    "proxpi": peers.proxpi,
+    "memory": growth.memory,
+    "growth": growth.growth,
+}
 
 
 def main() -> int:
-    """Run the rows that are named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the rows; exit code 1 where a required value was missed or a line is void."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("rows", nargs="*")
+    parser.add_argument("--folder", type=Path, help="where the servers write (default: temporary)")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
     options = parser.parse_args()
+    if unknown := set(options.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    results: list[Result] = []
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        origin = stack.enter_context(OriginThread(content=content()))
-        tables = {"log": {"access": True}, "cache": {"document_ttl": "1h"}}
-        ours = stack.enter_context(process(folder / "ours", origin, tables))
-        address = urlsplit(ours.url).netloc
-        peer = stack.enter_context(Nginx(folder / "nginx", address))
-        clone = stack.enter_context(Nginx(folder / "clone", address))
-        servers = (
-            Contender("cgr-proxy", ours.url, (ours.pid,)),
-            Contender("nginx", peer.url, (peer.pid,)),
-            Contender("clone", clone.url, (clone.pid,)),
-        )
-        pin([pid for server in servers for pid in server.pids])
-        print(_versions())
-        for name, load in rows(ours).items():
-            if options.rows and name not in options.rows:
-                continue
-            found = by_turns(load.once, servers, options.rounds)
-            print(f"{name:12} / nginx         {ratios(found['cgr-proxy'], found['nginx'])}")
-            print(f"{'':12} nginx / clone   {ratios(found['nginx'], found['clone'])}", flush=True)
-    return 0
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+        scene = Scene(folder, stack, options.rounds)
+        print(f"{about()}\n\n{HEAD}", flush=True)
+        for name in options.rows or ROWS:
+            for result in ROWS[name](scene):
+                results.append(result)
+                print(line(result), flush=True)
+    return 1 if failed(results) else 0
 
 
-def rows(ours: Process) -> dict[str, Load]:
-    """The rows whose requests wrk can make."""
-    accept = {"Accept": JSON}
-    made = {
-        name: Load(f"/python/simple/{project}/", headers=accept)
-        for name, (project, _) in PAGES.items()
+def about() -> str:
+    """Versions and machine."""
+    named = {
+        "cgr-proxy": proxy.__version__,
+        "aiohttp": aiohttp.__version__,
+        "nginx": version_of("nginx", "-v"),
+        "wrk": version_of("wrk", "-v"),
     }
-    etag = ours.get("/python/simple/middle/", Accept=JSON).header("ETag") or ""
-    made["304"] = Load("/python/simple/middle/", headers={**accept, "If-None-Match": etag})
-    for name in (BLOB, "little"):
-        path = _file_of(ours, name)
-        made[f"file-{name}-1"] = Load(path, connections=1, seconds=2)
-        made[f"file-{name}-8"] = Load(path, connections=8, seconds=2)
-    return made
-
-
-def _file_of(ours: Process, project: str) -> str:
-    page = json.loads(ours.get(f"/python/simple/{project}/", Accept=JSON).body)
-    link: str = page["files"][0]["url"]
-    return "/" + link.partition("#")[0].replace("../", "")
-
-
-def _versions() -> str:
-    nginx = subprocess.run(
-        [shutil.which("nginx") or "nginx", "-v"], capture_output=True, text=True, check=True
-    )
-    return (
-        f"cgr-proxy {proxy.__version__}, aiohttp {aiohttp.__version__},"
-        f" Python {platform.python_version()}, {nginx.stderr.strip()}"
-    )
+    return f"{versions(named)}; {machine()}"
 
 
 if __name__ == "__main__":

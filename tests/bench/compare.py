@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SERVER_CORE, CLIENT_CORE = {0}, {1}
+SERVER_CORE, CLIENT_CORE = 0, 1
 _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
 _BAD = re.compile(r"Non-2xx or 3xx responses: ([0-9]+)|Socket errors: (.*)")
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -34,12 +34,35 @@ class Contender:
         return total / _TICK
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One contender's one round. `rate`: what is compared, more is better; `cpu`: seconds of
+    processor time a unit of `rate`."""
+
+    rate: float
+    cpu: float
+
+
 @dataclass
 class Series:
     """One contender's rounds."""
 
-    rates: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)  # microseconds a request
+    turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def rates(self) -> list[float]:
+        """The rates, in order."""
+        return [turn.rate for turn in self.turns]
+
+    @property
+    def median(self) -> float:
+        """The middle rate."""
+        return statistics.median(self.rates)
+
+    @property
+    def least_cpu(self) -> float:
+        """The cheapest round."""
+        return min(turn.cpu for turn in self.turns)
 
 
 @dataclass(frozen=True)
@@ -50,54 +73,77 @@ class Load:
     connections: int = 16
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 1.0
+    script: Path | None = None
 
-    def once(self, contender: Contender) -> tuple[float, float]:
-        """One round: requests a second, CPU microseconds a request. Answers must be 2xx or 3xx."""
+    def once(self, contender: Contender) -> Turn:
+        """One round: requests a second. Answers must be 2xx or 3xx."""
         wrk = shutil.which("wrk")
         if wrk is None:
             raise SystemExit("wrk is missing: apt-get install wrk")
-        command = [wrk, "-t1", f"-c{self.connections}", f"-d{self.seconds:g}s"]
+        command = [wrk, "-t1", f"-c{self.connections}", f"-d{self.seconds:g}s", "--timeout", "20s"]
         for name, value in self.headers.items():
             command += ["-H", f"{name}: {value}"]
+        if self.script is not None:
+            command += ["-s", str(self.script)]
         before = contender.cpu()
-        os.sched_setaffinity(0, CLIENT_CORE)  # wrk inherits it
         done = subprocess.run(
-            [*command, contender.url + self.path], capture_output=True, text=True, check=True
+            [*command, contender.url + self.path],
+            capture_output=True,
+            text=True,
+            check=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {CLIENT_CORE}),
         )
         used = contender.cpu() - before
         if bad := _BAD.search(done.stdout):
             raise SystemExit(f"{contender.name}: {bad.group(0)}")
         match = _RATE.search(done.stdout)
         rate = float(match.group(1)) if match else 0.0
-        return rate, used / max(rate * self.seconds, 1) * 1e6
+        return Turn(rate, used / max(rate * self.seconds, 1))
+
+    def turn(self, contender: Contender, _: int) -> Turn:
+        """One of many rounds, all alike."""
+        return self.once(contender)
 
 
-def pin(pids: Sequence[int]) -> None:
-    """Put servers on their core."""
+def pin(pids: Sequence[int], cores: Sequence[int] = (SERVER_CORE,)) -> None:
+    """Put servers, all their threads, on some cores."""
     for pid in pids:
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), SERVER_CORE)
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def by_turns(
-    load: Callable[[Contender], tuple[float, float]],
+    load: Callable[[Contender, int], Turn],
     contenders: Sequence[Contender],
     rounds: int,
 ) -> dict[str, Series]:
-    """Measure all contenders, round after round, after one round of warming up."""
+    """Measure all contenders, round after round, after one round (number 0) of warming up.
+
+    Who begins changes from round to round.
+    """
     found = {contender.name: Series() for contender in contenders}
     for number in range(rounds + 1):
-        for contender in contenders:
-            rate, cpu = load(contender)
+        first = number % len(contenders)
+        for contender in (*contenders[first:], *contenders[:first]):
+            turn = load(contender, number)
             if number:
-                found[contender.name].rates.append(rate)
-                found[contender.name].cpu.append(cpu)
+                found[contender.name].turns.append(turn)
     return found
 
 
+def paired(ours: Series, peer: Series) -> float:
+    """The median over the rounds of the ratio of the rates."""
+    return statistics.median(a / b for a, b in zip(ours.rates, peer.rates, strict=True))
+
+
 def ratios(ours: Series, peer: Series) -> str:
-    """The paired median of the rates, the ratio of the best, and that of least CPU a request."""
-    paired = statistics.median(a / b for a, b in zip(ours.rates, peer.rates, strict=True))
+    """What stands beside the paired median: the ratio of the best, and of least CPU a unit."""
     best = max(ours.rates) / max(peer.rates)
-    cpu = min(peer.cpu) / max(min(ours.cpu), 1e-9)
-    return f"median {paired:.2f}  best {best:.2f}  cpu {cpu:.2f}"
+    cpu = peer.least_cpu / max(ours.least_cpu, 1e-9)
+    return f"best {best:.2f}, cpu {cpu:.2f}"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

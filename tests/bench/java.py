@@ -77,7 +77,7 @@ def main() -> int:
         for name, load in rows(ours).items():
             if options.rows and name not in options.rows:
                 continue
-            found = by_turns(load.once, servers, options.rounds)
+            found = by_turns(load.turn, servers, options.rounds)
             ratio = ratios(found["cgr-proxy"], found["nginx"])
             control = ratios(found["nginx"], found["clone"])
             median = float(re.findall(r"[0-9.]+", ratio)[0])

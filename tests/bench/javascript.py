@@ -1,6 +1,6 @@
 """npm rows against nginx and Verdaccio: `python -m tests.bench.javascript [--rounds N]`.
 
-Purpose: packuments of 1 and 10 MiB in their abbreviated form and a tarball of 1 MiB, on warm
+Purpose: packuments of 1 and 10 MiB in their abbreviated form, tarballs of 30 KiB and 1 MiB, on warm
 caches, measured by turns in one run, with what is required beside what was seen. Everybody is in
 front of the same upstream. Runs by itself: nothing of the other rows is needed.
 
@@ -40,8 +40,7 @@ from tests.running import Process, client, process
 
 NPM = "application/vnd.npm.install-v1+json"
 PACKUMENTS = {"packument-1m": 1 << 20, "packument-10m": 10 << 20}
-TARBALL = "bench-tarball"
-TARBALL_PATH = f"/javascript/{TARBALL}/-/{TARBALL}-1.0.0.tgz"
+TARBALLS = {"tarball-30k": 30 << 10, "tarball-1m": 1 << 20}  # half of all have less than 30 KiB
 TABLES = {
     "cache": {"document_ttl": "1h"},
     "log": {"access": True, "level": "info", "format": "json"},
@@ -54,6 +53,11 @@ OLDEST_NODE = 22
 _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
 _BAD = re.compile(r"Non-2xx or 3xx responses: ([0-9]+)|Socket errors: (.*)")
 _START = 60.0
+
+
+def tarball_path(package: str) -> str:
+    """Where its only version is."""
+    return f"/javascript/{package}/-/{package}-1.0.0.tgz"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,13 @@ ROWS = (
         "packument 1 MiB, hit", "packument-1m", 16, 2, {"nginx": (1.2, 1.6), "verdaccio": (60, 150)}
     ),
     Row("packument 10 MiB, hit", "packument-10m", 4, 4, {"nginx": (1, 1), "verdaccio": (60, 150)}),
-    Row("tarball 1 MiB, hit", TARBALL_PATH, 16, 2, {"nginx": (1, 1), "verdaccio": (4, 7)}),
+    *(
+        Row(name, tarball_path(package), 16, 2, {"nginx": needs, "verdaccio": (4, 7)})
+        for name, package, needs in (
+            ("tarball 30 KiB, hit", "tarball-30k", (0.5, 1)),
+            ("tarball 1 MiB, hit", "tarball-1m", (1, 1)),
+        )
+    ),
 )
 
 
@@ -97,10 +107,23 @@ def packument(name: str, size: int) -> bytes:
     ).encode()
 
 
+def noise(package: str, size: int) -> Artifact:
+    """A tarball of so many bytes that no client could unpack."""
+    blob = SyntheticBlob(size)
+    sha1 = hashlib.sha1(b"".join(blob.pieces())).hexdigest()
+    return Tarball(
+        *(f"{package}-1.0.0.tgz", package, "1.0.0", blob),
+        index=INDEX,
+        manifest={"name": package, "version": "1.0.0"},
+        dist={"integrity": None, "shasum": sha1},
+    )
+
+
 def main() -> int:
     """Measure; exit code 1 where something that is required was missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.javascript", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--row", default="", help="only rows whose name begins so")
     parser.add_argument("--node", default="node", help="the Node that Verdaccio runs on")
     options = parser.parse_args()
     missed = 0
@@ -108,7 +131,7 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         contenders = started(stack, folder, options.node)
         print(f"{'row':24} {'peer':10} {'ratio':>8} {'required':>9} {'aim':>6}   seen")
-        for row in ROWS:
+        for row in (row for row in ROWS if row.name.startswith(options.row)):
             missed += measured(row, contenders, options.rounds)
     return 1 if missed else 0
 
@@ -120,15 +143,8 @@ def started(stack: ExitStack, folder: Path, node: str) -> list[Contender]:
     def fill() -> None:
         made = {name: packument(name, size) for name, size in PACKUMENTS.items()}
         origin.call(lambda running: running.javascript.packuments.update(made))
-        blob = SyntheticBlob(1 << 20)
-        sha1 = hashlib.sha1(b"".join(blob.pieces())).hexdigest()
-        one: Artifact = Tarball(
-            *(f"{TARBALL}-1.0.0.tgz", TARBALL, "1.0.0", blob),
-            index=INDEX,
-            manifest={"name": TARBALL, "version": "1.0.0"},
-            dist={"integrity": None, "shasum": sha1},
-        )
-        origin.call(lambda running: running.content.add(one))
+        tarballs = [noise(package, size) for package, size in TARBALLS.items()]
+        origin.call(lambda running: [running.content.add(one) for one in tarballs])
 
     fill()
     ours: Process = stack.enter_context(process(folder / "ours", origin, TABLES))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.clients import jvm
+from tests.clients.engines import Engine, Engines
 from tests.clients.machine import Machine, Machines
 from tests.clients.node import NodeMachine, NodeMachines
 from tests.origin import Content, jars, real
@@ -48,6 +51,32 @@ def npm_content() -> RealNpm:
 def content() -> Content:
     """Real packages: flask, requests and numpy with all that they need."""
     return real()
+
+
+@pytest.fixture(scope="session")
+def short() -> Iterator[Path]:
+    """A folder whose name is short: podman takes no long ones, and sockets neither."""
+    with TemporaryDirectory(prefix="cgr-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def engines(client_tools: Path, short: Path) -> Iterator[Engines]:
+    """Container tools by name, each started when it is first asked for."""
+    with ExitStack() as stack:
+        yield Engines(short, client_tools / "containers", stack)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        *("skopeo", "podman", "docker", "containerd"),
+        *(pytest.param(name, marks=pytest.mark.extra) for name in ("containerd-2", "crane")),
+    ],
+)
+def engine(engines: Engines, request: pytest.FixtureRequest) -> Engine:
+    """Each container tool."""
+    return engines[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from tests.clients.jvm import MAVENS, Workshop, settings
 from tests.clients.machine import Done
 from tests.origin import Content, OriginThread, html_page, status, wrong_bytes
 from tests.running import Process, process
+from tests.unit.stored import until
 
 pytestmark = pytest.mark.client
 
@@ -41,6 +42,10 @@ class Scene:
     def build(self) -> Done:
         arguments = ("-pl", "core", "-am", "compile")
         return self.workshop.maven(self.program, settings(self.proxy.url), *arguments)
+
+    def is_served(self) -> bool:
+        names = (JAR, JAR.replace(".jar", ".pom"))
+        return all(self.proxy.get(f"/java/{WHERE}/{name}").status == 200 for name in names)
 
     @property
     def jar(self) -> Path:
@@ -107,6 +112,7 @@ def test_trouble_ends_the_build_and_is_forgotten_by_the_next_one(
         assert not at.jar.exists()
         assert trouble.hits >= 1
         trouble.clear()
+        until(at.is_served)  # the proxy itself remembers a failure for a moment
         done = at.build()
         assert done.code == 0, done.output
         assert at.is_right()

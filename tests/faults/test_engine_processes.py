@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.engine import KIB, MIB, bodies, data_of, fetch, noise, pattern, stream
+from tests.engine import KIB, MIB, bodies, data_of, fetch, noise, pattern, stream, until
 from tests.origin import Artifact, Content, OriginThread
 from tests.running import Process, process
 
@@ -244,4 +244,4 @@ async def test_a_sudden_death_at_any_moment_costs_nothing_that_was_stored(
         for artifact in (artifact for artifacts in generations for artifact in artifacts):
             got = await fetch(proxy, artifact.link)
             assert (got.status, got.sha256) == (200, artifact.blob.sha256)
-        assert flights(tmp_path) == []
+        await until(lambda: flights(tmp_path) == [])

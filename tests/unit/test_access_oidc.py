@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.access.claims import LONGEST, Job, refusal
@@ -574,6 +574,7 @@ JWK = st.fixed_dictionaries(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a machine may be busy with other tests
 @given(st.lists(JWK, max_size=3), st.sampled_from(["P-256", "Ed25519"]))
 def test_no_key_of_a_set_breaks_the_others(odd: list[Any], curve: str) -> None:
     good = OTHER.jwk()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 import threading
 from collections.abc import AsyncIterator
@@ -235,6 +236,21 @@ def test_what_does_not_fit_or_cannot_be_written_is_counted(tmp_path: Path) -> No
     os.close(file._descriptor)
     log.drain()
     assert log.dropped == MAX_WAITING + 5
+
+
+def test_a_line_that_a_full_disk_cut_off_costs_the_next_one_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    file = AuditFile(path, 1 << 20)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(b'{"n": 1}') + 4, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            file.write(b'{"n": 1}\n{"n": 2}\n')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    file.write(b'{"n": 3}\n')
+    file.close()
+    assert [line["n"] for line in read_records(path, lambda _: True)] == [1, 3]
 
 
 def test_lines_that_are_none_are_passed_over(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.observe.redaction import Redactor
 from proxy.upstream.credential_files import NoEntry, from_docker_config, from_netrc
 from proxy.upstream.pairs import PairSource, Unusable, read_pair
 
@@ -136,3 +137,12 @@ def test_what_basic_cannot_carry_is_refused_here_too(tmp_path: Path, half: str) 
     file.write_text(docker({"cgr.dev": {"username": USER, "password": half}}))
     with pytest.raises(Unusable):
         read_pair(PairSource(docker_config=file, host=HOST))
+
+
+def test_a_user_name_that_is_any_word_is_not_masked_and_its_password_is(tmp_path: Path) -> None:
+    file = tmp_path / "pair"
+    file.write_text("requests\na-mirrors-password\n")
+    redactor = Redactor()
+    redactor.register("python", *read_pair(PairSource(pair_file=file)).spellings)
+    assert redactor.redact("pkg:pypi/requests@2.0") == "pkg:pypi/requests@2.0"
+    assert "password" not in redactor.redact("requests:a-mirrors-password")

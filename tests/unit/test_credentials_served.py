@@ -404,6 +404,28 @@ async def test_ten_minutes_of_load_with_tokens_of_sixty_seconds_lose_no_request(
         assert origin.platform.journal.violations == []
 
 
+async def test_a_clock_that_is_an_hour_ahead_neither_floods_the_issuer_nor_cries_wolf(
+    tmp_path: Path,
+) -> None:
+    async with Origin() as origin:
+        tables = keyless(origin, tmp_path)
+        origin.platform.settings.token_lifetime = 600.0
+        async with running(tmp_path, origin, tables, credentials={}) as proxy:
+            proxy.clock.advance(3600)
+            for _ in range(1200):
+                proxy.steady.advance(1)
+                await proxy.app.credentials.exchange()
+            await proxy.app.credentials.poll()
+            libraries = [
+                t for t in origin.platform.issued.values() if t.audience == "libraries.cgr.dev"
+            ]
+            assert len(libraries) < 10
+            assert (await proxy.get(PAGE)).status == 200
+            assert await ready(proxy) == {"status": "ok"}
+            assert not any("ended on" in line["message"] for line in proxy.messages())
+            proxy.keep_secret(WORKLOAD, *origin.platform.issued)
+
+
 async def test_the_platform_is_asked_in_the_name_of_the_identity(tmp_path: Path) -> None:
     async with Origin() as origin:
         tables = keyless(origin, tmp_path) | {"entitlements": {"source": "platform"}}

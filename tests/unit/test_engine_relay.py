@@ -162,6 +162,7 @@ async def test_when_the_disk_fails_under_the_leading_proxy_both_deliver(tmp_path
         stalled.release()
         for got in await asyncio.gather(leading, following):
             assert (got.complete, got.sha256) == (True, artifact.blob.sha256)
+        await until(lambda: not two.app.artifacts._flights)
         assert (await fetch(one, artifact.link)).cache == "cgr-proxy; hit"  # the other stored it
 
 

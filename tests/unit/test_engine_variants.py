@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,10 +22,18 @@ from proxy.cache.coding import CODINGS, compress
 from proxy.cache.threads import LARGE
 from proxy.cache.variants import Variants
 from proxy.cache.worker import MAX_WAITING, MAX_WAITING_BYTES, Worker
+from proxy.ecosystems import python_links
 from proxy.ecosystems.python import Python
 from proxy.ecosystems.simple_index import JSON, TEXT_HTML
 from proxy.errors import Malformed, NotListed, Unavailable
-from proxy.model import Document, DocumentTarget, HostRules, Links, RequestLine
+from proxy.model import (
+    ArtifactTarget,
+    Document,
+    DocumentTarget,
+    HostRules,
+    Links,
+    RequestLine,
+)
 from tests.origin import Origin, OriginThread
 from tests.running import Running, process, running
 from tests.unit.stored import until
@@ -178,7 +187,48 @@ async def test_an_error_of_the_other_process_is_the_same_error() -> None:
             await variants.get(Python(), target(), broken, "x", Links())
         assert caught.value.status == 502
         with pytest.raises(NotListed):
-            await variants.locate(Python(), absent, document(2 * LARGE))  # type: ignore[arg-type]
+            await variants.locate(Python(), absent, document(2 * LARGE), "y")  # type: ignore[arg-type]
+
+
+class _Counting(Python):
+    """Counts how often it reads a listing in this process."""
+
+    reads: ClassVar[list[str]] = []
+
+    def tabulate(self, package: str, listing: Document) -> python_links.Offers:
+        self.reads.append(package)
+        return super().tabulate(package, listing)
+
+
+async def test_a_listing_is_read_once_for_all_its_files() -> None:
+    listing = document(LARGE // 2)
+    page = json.loads(Python().rewrite(target(), listing, Links()).body)
+    _Counting.reads.clear()
+    async with made() as (_, variants):
+        for file in page["files"]:
+            path = file["url"].replace("../", "")
+            asked = Python().classify(RequestLine("GET", tuple(path.split("/"))))
+            assert isinstance(asked, ArtifactTarget)
+            source = await variants.locate(_Counting(), asked, listing, "x")
+            assert source == Python().locate(asked, listing)
+            assert source.size == file["size"]
+        assert len(page["files"]) > 10
+        assert _Counting.reads == ["alpha"]
+
+
+async def test_files_of_a_large_listing_are_found_by_another_process() -> None:
+    listing = document(4 * LARGE)
+    page = json.loads(Python().rewrite(target(), listing, Links()).body)
+    async with made() as (worker, variants):
+        asked = [
+            Python().classify(RequestLine("GET", tuple(file["url"].replace("../", "").split("/"))))
+            for file in page["files"][:20]
+        ]
+        found = await asyncio.gather(
+            *(variants.locate(Python(), each, listing, "x") for each in asked)  # type: ignore[arg-type]
+        )
+        assert worker.pid not in (0, os.getpid())
+        assert [source.size for source in found] == [file["size"] for file in page["files"][:20]]
 
 
 # --- the worker process ------------------------------------------------------------------------

@@ -341,3 +341,20 @@ async def test_the_operator_sees_what_is_known(tmp_path: Path) -> None:
         assert shown["trouble"] is None
         await life.then(SILENT)
         assert life.entitlements.describe()["trouble"] == "the platform answered 503"
+
+
+async def test_an_answer_that_cannot_be_kept_counts_and_is_not_the_last_one(tmp_path: Path) -> None:
+    asker = Asked(answer("PYTHON"), answer("JAVA"))
+    clocks = Clocks(Clock(), Clock(), "one")
+    nowhere = tmp_path / "no\0where"  # no refusal of a disk: what nobody has foreseen
+    memory = Memory(nowhere, "https://api.example", clocks)
+    entitlements = PlatformEntitlements(asker, memory, TERMS, clocks)
+    await entitlements.start()
+    try:
+        assert entitlements.allowed("python", "python") is ALLOWED
+        entitlements.wake()
+        await asker.until(2)
+        await entitlements.refresh()
+        assert entitlements.allowed("python", "python") is DENIED
+    finally:
+        await entitlements.close()

@@ -225,12 +225,17 @@ async def test_no_token_is_used_longer_than_an_hour(world: World) -> None:
     assert world.exchanges() == 2
 
 
-async def test_a_token_that_is_over_by_our_clock_still_serves_its_first_question(
-    world: World,
+async def test_a_token_that_is_over_by_our_clock_is_used_and_the_clock_is_blamed_once(
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.origin.fault("issuer", **status(200, b'{"token": "t", "expiry": "2001-01-01T00:00:00Z"}'))
-    issued = await world.issuer.exchange(world.origin.api_url, subject_of(world))
-    assert (issued.value.reveal(), issued.lifetime) == ("t", 0.0)
+    over = status(200, b'{"token": "t", "expiry": "2001-01-01T00:00:00Z"}')
+    for _ in range(2):
+        world.origin.fault("issuer", **over)
+        issued = await world.issuer.exchange(world.origin.api_url, subject_of(world))
+        assert (issued.value.reveal(), issued.lifetime) == ("t", 300.0)
+    assert [text for text in caplog.messages if "clock" in text] == [
+        "the issuer's new token is over already, by the clock of this machine: set that right"
+    ]
 
 
 async def test_a_revoked_api_token_is_exchanged_anew_once(world: World) -> None:
@@ -426,11 +431,11 @@ class Scripted:
         ("2026-01-01T00:10:00.987654321Z", 600.0),
         ("2026-01-01T01:10:00+01:00", 600.0),
         ("2026-01-01T00:10:00", 600.0),
-        ("2025-12-31T00:00:00Z", 0.0),
+        ("2025-12-31T00:00:00Z", 300.0),
         ("9999-12-31T23:59:59Z", 3600.0),
         ("", 300.0),
         ("soon", 300.0),
-        ("0001-01-01T00:00:00+23:59", 0.0),
+        ("0001-01-01T00:00:00+23:59", 300.0),
         (1767226200, 300.0),
         (None, 300.0),
     ],

@@ -74,7 +74,7 @@ def test_a_file_of_a_version_is_an_artifact_with_sidecars_to_compare(
     assert (found.package, found.version) == (package, version)
     assert found.scope == target.split("/")[1]
     assert [one.path for one in found.checksum_of] == [found.path + ".sha256", found.path + ".sha1"]
-    assert {name for name, _ in found.digests} == set(ENDINGS)
+    assert {name for name, _ in found.digests} == {"sha1", "sha256"}
     for ending in ENDINGS:
         sidecar = asked(f"{target}.{ending}")
         assert isinstance(sidecar, ChecksumTarget)

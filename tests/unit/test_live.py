@@ -243,6 +243,20 @@ async def test_keys_are_not_taken_from_just_anywhere(
             assert answer.cache == "cgr-proxy; detail=denied"
 
 
+async def test_an_address_of_keys_that_may_not_be_asked_is_named_with_what_would_allow_it(
+    tmp_path: Path,
+) -> None:
+    # A cluster names its API server's address, which is private.
+    async with JobIssuer(SigningKey.make("k", "ES256")) as issuer, Origin() as origin:
+        issuer.jwks_uri = "https://10.96.0.1:443/openid/v1/jwks?x=y"
+        tables = {"oidc": [issuer.stanza("python")]}
+        async with running(tmp_path, origin, tables) as proxy:
+            assert (await proxy.get(PAGE, authorization=bearer(issuer.mint()))).status == 503
+            (line,) = [m["message"] for m in proxy.messages() if "no keys from" in m["message"]]
+            assert "10.96.0.1" in line
+            assert "upstream.allow_networks" in line
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -16,6 +16,7 @@ from proxy.errors import Unauthenticated
 from proxy.live import Live
 from proxy.server.watch import LOOKS
 from proxy.upstream.tls import client_context
+from tests.descriptors import exhausted
 from tests.origin import Origin
 from tests.running import Running, bearer, client, configuration, running, token
 
@@ -112,6 +113,28 @@ async def test_a_file_that_is_written_all_the_time_changes_nothing_until_it_rest
         assert await knows(live, f"name-{LOOKS - 1}")
 
 
+async def test_a_change_that_no_descriptor_was_left_to_read_is_taken_once_there_is_one(
+    tmp_path: Path, origin: Origin, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = configuration(tmp_path, origin, table("old", "new"))
+    settings = load(file, {}, {})
+    async with alive(settings, lambda: load(file, {}, {})) as live:
+        for _ in range(2):
+            await live.poll()
+        configuration(tmp_path, origin, table("new"))
+        with exhausted():
+            for _ in range(4):
+                await live.poll()
+        assert await knows(live, "old")
+        for _ in range(2):
+            await live.poll()
+        assert not await knows(live, "old")
+        assert await knows(live, "new")
+    assert [text for text in caplog.messages if "stays as it was" in text] == [
+        f"the configuration stays as it was: {file}: cannot be read: Too many open files"
+    ]
+
+
 # --- the admin listener's token ------------------------------------------------------------------
 
 
@@ -150,3 +173,19 @@ async def test_an_admin_token_that_is_none_leaves_the_old_one(
         assert await status(proxy, "first-token-0123456789") == 200
         lines = [record["message"] for record in proxy.messages()]
         assert "the admin token stays as it was: ValueError" in lines
+
+
+async def test_an_admin_token_that_no_descriptor_was_left_to_read_is_taken_once_there_is_one(
+    tmp_path: Path, origin: Origin
+) -> None:
+    async with guarded(tmp_path, origin) as (proxy, file):
+        file.write_text("second-token-0123456789\n", "ascii")
+        with exhausted():
+            for _ in range(4):
+                await proxy.app.admin_endpoint.poll()
+        for _ in range(2):
+            await proxy.app.admin_endpoint.poll()
+        assert await status(proxy, "first-token-0123456789") == 401
+        assert await status(proxy, "second-token-0123456789") == 200
+        lines = [record["message"] for record in proxy.messages()]
+        assert lines.count("the admin token stays as it was: OSError") == 1

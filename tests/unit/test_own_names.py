@@ -109,3 +109,24 @@ async def test_a_client_of_http_1_0_needs_no_host(tmp_path: Path) -> None:
         link = origin.content.find("alpha-1.0-py3-none-any.whl").link
         (answer,) = answers(await proxy.send(f"GET {link} HTTP/1.0\r\n\r\n".encode()), ["GET"])
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("admin", [False, True])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "X-Forwarded-For: 10.1.2.3",
+        "X-Forwarded-Port: 443",
+        "Forwarded: for=10.1.2.3",
+        "Via: 1.1 front",
+        "X-Real-IP: 10.1.2.3",
+        "CF-Connecting-IP: 10.1.2.3",
+    ],
+)
+async def test_what_a_front_on_this_machine_passes_on_is_nobody_of_this_machine(
+    tmp_path: Path, line: str, *, admin: bool
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        target = ADMIN if admin else PAGE
+        assert await ask(proxy, target, "127.0.0.1", admin=admin, head=f"{line}\r\n") == 403
+        assert await ask(proxy, target, "127.0.0.1", admin=admin) == 200

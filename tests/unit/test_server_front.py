@@ -113,6 +113,7 @@ async def test_several_lines_of_a_front_are_one_list(tmp_path: Path) -> None:
         {"x_forwarded_prefix": "//evil.example"},
         {"forwarded": "for=10.1.2.3"},
         {"via": "1.1 evil"},
+        {"x_real_ip": "10.1.2.3", "true_client_ip": "10.1.2.3"},
     ],
 )
 async def test_b65_with_clients_what_an_untrusted_front_says_is_ignored(

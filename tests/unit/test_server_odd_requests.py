@@ -148,7 +148,6 @@ UNKEYED = (
     Odd("U-only", "page", {"cache_control": "only-if-cached"}),
     Odd("U-range", "page", {"range": "bytes=0-1"}),
     Odd("U-priority", "page", {"priority": "u=0", "dnt": "1", "origin": "http://evil.example"}),
-    Odd("U-real", "page", {"x_real_ip": "10.0.0.1", "true_client_ip": "10.0.0.1"}),
     Odd("U-prefix", "page", {"x_script_name": "/x", "x_forwarded": "for=1"}),
     Odd("U-underscore", "page", {"x__forwarded": "1", "content_type": "text/html"}),
 )

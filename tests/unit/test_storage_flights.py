@@ -95,6 +95,32 @@ def test_what_another_process_committed_is_found_and_leaves_no_claim(tmp_path: P
         storage.close()
 
 
+def test_a_claim_becomes_the_entry_of_what_it_brought(tmp_path: Path) -> None:
+    storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+    writer = storage.claim("key", "name")
+    assert not isinstance(writer, Foreign)
+    writer.tell(Progress())
+    (claim,) = (path for path in flights(tmp_path) if path.stat().st_size)
+    inode = claim.stat().st_ino
+    foreign = follow(other)
+    writer.write(b"body")
+    writer.commit(sha256(b"body"), {"a": "b"})
+    (entry,) = tmp_path.glob("v1/entries/*/*")
+    assert entry.stat().st_ino == inode
+    assert foreign.progress() == Progress("landed", 4, 4, headed=True)
+    writer.tell(Progress("running", 1))  # too late, and not into the entry
+    writer.close()
+    foreign.close()
+    record = other.lookup("key")
+    assert record is not None
+    assert (record.size, record.fields) == (4, {"a": "b"})
+    again = other.claim("key", "name")  # nobody has it any more
+    assert not isinstance(again, Foreign)
+    again.close()
+    storage.close()
+    other.close()
+
+
 def test_a_follower_never_sees_anything_but_the_body_under_its_name(tmp_path: Path) -> None:
     storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
     writer = storage.claim("key", "name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ from proxy.server.process import CannotStart
 from proxy.server.tls import ServerTls, TlsFiles, _read
 from proxy.server.watch import Watch
 from tests.certificates import Authority, Pair
+from tests.descriptors import exhausted
 from tests.origin import Origin
 from tests.running import Running, answers, request_bytes, running
 
@@ -192,6 +194,24 @@ def serial_of(pair: Pair) -> int:
     from cryptography import x509  # noqa: PLC0415
 
     return x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
+
+
+async def test_a_certificate_that_no_descriptor_was_left_to_read_is_taken_once_there_is_one(
+    farm: Authority, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = ServerTls(TlsFiles(files.pair.certificate, files.pair.key))
+    before = tls.context.inner
+    files.use(farm.server("127.0.0.1"))
+    with exhausted():
+        for _ in range(4):
+            await tls.poll()
+    assert tls.context.inner is before
+    for _ in range(2):
+        await tls.poll()
+    assert tls.context.inner is not before
+    assert [text for text in caplog.messages if "stays as it was" in text] == [
+        "the TLS certificate stays as it was: Too many open files"
+    ]
 
 
 @pytest.mark.parametrize("what", ["missing", "garbage", "encrypted", "another key"])
@@ -504,6 +524,23 @@ async def test_authorities_may_stand_among_other_text(
         await proxy.app.reload()
         assert (await proxy.get(PAGE)).status == 200
         assert "stays as it was" not in str(proxy.messages())
+
+
+async def test_an_intermediate_authority_is_enough_and_lets_in_its_own_only(
+    tmp_path: Path, farm: Authority, files: Files
+) -> None:
+    root, office = Authority("root", tmp_path), Authority("office", tmp_path)
+    name = FARM_CLIENT["subjects"][0]
+    only = {"client_ca": str(farm.under(root))}
+    async with secured(tmp_path, farm, files, FARM_CLIENT, **only) as proxy:
+        proxy.tls = farm.context(farm.client(name))
+        assert (await proxy.get(PAGE)).status == 200
+        for other in (office, root):
+            proxy.tls = farm.context(other.client(name))
+            data = b""
+            with contextlib.suppress(ssl.SSLError):  # told early or late, as the version has it
+                data = await proxy.send(request_bytes("GET", PAGE, "a", {}))
+            assert data == b""
 
 
 async def test_a_certificate_of_a_trusted_front_is_not_its_clients(

