@@ -32,7 +32,7 @@ from tests.origin import (
 from tests.origin.credentials import Pair
 from tests.running import Clock, basic
 
-DEADLINE = 0.5
+DEADLINE = 1.5
 
 
 class Headers:
