@@ -23,11 +23,13 @@ from proxy.cache.extracts import stored_whole
 from proxy.cache.flight import Flight
 from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
+from proxy.cache.grounds import Grounds
 from proxy.cache.keys import artifact_key, beside, flight_name
 from proxy.cache.order import Order
 from proxy.cache.permits import Permit, facts_of
 from proxy.cache.rights import Rights
 from proxy.cache.singleflight import SingleFlight
+from proxy.cache.small import Small
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import DigestMismatch, Outcome, StorageFailed, Unavailable
@@ -75,6 +77,8 @@ class Artifacts:
             checksums=self._checksums,
             clock=clock,
         )
+        self._grounds = Grounds(storage, documents, self._rights, self._decisions, clock)
+        self._small = Small()
         self._rechecks: SingleFlight[bool] = SingleFlight()
         self._flights: dict[str, Flight] = {}
         self._leaders: set[asyncio.Task[None]] = set()
@@ -109,11 +113,11 @@ class Artifacts:
         permit = await self._rights.permit(
             ecosystem, target, grant, links, facts, deadline=deadline
         )
-        stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
+        stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
         name = flight_name(key, permit.source)
         flight = None if stored is not None else self._flights.get(name)
         if flight is not None and await flight.lands(FOREGROUND):
-            stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
+            stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
         if stored is not None:
             return stored
         if (shared := await self._shared(ecosystem, key, permit)) is not None:
@@ -151,7 +155,8 @@ class Artifacts:
             if digest is None and isinstance(found, Stored):
                 digest = await self._checksums.computed(found, target.algorithm)
             if digest is not None:
-                return Told(digest, found.status, found.age)
+                basis = found.basis if isinstance(found, Stored) else lambda: None
+                return Told(digest, found.status, found.age, basis)
         finally:
             found.close()
         raise Unavailable("The checksum is not known yet; try again.", retry_after=1)
@@ -159,9 +164,16 @@ class Artifacts:
     # --- the stored one ----------------------------------------------------------------------
 
     async def _stored(
-        self, ecosystem: Ecosystem, key: str, permit: Permit, deadline: float, *, follows: bool
+        self,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+        permit: Permit,
+        deadline: float,
+        *,
+        follows: bool,
     ) -> Stored | None:
         """The stored body, unless the listing now promises other bytes."""
+        key = self._key(ecosystem, target)
         # Looked up again: while the listing was asked, a flight may have landed.
         record, facts = self._find(key, permit)
         if record is None or facts is None:
@@ -182,7 +194,22 @@ class Artifacts:
             return None
         status = status or permit.status
         age = max(0, int(self._clock() - facts.fetched_at))
-        return self._open(record, status if status.detail else HIT, age)
+        stored = self._open(record, status if status.detail else HIT, age)
+        if stored is None or stored.status is not HIT:
+            return stored
+        settled, about = permit, (record, facts)
+        return replace(
+            stored,
+            content=await self._content(stored),
+            basis=lambda: self._grounds.of(ecosystem, target, name, settled, about),
+        )
+
+    async def _content(self, stored: Stored) -> bytes | None:
+        try:
+            return await self._small.content(stored.record, stored.body)
+        except BaseException:
+            stored.close()
+            raise
 
     def _find(self, key: str, permit: Permit) -> tuple[Record, ArtifactFacts] | tuple[None, None]:
         """What is stored, if it is what is promised now."""

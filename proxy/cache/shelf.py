@@ -77,6 +77,11 @@ class Shelf:
         self._ready.put(key, (record, held), record.size)
         return held
 
+    def ready(self, key: str) -> Held | None:
+        """What was read last, if it is in memory; whether it is still current `unchanged` says."""
+        ready = self._ready.get(key)
+        return ready[1] if ready is not None else None
+
     def unchanged(self, key: str, held: Held) -> Callable[[], bool] | None:
         """How to ask whether `load` would give that very document again. None: only it can tell."""
         record, ready = self._storage.lookup(key), self._ready.get(key)
