@@ -66,6 +66,9 @@ class Shelf:
             content: bytes | None = ready[1].document.body
         elif (body := self._storage.open(record)) is not None:
             content = await aside(record.size, lambda: _read(body, record))
+            if record.suspect and content is not None:
+                # Sound, but only the store can note that; until then it is read each time.
+                await aside(record.size, lambda: self._storage.recheck(record))
         else:
             return None
         if content is None:

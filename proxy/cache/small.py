@@ -34,6 +34,11 @@ class Small:
         self._ready: Ready[bytes] = Ready(budget)
         self._asked: OrderedDict[str, None] = OrderedDict()
 
+    @property
+    def used(self) -> int:
+        """Bytes held."""
+        return self._ready.used
+
     async def content(self, record: Record, body: Body) -> bytes | None:
         """All of a body, verified; None: it is large, asked for the first time, or not what it
         should be (who sends it finds that out)."""
