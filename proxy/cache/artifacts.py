@@ -25,11 +25,11 @@ from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
 from proxy.cache.grounds import Grounds
 from proxy.cache.keys import artifact_key, beside, flight_name
+from proxy.cache.opening import DOUBT, Opening
 from proxy.cache.order import Order
 from proxy.cache.permits import Permit, facts_of
 from proxy.cache.rights import Rights
 from proxy.cache.singleflight import SingleFlight
-from proxy.cache.small import Small
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import DigestMismatch, Outcome, StorageFailed, Unavailable
@@ -43,7 +43,6 @@ __all__ = ["Artifacts", "Described", "Flying", "Stored", "Told"]
 LOG = logging.getLogger(__name__)
 FOREGROUND = 1.0  # seconds that a cached artifact waits for its rights to be looked at again
 FAILURE_PAUSE = 1.0
-DOUBT = 600.0  # seconds in which a bare Range after a failed transfer gets the whole
 
 
 @final
@@ -69,7 +68,6 @@ class Artifacts:
         self._origins = origins
         self._clock = clock
         self._decisions = Refusals()
-        self._doubts: Decisions[bool] = Decisions()  # by key
         self._wrong: Decisions[bool] = Decisions()  # by name of the flight
         self._checksums = Checksums(upstream, clock=clock)
         self._rights = Rights(
@@ -78,7 +76,7 @@ class Artifacts:
             clock=clock,
         )
         self._grounds = Grounds(storage, documents, self._rights, self._decisions, clock)
-        self._small = Small()
+        self._opening = Opening(storage, clock)
         self._rechecks: SingleFlight[bool] = SingleFlight()
         self._flights: dict[str, Flight] = {}
         self._leaders: set[asyncio.Task[None]] = set()
@@ -109,7 +107,7 @@ class Artifacts:
         deadline = asyncio.get_running_loop().time() + FOREGROUND
         key = self._key(ecosystem, target)
         record = self._storage.lookup(key)
-        facts = ArtifactFacts.of_record(record) if record is not None else None
+        facts = self._opening.facts(record) if record is not None else None
         permit = await self._rights.permit(
             ecosystem, target, grant, links, facts, deadline=deadline
         )
@@ -194,27 +192,18 @@ class Artifacts:
             return None
         status = status or permit.status
         age = max(0, int(self._clock() - facts.fetched_at))
-        stored = self._open(record, status if status.detail else HIT, age)
-        if stored is None or stored.status is not HIT:
-            return stored
-        settled, about = permit, (record, facts)
-        return replace(
-            stored,
-            content=await self._content(stored),
-            basis=lambda: self._grounds.of(ecosystem, target, name, settled, about),
+        if status.detail:
+            return self._opening.open(record, status, age)
+        stored = await self._opening.ready(record, HIT, age)
+        about = (record, facts)
+        return stored and replace(
+            stored, basis=lambda: self._grounds.of(ecosystem, target, name, permit, about)
         )
-
-    async def _content(self, stored: Stored) -> bytes | None:
-        try:
-            return await self._small.content(stored.record, stored.body)
-        except BaseException:
-            stored.close()
-            raise
 
     def _find(self, key: str, permit: Permit) -> tuple[Record, ArtifactFacts] | tuple[None, None]:
         """What is stored, if it is what is promised now."""
         record = self._storage.lookup(key)
-        facts = ArtifactFacts.of_record(record) if record is not None else None
+        facts = self._opening.facts(record) if record is not None else None
         if record is None or facts is None:
             return None, None
         if not facts.fulfils(permit.source.promise, record.sha256):
@@ -237,7 +226,7 @@ class Artifacts:
             return None
         if record is None or (record.suspect and not await self._recheck(record)):
             return None
-        return self._open(record, CacheStatus(fwd="miss", stored=True), 0)
+        return self._opening.open(record, CacheStatus(fwd="miss", stored=True), 0)
 
     def _key(self, ecosystem: Ecosystem, target: ArtifactTarget) -> str:
         origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
@@ -249,19 +238,6 @@ class Artifacts:
 
         task, _ = self._rechecks.join(record.key, recheck)
         return await asyncio.shield(task)
-
-    def _open(self, record: Record, status: CacheStatus, age: int) -> Stored | None:
-        body = self._storage.open(record)
-        if body is None:
-            return None
-        doubted = self._doubts.find(record.key, self._clock()) is not None
-        facts = ArtifactFacts.of_record(record)
-        digests = facts.digests if facts is not None else ""
-        return Stored(record, body, status, age, doubted, lambda: self._heal(record), digests)
-
-    def _heal(self, record: Record) -> None:
-        LOG.warning("a stored body could not be read; its entry is dropped")
-        self._storage.remove(record.key)
 
     # --- the flight --------------------------------------------------------------------------
 
@@ -291,7 +267,7 @@ class Artifacts:
     def landed(self, flying: Flying) -> Stored | None:
         """Turn a flight that has landed into the stored artifact; the flight is left then."""
         record = flying.follower.flight.record
-        stored = self._open(record, flying.status, 0) if record is not None else None
+        stored = self._opening.open(record, flying.status, 0) if record is not None else None
         if stored is not None:
             flying.close()
         return stored
@@ -361,7 +337,7 @@ class Artifacts:
             return
         if flight.headed:
             # Whoever has a part of it has bytes that nobody vouched for.
-            self._doubts.remember(key, value=True, now=now, seconds=DOUBT)
+            self._opening.doubt(key)
         if stopped:
             return
         if isinstance(error, DigestMismatch):

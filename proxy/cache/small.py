@@ -39,12 +39,16 @@ class Small:
         """Bytes held."""
         return self._ready.used
 
+    def find(self, sha256: str) -> bytes | None:
+        """A body that is ready."""
+        return self._ready.get(sha256)
+
     async def content(self, record: Record, body: Body) -> bytes | None:
         """All of a body, verified; None: it is large, asked for the first time, or not what it
         should be (who sends it finds that out)."""
         if record.size > SMALL:
             return None
-        if (ready := self._ready.get(record.sha256)) is not None:
+        if (ready := self.find(record.sha256)) is not None:
             return ready
         if record.sha256 not in self._asked:
             self._asked[record.sha256] = None

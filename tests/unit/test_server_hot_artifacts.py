@@ -109,6 +109,31 @@ async def test_files_of_every_ecosystem_are_repeated(tmp_path: Path) -> None:
         assert f"sha256:{layer.sha256}" == blob
 
 
+async def test_a_part_of_what_is_in_memory_is_the_very_part(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as (origin, _, one):
+        artifact, _ = await primed(origin, one, 100 * KIB)
+        answer = await one.ask(one.question(artifact.link, range="bytes=70000-80000"))
+        assert (answer.status, answer.body) == (206, data_of(artifact)[70000:80001])
+        assert answer.header("Content-Range") == f"bytes 70000-80000/{100 * KIB}"
+        assert (await one.ask(one.question(artifact.link, range="bytes=-5"))).status == 206
+
+
+async def test_a_body_that_is_in_memory_but_gone_from_disk_is_fetched_anew_after_a_second(
+    tmp_path: Path,
+) -> None:
+    async with proxied(tmp_path) as (origin, proxy, one):
+        artifact, question = await primed(origin, one)
+        bodies_of = proxy.folder / "cache" / "v1" / "bodies" / artifact.blob.sha256[:2]
+        (bodies_of / artifact.blob.sha256).unlink()
+        proxy.clock.advance(2)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 10
+        while bodies(origin, artifact) == 1 and loop.time() < until:
+            answer = await one.ask(question)
+            assert answer.body == data_of(artifact)
+        assert bodies(origin, artifact) == 2
+
+
 # --- what it never outlives -----------------------------------------------------------------------
 
 
