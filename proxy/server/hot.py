@@ -41,6 +41,7 @@ from proxy.observe.request_id import RequestIds
 LIFE = 1.0  # seconds
 BUDGET = 64 << 20  # bytes
 MAX_QUESTION = 4096
+MAX_ASKED = 8192
 _BOOKS = 2000  # bytes that an answer takes besides question, head and body, roughly
 _PER_ANSWER = frozenset({"date", "x-request-id", "age"})
 
@@ -86,6 +87,8 @@ class Hot:
         self._used = 0
         # Oldest first: what is kept anew moves to the end.
         self._answers: OrderedDict[tuple[bytes, str], _Answer] = OrderedDict()
+        # Hashes of questions that were asked lately: what is asked once is not worth keeping.
+        self._asked: OrderedDict[int, None] = OrderedDict()
         self._sweeping = False
         self.repeats = 0
         """Answers given so far."""
@@ -94,6 +97,17 @@ class Hot:
 
     def __len__(self) -> int:
         return len(self._answers)
+
+    def wants(self, question: bytes, peer: str) -> bool:
+        """Whether the answer is worth keeping: it was asked for before, not long ago."""
+        name = hash((question, peer))
+        if name in self._asked:
+            self._asked.move_to_end(name)
+            return True
+        self._asked[name] = None
+        if len(self._asked) > MAX_ASKED:
+            self._asked.popitem(last=False)
+        return False
 
     def answer(self, question: bytes, peer: str, started: float) -> tuple[bytes, bytes] | None:
         """Head and body to send. None: the question has to be walked through the rooms.

@@ -83,12 +83,10 @@ class Repeats:
             self._hot.keep(*question, response, stands, noted, self._audited(walk, response))
 
     def _may_repeat(self, walk: Walk) -> bool:
-        return (
-            not self._certified
-            and walk.request.method == "GET"
-            and asked(walk.request) is not None
-            and not _ends(walk)
-        )
+        if self._certified or walk.request.method != "GET" or _ends(walk):
+            return False
+        question = asked(walk.request)
+        return question is not None and self._hot.wants(*question)
 
     def _with_rights(
         self, walk: Walk, ecosystem: Ecosystem, scope: str, standing: Standing
