@@ -24,6 +24,7 @@ from proxy.cache.flight import Flight
 from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
 from proxy.cache.grounds import Grounds
+from proxy.cache.judging import judge_of
 from proxy.cache.keys import artifact_key, beside, flight_name
 from proxy.cache.opening import DOUBT, Opening
 from proxy.cache.order import Order
@@ -279,6 +280,7 @@ class Artifacts:
             *(ecosystem.name, key, name, permit.source, lambda: facts_of(permit, self._clock())),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
+            judge=judge_of(ecosystem, permit.source),
         )
         if about is not None:
             every = self._checksums.every
