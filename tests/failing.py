@@ -125,6 +125,8 @@ def failing(proxy: Running) -> FailingStorage:
         app.bulk,
         app.artifacts,
         app.artifacts._rights,
+        app.artifacts._opening,
+        app.artifacts._grounds,
         app.artifacts._download,
         app.artifacts._download._relay,
         app.artifacts._download._extracts,

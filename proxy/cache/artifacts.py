@@ -23,8 +23,10 @@ from proxy.cache.extracts import stored_whole
 from proxy.cache.flight import Flight
 from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
+from proxy.cache.grounds import Grounds
 from proxy.cache.judging import judge_of
 from proxy.cache.keys import artifact_key, beside, flight_name
+from proxy.cache.opening import DOUBT, Opening
 from proxy.cache.order import Order
 from proxy.cache.permits import Permit, facts_of
 from proxy.cache.rights import Rights
@@ -42,7 +44,6 @@ __all__ = ["Artifacts", "Described", "Flying", "Stored", "Told"]
 LOG = logging.getLogger(__name__)
 FOREGROUND = 1.0  # seconds that a cached artifact waits for its rights to be looked at again
 FAILURE_PAUSE = 1.0
-DOUBT = 600.0  # seconds in which a bare Range after a failed transfer gets the whole
 
 
 @final
@@ -68,7 +69,6 @@ class Artifacts:
         self._origins = origins
         self._clock = clock
         self._decisions = Refusals()
-        self._doubts: Decisions[bool] = Decisions()  # by key
         self._wrong: Decisions[bool] = Decisions()  # by name of the flight
         self._checksums = Checksums(upstream, clock=clock)
         self._rights = Rights(
@@ -76,6 +76,8 @@ class Artifacts:
             checksums=self._checksums,
             clock=clock,
         )
+        self._grounds = Grounds(storage, documents, self._rights, self._decisions, clock)
+        self._opening = Opening(storage, clock)
         self._rechecks: SingleFlight[bool] = SingleFlight()
         self._flights: dict[str, Flight] = {}
         self._leaders: set[asyncio.Task[None]] = set()
@@ -106,15 +108,15 @@ class Artifacts:
         deadline = asyncio.get_running_loop().time() + FOREGROUND
         key = self._key(ecosystem, target)
         record = self._storage.lookup(key)
-        facts = ArtifactFacts.of_record(record) if record is not None else None
+        facts = self._opening.facts(record) if record is not None else None
         permit = await self._rights.permit(
             ecosystem, target, grant, links, facts, deadline=deadline
         )
-        stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
+        stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
         name = flight_name(key, permit.source)
         flight = None if stored is not None else self._flights.get(name)
         if flight is not None and await flight.lands(FOREGROUND):
-            stored = await self._stored(ecosystem, key, permit, deadline, follows=follows)
+            stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
         if stored is not None:
             return stored
         if (shared := await self._shared(ecosystem, key, permit)) is not None:
@@ -152,7 +154,8 @@ class Artifacts:
             if digest is None and isinstance(found, Stored):
                 digest = await self._checksums.computed(found, target.algorithm)
             if digest is not None:
-                return Told(digest, found.status, found.age)
+                basis = found.basis if isinstance(found, Stored) else lambda: None
+                return Told(digest, found.status, found.age, basis)
         finally:
             found.close()
         raise Unavailable("The checksum is not known yet; try again.", retry_after=1)
@@ -160,9 +163,16 @@ class Artifacts:
     # --- the stored one ----------------------------------------------------------------------
 
     async def _stored(
-        self, ecosystem: Ecosystem, key: str, permit: Permit, deadline: float, *, follows: bool
+        self,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+        permit: Permit,
+        deadline: float,
+        *,
+        follows: bool,
     ) -> Stored | None:
         """The stored body, unless the listing now promises other bytes."""
+        key = self._key(ecosystem, target)
         # Looked up again: while the listing was asked, a flight may have landed.
         record, facts = self._find(key, permit)
         if record is None or facts is None:
@@ -183,12 +193,18 @@ class Artifacts:
             return None
         status = status or permit.status
         age = max(0, int(self._clock() - facts.fetched_at))
-        return self._open(record, status if status.detail else HIT, age)
+        if status.detail:
+            return self._opening.open(record, status, age)
+        stored = await self._opening.ready(record, HIT, age)
+        about = (record, facts)
+        return stored and replace(
+            stored, basis=lambda: self._grounds.of(ecosystem, target, name, permit, about)
+        )
 
     def _find(self, key: str, permit: Permit) -> tuple[Record, ArtifactFacts] | tuple[None, None]:
         """What is stored, if it is what is promised now."""
         record = self._storage.lookup(key)
-        facts = ArtifactFacts.of_record(record) if record is not None else None
+        facts = self._opening.facts(record) if record is not None else None
         if record is None or facts is None:
             return None, None
         if not facts.fulfils(permit.source.promise, record.sha256):
@@ -211,7 +227,7 @@ class Artifacts:
             return None
         if record is None or (record.suspect and not await self._recheck(record)):
             return None
-        return self._open(record, CacheStatus(fwd="miss", stored=True), 0)
+        return self._opening.open(record, CacheStatus(fwd="miss", stored=True), 0)
 
     def _key(self, ecosystem: Ecosystem, target: ArtifactTarget) -> str:
         origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
@@ -223,19 +239,6 @@ class Artifacts:
 
         task, _ = self._rechecks.join(record.key, recheck)
         return await asyncio.shield(task)
-
-    def _open(self, record: Record, status: CacheStatus, age: int) -> Stored | None:
-        body = self._storage.open(record)
-        if body is None:
-            return None
-        doubted = self._doubts.find(record.key, self._clock()) is not None
-        facts = ArtifactFacts.of_record(record)
-        digests = facts.digests if facts is not None else ""
-        return Stored(record, body, status, age, doubted, lambda: self._heal(record), digests)
-
-    def _heal(self, record: Record) -> None:
-        LOG.warning("a stored body could not be read; its entry is dropped")
-        self._storage.remove(record.key)
 
     # --- the flight --------------------------------------------------------------------------
 
@@ -265,7 +268,7 @@ class Artifacts:
     def landed(self, flying: Flying) -> Stored | None:
         """Turn a flight that has landed into the stored artifact; the flight is left then."""
         record = flying.follower.flight.record
-        stored = self._open(record, flying.status, 0) if record is not None else None
+        stored = self._opening.open(record, flying.status, 0) if record is not None else None
         if stored is not None:
             flying.close()
         return stored
@@ -336,7 +339,7 @@ class Artifacts:
             return
         if flight.headed:
             # Whoever has a part of it has bytes that nobody vouched for.
-            self._doubts.remember(key, value=True, now=now, seconds=DOUBT)
+            self._opening.doubt(key)
         if stopped:
             return
         if isinstance(error, DigestMismatch):

@@ -19,6 +19,7 @@ from typing import final
 
 from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.entry import DocumentFacts
+from proxy.cache.found import Standing
 from proxy.cache.freshness import Policy, Settlement, Verdict, judge, lifetime_of, settle, too_old
 from proxy.cache.keys import document_key
 from proxy.cache.packages import Packages
@@ -50,12 +51,7 @@ FOREGROUND = 1.0  # the same, where what is held cannot have changed
 PATIENCE = 3.0  # seconds that a client waits for news while a copy is held that would do
 FOLLOWING = 60  # seconds
 
-# Tells, at once and from memory, the age in seconds of an answer that would be given again, or
-# None: it has to be asked for anew.
-Standing = Callable[[], int | None]
-
-
-__all__ = ["Documents", "Held", "Standing"]
+__all__ = ["Documents", "Held"]
 
 
 @final
@@ -185,6 +181,15 @@ class Documents:
             return int(now - since) if fresh and unchanged() else None
 
         return stands
+
+    def standing_now(
+        self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str
+    ) -> Standing | None:
+        """As `standing`, for the very bytes that something was read off a moment ago."""
+        held = self._shelf.ready(self._key(ecosystem, target))
+        if held is None or held.sha256 != sha256:
+            return None
+        return self.standing(ecosystem, target, held)
 
     # --- inside ------------------------------------------------------------------------------
 

@@ -14,6 +14,19 @@ from proxy.cache.status import CacheStatus
 from proxy.model import Algorithm, Digest
 from proxy.storage.base import Body, Record
 
+# Tells, at once and from memory, the age in seconds of an answer that would be given again, or
+# None: it has to be asked for anew.
+Standing = Callable[[], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """`scope`: the entitlement under which it was found. `stands`: the age in seconds that it would
+    be served with now, or None: that has to be found out anew."""
+
+    scope: str
+    stands: Standing
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -22,7 +35,8 @@ class Stored:
     `doubted`: a transfer of it failed a short while ago. A client that asks for the rest of what
     it got then, without saying of what (no If-Range), must get the whole. `heal`: to be called
     when the body turns out to be unreadable, so that the next request fetches it anew. `digests`:
-    computed of it besides SHA-256 (see `ArtifactFacts`).
+    computed of it besides SHA-256 (see `ArtifactFacts`). `content`: all of it, verified, where it
+    is ready in memory. `basis`: what it stands on, asked only by who wants to give it again.
     """
 
     record: Record
@@ -32,6 +46,8 @@ class Stored:
     doubted: bool = False
     heal: Callable[[], None] = field(default=lambda: None)
     digests: str = ""
+    content: bytes | None = None
+    basis: Callable[[], Basis | None] = field(default=lambda: None)
 
     def digest_by(self, algorithm: Algorithm) -> Digest | None:
         """Its digest by an algorithm; None: not computed."""
@@ -80,8 +96,10 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The digest of an artifact, and of what age the copy is that it is of."""
+    """The digest of an artifact, of what age the copy is that it is of, and what that stands on
+    (see `Stored`)."""
 
     digest: Digest
     status: CacheStatus
     age: int = 0
+    basis: Callable[[], Basis | None] = field(default=lambda: None)

@@ -160,11 +160,12 @@ class Rights:
         after the ttl counts too.
         """
         leeway = FOLLOWING if follows else 0.0
-        recent = self._is_recent(name, facts.checked_at, self._clock(), leeway)
-        shown = permit.target is not None and self._documents.packages.is_open(
-            ecosystem.name, permit.target
-        )
-        return (recent or shown) and not withheld_of(facts, permit)
+        if withheld_of(facts, permit):
+            return False
+        if self._is_recent(name, facts.checked_at, self._clock(), leeway):
+            return True
+        target, packages = permit.target, self._documents.packages
+        return target is not None and packages.is_open(ecosystem.name, target)
 
     async def confirm(  # one caller
         self,

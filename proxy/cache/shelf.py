@@ -66,6 +66,9 @@ class Shelf:
             content: bytes | None = ready[1].document.body
         elif (body := self._storage.open(record)) is not None:
             content = await aside(record.size, lambda: _read(body, record))
+            if record.suspect and content is not None:
+                # Sound, but only the store can note that; until then it is read each time.
+                await aside(record.size, lambda: self._storage.recheck(record))
         else:
             return None
         if content is None:
@@ -76,6 +79,11 @@ class Shelf:
         held = Held(document, record.sha256, facts)
         self._ready.put(key, (record, held), record.size)
         return held
+
+    def ready(self, key: str) -> Held | None:
+        """What was read last, if it is in memory; whether it is still current `unchanged` says."""
+        ready = self._ready.get(key)
+        return ready[1] if ready is not None else None
 
     def unchanged(self, key: str, held: Held) -> Callable[[], bool] | None:
         """How to ask whether `load` would give that very document again. None: only it can tell."""

@@ -66,7 +66,10 @@ class Handler:
         self._rooms = rooms
         self._ids = RequestIds()
         self._understanding = Understanding()
-        self._repeats = Repeats(rooms.gate, rooms.door, rooms.documents, rooms.hot, rooms.audit)
+        self._repeats = Repeats(
+            *(rooms.gate, rooms.door, rooms.documents, rooms.hot, rooms.audit),
+            certified=rooms.certificates is not None,
+        )
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
@@ -223,8 +226,7 @@ class Handler:
         walk.digest = f"sha256:{held.sha256}" if target.verbatim else ""
         variant = await self._rooms.documents.variant(ecosystem, target, held, links, coding=coding)
         walk.cache = held.status.label
-        if self._rooms.certificates is None:
-            self._repeats.prepare(walk, ecosystem, target, held)
+        self._repeats.prepare(walk, ecosystem, target, held)
         headers = responses.base_headers(walk.id)
         return responses.document(walk.request, target, held, variant, headers)
 
@@ -233,6 +235,7 @@ class Handler:
     ) -> web.StreamResponse:
         told = await self._rooms.artifacts.checksum(ecosystem, target, grant, self._links(walk))
         walk.cache = told.status.label
+        self._repeats.prepare_found(walk, ecosystem, told)
         return responses.checksum(walk.request, told, responses.base_headers(walk.id))
 
     async def _bulk(
@@ -263,6 +266,7 @@ class Handler:
             ):
                 found = rooms.artifacts.landed(found) or found
             walk.cache = found.status.label
+            self._repeats.prepare_found(walk, ecosystem, found)
             headers = responses.base_headers(walk.id)
             match found:
                 case Stored():

@@ -7,14 +7,16 @@ never remembered. Each time, before a byte goes out, the answer's `stands` is as
 
 - the table of clients is the one that the sender was found in (a reload makes another),
 - the organisation is still entitled to it, by the same rule as for any other request,
-- the document is fresh, undoubted, and its entry on disk the very same file.
+- the document is fresh, undoubted, and its entry on disk the very same file; or the artifact's
+  entry is, nothing is noted or remembered against it, and so is the document that lists it
+  (`proxy.cache.grounds`).
 
 So neither a client's removal nor a withdrawn entitlement is late, nor a new document; what another
 process does to the store is seen within a millisecond (`proxy.storage.known`). The second is the
 bound for what nobody has thought of.
 
 Not here, because more than bytes and address decides there: connections of listeners that ask for
-client certificates, ID tokens of jobs (they end), everything but GETs of documents that were hits.
+client certificates, ID tokens of jobs (they end), parts, everything but GETs that were hits.
 
 What differs from answer to answer (Date, X-Request-Id, Age) is put in, and each one is counted and
 logged like any other. Measured: 14 us of processor time in place of 90, most of them the kernel's.
@@ -41,6 +43,7 @@ from proxy.observe.request_id import RequestIds
 LIFE = 1.0  # seconds
 BUDGET = 64 << 20  # bytes
 MAX_QUESTION = 4096
+MAX_ASKED = 8192
 _BOOKS = 2000  # bytes that an answer takes besides question, head and body, roughly
 _PER_ANSWER = frozenset({"date", "x-request-id", "age"})
 
@@ -86,6 +89,8 @@ class Hot:
         self._used = 0
         # Oldest first: what is kept anew moves to the end.
         self._answers: OrderedDict[tuple[bytes, str], _Answer] = OrderedDict()
+        # Hashes of questions that were asked lately: what is asked once is not worth keeping.
+        self._asked: OrderedDict[int, None] = OrderedDict()
         self._sweeping = False
         self.repeats = 0
         """Answers given so far."""
@@ -94,6 +99,17 @@ class Hot:
 
     def __len__(self) -> int:
         return len(self._answers)
+
+    def wants(self, question: bytes, peer: str) -> bool:
+        """Whether the answer is worth keeping: it was asked for before, not long ago."""
+        name = hash((question, peer))
+        if name in self._asked:
+            self._asked.move_to_end(name)
+            return True
+        self._asked[name] = None
+        if len(self._asked) > MAX_ASKED:
+            self._asked.popitem(last=False)
+        return False
 
     def answer(self, question: bytes, peer: str, started: float) -> tuple[bytes, bytes] | None:
         """Head and body to send. None: the question has to be walked through the rooms.

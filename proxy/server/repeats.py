@@ -17,6 +17,7 @@ from aiohttp.http import HttpVersion11
 from proxy.access.door import Door
 from proxy.access.gate import Gate
 from proxy.cache.documents import Documents, Held
+from proxy.cache.found import Described, Flying, Standing, Stored, Told
 from proxy.cache.status import HIT
 from proxy.ecosystems.base import Ecosystem
 from proxy.model import DocumentTarget
@@ -29,11 +30,19 @@ from proxy.server.walk import Walk
 
 @final
 class Repeats:
-    """Keeps what may be repeated in `hot`."""
+    """Keeps what may be repeated in `hot`. `certified`: clients may be known by certificates."""
 
-    def __init__(
-        self, gate: Gate, door: Door, documents: Documents, hot: Hot, audit: AuditLog
+    def __init__(  # noqa: PLR0913  # made once, by the handler
+        self,
+        gate: Gate,
+        door: Door,
+        documents: Documents,
+        hot: Hot,
+        audit: AuditLog,
+        *,
+        certified: bool,
     ) -> None:
+        self._certified = certified
         self._gate = gate
         self._door = door
         self._documents = documents
@@ -48,19 +57,21 @@ class Repeats:
         held: Held,
     ) -> None:
         """Note on the walk what its answer stands on."""
-        if held.status is not HIT or walk.request.method != "GET" or asked(walk.request) is None:
+        if held.status is not HIT or not self._may_repeat(walk):
             return
-        if _ends(walk) or (standing := self._documents.standing(ecosystem, target, held)) is None:
+        if (standing := self._documents.standing(ecosystem, target, held)) is None:
             return
-        gate, clients, entitled = self._gate, walk.clients, self._door.entitled
-        name, scope = ecosystem.name, target.scope
+        walk.stands = self._with_rights(walk, ecosystem, target.scope, standing)
 
-        def stands() -> int | None:
-            if gate.clients is not clients or not entitled(name, scope):
-                return None
-            return standing()
-
-        walk.stands = stands
+    def prepare_found(
+        self, walk: Walk, ecosystem: Ecosystem, found: Stored | Flying | Described | Told
+    ) -> None:
+        """The same for an artifact, or what is told of one."""
+        if isinstance(found, Flying | Described) or found.status is not HIT or _parts(walk.request):
+            return
+        if not self._may_repeat(walk) or (basis := found.basis()) is None:
+            return
+        walk.stands = self._with_rights(walk, ecosystem, basis.scope, basis.stands)
 
     def keep(self, walk: Walk, response: web.StreamResponse) -> None:
         """Keep the answer that has just been sent, if it may be repeated."""
@@ -70,6 +81,26 @@ class Repeats:
         lasting = response.keep_alive and request.version == HttpVersion11
         if response.status in (200, 304) and lasting and (noted := _noted(walk, response)):
             self._hot.keep(*question, response, stands, noted, self._audited(walk, response))
+
+    def _may_repeat(self, walk: Walk) -> bool:
+        if self._certified or walk.request.method != "GET" or _ends(walk):
+            return False
+        question = asked(walk.request)
+        return question is not None and self._hot.wants(*question)
+
+    def _with_rights(
+        self, walk: Walk, ecosystem: Ecosystem, scope: str, standing: Standing
+    ) -> Standing:
+        """`standing`, as long as who asked is known and the organisation may have it."""
+        gate, clients, entitled = self._gate, walk.clients, self._door.entitled
+        name = ecosystem.name
+
+        def stands() -> int | None:
+            if gate.clients is not clients or not entitled(name, scope):
+                return None
+            return standing()
+
+        return stands
 
     def _audited(self, walk: Walk, response: web.Response) -> Audited | None:
         """How to note in the audit log that it was given again; None: it is not worth it."""
@@ -89,6 +120,11 @@ def _ends(walk: Walk) -> bool:
         return walk.principal is None
     known = walk.principal.kind in ("network", "loopback")
     return not known or "Authorization" in walk.request.headers
+
+
+def _parts(request: web.BaseRequest) -> bool:
+    """Whether a part is asked for: what that gets is judged each time."""
+    return "Range" in request.headers or "If-Range" in request.headers
 
 
 def _noted(walk: Walk, response: web.Response) -> Noted | None:

@@ -25,6 +25,7 @@ from tests.running import (
     basic,
     bearer,
     client,
+    process,
     request_bytes,
     running,
     token,
@@ -316,19 +317,6 @@ async def test_nothing_is_kept_for_longer_than_twice_a_second(tmp_path: Path) ->
         assert (await one.is_walked(one.question())).cache == "cgr-proxy; hit"
 
 
-async def test_artifacts_are_walked_and_audited_each_time(tmp_path: Path) -> None:
-    async with proxied(tmp_path) as (_, proxy, one):
-        json = "application/vnd.pypi.simple.v1+json"
-        page = (await one.ask(one.question(accept=json))).json()
-        path = page["files"][0]["url"].removeprefix("../../..")
-        for _ in range(5):
-            assert (await one.is_walked(one.question(path))).status == 200
-        assert len(proxy.app.hot) <= 1  # the page
-        proxy.log_bytes()  # waits for the log's thread, which writes the audit log too
-        audited = (proxy.folder / "cache" / "audit.jsonl").read_text()
-        assert audited.count('"served"') == 5
-
-
 async def test_an_id_token_is_judged_each_time(tmp_path: Path) -> None:
     async with (
         JobIssuer() as issuer,
@@ -367,3 +355,13 @@ async def test_over_tls_questions_are_repeated_unless_certificates_are_asked_for
             async with line(proxy) as one:
                 for _ in range(300):
                     assert (await one.is_walked(one.question())).status == 200
+
+
+async def test_after_an_unclean_stop_a_page_is_repeated_once_it_was_hashed(tmp_path: Path) -> None:
+    async with Origin() as origin:
+        with process(tmp_path, origin) as killed:
+            assert (await asyncio.to_thread(killed.get, PAGE)).status == 200
+            killed.kill()
+        async with running(tmp_path, origin) as proxy, line(proxy) as one:
+            assert (await one.is_walked(one.question())).cache == "cgr-proxy; hit"
+            assert (await one.warm(one.question())).status == 200
