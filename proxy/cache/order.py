@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.cache.entry import ArtifactFacts, Compared
+from proxy.ecosystems.base import Verifier
 from proxy.model import Algorithm, Source
 from proxy.storage.base import Body
 
@@ -19,7 +20,8 @@ class Order:
     between, because the last answer was wrong. `fetch_whole`: brings what an artifact is to be
     extracted from, verified and stored; whoever gets the body MUST close it. `compare`: asks for
     what it is to be compared with, told whether to ask past caches. `digests`: to be computed.
-    `not_before`: epoch seconds; what was fetched earlier is not what is wanted.
+    `not_before`: epoch seconds; what was fetched earlier is not what is wanted. `verifier`: makes
+    what judges a sealed artifact, anew for each try.
     """
 
     ecosystem: str
@@ -32,3 +34,4 @@ class Order:
     compare: Callable[[bool], Coroutine[Any, Any, Compared]] | None = None
     digests: tuple[Algorithm, ...] = ()
     not_before: float = 0.0
+    verifier: Callable[[], Verifier] | None = None
