@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.ecosystems.apk import Apk
 from proxy.ecosystems.base import Ecosystem
 from proxy.ecosystems.java import Java
 from proxy.ecosystems.javascript import JavaScript
@@ -9,4 +10,4 @@ from proxy.ecosystems.oci import Oci
 from proxy.ecosystems.openvex import OpenVex
 from proxy.ecosystems.python import Python
 
-ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(), Java(), JavaScript(), OpenVex(), Oci())
+ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(), Java(), JavaScript(), OpenVex(), Oci(), Apk())
