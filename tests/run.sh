@@ -7,6 +7,7 @@
 #   python   tests/clients/test_python*.py: real pip, uv, poetry, pdm, pipenv
 #   npm      tests/clients/test_javascript*.py: real npm (an old and a new one), pnpm, yarn, bun
 #   java     tests/clients/test_java_*.py: real Mavens, Gradle, Ivy and bazel
+#   go       tests/clients/test_go*.py: the real go command
 #   containers  tests/clients/test_containers*.py: real skopeo, podman, docker, containerd
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
@@ -20,7 +21,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python npm java containers faults"
+STAGES="lint unit python npm java go containers faults"
 passed=0
 failed=0
 
@@ -147,6 +148,11 @@ stage_java() {
   command -v npm >/dev/null 2>&1 || debian npm  # for the package that wraps a bazel
   command -v curl >/dev/null 2>&1 || debian curl
   pytests java --numprocesses=2 --dist=loadfile tests/clients/test_java_*.py
+}
+
+stage_go() {
+  command -v go >/dev/null 2>&1 || debian golang-go
+  pytests go tests/clients/test_go*.py
 }
 
 stage_containers() {

@@ -25,6 +25,7 @@ from proxy.cache.extracts import stored_whole
 from proxy.cache.flight import Flight
 from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
+from proxy.cache.judging import judge_of
 from proxy.cache.keys import artifact_key, beside, flight_name
 from proxy.cache.order import Order
 from proxy.cache.permits import Permit, facts_of
@@ -279,6 +280,7 @@ class Artifacts:
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
             verifier=_verifier(ecosystem, permit.source),
+            judge=judge_of(ecosystem, permit.source),
         )
         if about is not None:
             every = self._checksums.every

@@ -2,7 +2,8 @@
 
 Purpose: nothing incomplete and nothing wrong is ever finished or stored. Size and digest come from
 the listing where it has them; the upstream's own claims about its bytes prove nothing. A broken
-transfer is resumed where a digest will tell whether the rest belongs to it. When another process
+transfer is resumed where a digest will tell whether the rest belongs to it; what has no digest may
+be judged by what it is (`judging`). When another process
 already fetches the same body, it is followed instead (`relay`).
 
 Reading: design rules 5 to 10; pypi/support 5879 and nodejs/build 3194 (caches in between that
@@ -22,10 +23,11 @@ from proxy.cache.comparison import ComparisonFailed
 from proxy.cache.extracts import Extracts
 from proxy.cache.flight import Flight
 from proxy.cache.intake import Intake
+from proxy.cache.judging import compare_stored, look
 from proxy.cache.leader import Leader
 from proxy.cache.order import Order
 from proxy.cache.relay import End, Relay
-from proxy.cache.threads import in_thread
+from proxy.cache.threads import aside, in_thread
 from proxy.cache.transfer import Next, Rate, Transfer
 from proxy.cache.verdicts import to_text
 from proxy.errors import DigestMismatch, Malformed, ProxyError, StorageFailed, Unavailable
@@ -128,6 +130,7 @@ class Download:
                 await leader.comparison.settle()
             await leader.catch_up()
             await self._pull_all(leader, order)
+            compare_stored(self._storage, order.key, leader.said)
             flight.stoppable(None)
             flight.digests = transfer.digests
             # Nobody waits long for a disk to store what is known to be right.
@@ -159,6 +162,7 @@ class Download:
                 await self._pull(leader, order)
                 await leader.comparison.settle()
                 transfer.check()
+                await self._judge(leader, order)
             except DigestMismatch as error:
                 self._metrics.digest_mismatch(order.ecosystem)
                 if leader.flight.headed or transfer.no_cache:
@@ -173,6 +177,15 @@ class Download:
                     await self._go_on(leader, error)
             else:
                 return
+
+    async def _judge(self, leader: Leader, order: Order) -> None:
+        """Have its ecosystem look at what is here. Raises DigestMismatch, StorageFailed."""
+        if order.judge is None:
+            return
+        if leader.passed:
+            raise StorageFailed("what is to be looked at is no longer in memory")
+        flight, size, judge = leader.flight, leader.transfer.received, order.judge
+        leader.said = await aside(size, lambda: look(flight, size, judge))
 
     async def _go_on(self, leader: Leader, error: Unavailable | Malformed) -> None:
         """Make ready to go on after a break, or raise it."""

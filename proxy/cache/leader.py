@@ -8,6 +8,7 @@ Non-goals: the upstream, deciding (`download`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import final
 
@@ -39,6 +40,8 @@ class Leader:
         self.comparison = Comparison(compare, transfer)
         self.answered = False  # by the upstream, at least with a head
         self.dripping = False  # too slow to be resumed: the rest would come as slowly
+        self.passed = False  # in memory only, and its beginning has gone already
+        self.said: Mapping[str, str] = {}  # of its neighbours: SHA-256 by path
         self.spool: MemoryWriter | None = None
         if writer is None:
             writer = self.spool = MemoryWriter()
@@ -90,6 +93,7 @@ class Leader:
         """Keep what is in memory bounded: wait for the slowest follower, free what all have."""
         if self.spool is not None and (passed := await self.flight.room()):
             self.spool.discard(passed)
+            self.passed = True
 
     async def catch_up(self) -> None:
         """Take into the books what is here already: an adopted body, or the flight's own view of

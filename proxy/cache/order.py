@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.cache.entry import ArtifactFacts, Compared
+from proxy.cache.judging import Judge
 from proxy.ecosystems.base import Verifier
 from proxy.model import Algorithm, Source
 from proxy.storage.base import Body
@@ -21,7 +22,7 @@ class Order:
     extracted from, verified and stored; whoever gets the body MUST close it. `compare`: asks for
     what it is to be compared with, told whether to ask past caches. `digests`: to be computed.
     `not_before`: epoch seconds; what was fetched earlier is not what is wanted. `verifier`: makes
-    what judges a sealed artifact, anew for each try.
+    what judges a sealed artifact, anew for each try. `judge`: looks at all of it (`judging`).
     """
 
     ecosystem: str
@@ -35,3 +36,4 @@ class Order:
     digests: tuple[Algorithm, ...] = ()
     not_before: float = 0.0
     verifier: Callable[[], Verifier] | None = None
+    judge: Judge | None = None

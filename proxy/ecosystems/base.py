@@ -124,6 +124,21 @@ class Sealing(Protocol):
         ...
 
 
+@runtime_checkable
+class Judging(Protocol):
+    """Of an ecosystem with artifacts that nobody lists a digest of, but that say themselves whether
+    they are whole and what they are."""
+
+    def judge(self, source: Source, size: int) -> Generator[Span, bytes, Mapping[str, str]]:
+        """Look at all of an artifact, `size` bytes, before its last byte goes out.
+
+        Yields the spans that it needs, is sent exactly those bytes, and returns what it says of
+        others of its version: the SHA-256 (hex) of some, by path. MUST raise Malformed for what is
+        not the whole of what `source` names; MUST bound what it inflates.
+        """
+        ...
+
+
 class Table(Protocol):
     """What one listing says of all artifacts of a package: read once, asked often.
 

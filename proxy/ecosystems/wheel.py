@@ -19,10 +19,10 @@ import csv
 import hashlib
 import io
 import zipfile
-import zlib
-from collections.abc import Callable, Generator
-from typing import Final, TypeVar
+from collections.abc import Generator
+from typing import Final
 
+from proxy.ecosystems.archive import BROKEN, Parts, TooMuch
 from proxy.ecosystems.base import Span
 from proxy.ecosystems.distribution import normalise
 from proxy.errors import Malformed
@@ -36,23 +36,7 @@ _LOCAL_HEADER: Final = 30
 _EXTRA: Final = 256  # bytes that a local header may have more than the directory says
 _PLAIN: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED: Final = 0x1
-_BROKEN = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError),
-    *(EOFError, OverflowError, LookupError, OSError, csv.Error),
-)
-_T = TypeVar("_T")
-
-
-class _Missing(Exception):
-    """A part of the file is not here yet."""
-
-    def __init__(self, start: int, end: int) -> None:
-        super().__init__(start, end)
-        self.span = (start, end)
-
-
-class _TooMuch(Exception):
-    """What is missing is over the budget."""
+_BROKEN = (*BROKEN, csv.Error)
 
 
 def extract(project: str, size: int, budget: int) -> Generator[Span, bytes, bytes]:
@@ -62,7 +46,7 @@ def extract(project: str, size: int, budget: int) -> Generator[Span, bytes, byte
     A RECORD that alone is over what is left of the budget is not asked for: whoever read only
     parts of a wheel has not verified it anyway, and does it again once it is whole.
     """
-    file = _File(size, budget)
+    file = Parts(size, budget)
     try:
         yield from file.fetch(max(0, size - TAIL), size)
         archive = yield from file.complete(lambda: zipfile.ZipFile(file))
@@ -79,76 +63,11 @@ def extract(project: str, size: int, budget: int) -> Generator[Span, bytes, byte
             yield from file.fetch(*second)
             listing = yield from file.complete(lambda: _read(archive, record, MAX_RECORD))
             _check(listing, wanted.filename, metadata)
-    except _TooMuch:
+    except TooMuch:
         raise Malformed("The wheel's directory is larger than it may be.") from None
     except _BROKEN as error:
         raise Malformed("The wheel is no readable archive with core metadata.") from error
     return metadata
-
-
-class _File:
-    """A file of which only some parts are here: reading another one raises _Missing."""
-
-    def __init__(self, size: int, budget: int) -> None:
-        self._size = size
-        self._left = budget
-        self._parts: list[tuple[int, bytes]] = []
-        self._position = 0
-
-    # --- for the generator -------------------------------------------------------------------
-
-    def affords(self, span: Span) -> bool:
-        """Tell whether what is missing of a span is within the budget."""
-        return sum(end - start for start, end in self._gaps(*span)) <= self._left
-
-    def fetch(self, start: int, end: int) -> Generator[Span, bytes, None]:
-        """Ask for what is missing of a span. Raises _TooMuch."""
-        for gap in self._gaps(start, min(end, self._size)):
-            self._left -= gap[1] - gap[0]
-            if self._left < 0:
-                raise _TooMuch
-            self._parts.append((gap[0], (yield gap)))
-            self._parts.sort(key=lambda part: part[0])
-
-    def complete(self, read: Callable[[], _T]) -> Generator[Span, bytes, _T]:
-        """Do something that reads, as often as it takes until nothing is missing."""
-        while True:
-            try:
-                return read()
-            except _Missing as missing:
-                yield from self.fetch(*missing.span)
-
-    def _gaps(self, start: int, end: int) -> list[Span]:
-        gaps = []
-        for at, data in self._parts:
-            if start < min(at, end):
-                gaps.append((start, min(at, end)))
-            start = max(start, at + len(data))
-        return [*gaps, (start, end)] if start < end else gaps
-
-    # --- for zipfile -------------------------------------------------------------------------
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        position = offset + (0, self._position, self._size)[whence]
-        if position < 0:
-            raise OSError("before the beginning")
-        self._position = position
-        return position
-
-    def read(self, count: int = -1) -> bytes:
-        start = min(self._position, self._size)
-        end = self._size if count < 0 else min(start + count, self._size)
-        if gaps := self._gaps(start, end):
-            raise _Missing(*gaps[0])
-        pieces = [data[max(0, start - at) : max(0, end - at)] for at, data in self._parts]
-        self._position = end
-        return b"".join(pieces)
 
 
 def _info_folder(archive: zipfile.ZipFile, project: str) -> str:

@@ -72,7 +72,9 @@ class Namespace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _ip("netns", "delete", self._name)  # the cable goes with it
+        # The cable goes with the network, but not before the last process in there has ended.
+        subprocess.run(["ip", "link", "delete", f"{self._name}a"], check=False, capture_output=True)
+        _ip("netns", "delete", self._name)
 
 
 def _ip(*arguments: str) -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.origin import jars
+from tests.origin import jars, modules
 from tests.origin.content import Content
 from tests.origin.control import Control
 from tests.origin.download import DownloadFailed, Filler, cache_folder, real
@@ -31,7 +31,7 @@ def main() -> int:
     except DownloadFailed as error:
         print(f"the package client could not fetch the content: {error}", file=sys.stderr)
         return 1
-    for file in jars.tiny():
+    for file in (*jars.tiny(), *modules.tiny()):
         content.add(file)
     asyncio.run(_run(options, content, folder))
     return 0

@@ -22,7 +22,7 @@ from tests.origin.wire import Request, Response
 
 VEX_PROJECTS = ("alpha", "flask")
 _ARTIFACTS = ("/files/", "/python-upstream/", "/javascript-upstream/")
-_JARS = (".jar", ".pom", ".module")
+_ENDINGS = (".jar", ".pom", ".module", ".mod", ".zip")
 _POSTED = "/javascript/-/npm/v1/security/"  # the only calls with a body
 
 
@@ -94,6 +94,6 @@ class Libraries:
         if self.credentials.judge(request.header("authorization")) == "unknown":
             self.journal.violation(received, "a credential that was never issued here")
         coding = request.all("accept-encoding")
-        artifact = path.startswith(_ARTIFACTS) or path.endswith(_JARS)
+        artifact = path.startswith(_ARTIFACTS) or path.endswith(_ENDINGS)
         if artifact and coding != "identity":
             self.journal.violation(received, "Accept-Encoding of an artifact is not identity")

@@ -11,13 +11,13 @@ from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Self
 
-from tests.origin import apks
+from tests.origin import apks, jars, modules
 from tests.origin.apk import ApkHost
 from tests.origin.content import Content
 from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
+from tests.origin.golang import GoPart
 from tests.origin.images import Images
-from tests.origin.jars import tiny
 from tests.origin.java import JavaPart
 from tests.origin.javascript import JavaScriptPart
 from tests.origin.journal import Journal, Received
@@ -61,13 +61,12 @@ class Origin:
         fill: Fill | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.content = (
-            content.copy() if content is not None else Content((*Content.tiny(), *tiny()))
-        )
+        made_up = content is None
         if content is None:
+            content = Content((*Content.tiny(), *jars.tiny(), *modules.tiny(), *apks.tiny()))
+        self.content = content.copy()
+        if made_up:
             add_tiny(self.content)
-            for package in apks.tiny():
-                self.content.add(package)
         self.journal = Journal()
         self.faults = FaultBook()
         self.throttle = Throttle()
@@ -90,7 +89,8 @@ class Origin:
             base=lambda: self.url,
             store_base=lambda: self.store_url,
         )
-        parts: list[Part] = [python, java, self.javascript]
+        go = GoPart(self.settings, self.content, store, store_base=lambda: self.store_url)
+        parts: list[Part] = [python, java, self.javascript, go]
         libraries = Libraries(self.settings, self.credentials, self.journal, parts)
         self.images = Images.tiny()
         self.registry = Registry(

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-ALL_SCOPES = frozenset({"python", "python-remediated", "java", "java-remediated", "javascript"})
+ALL_SCOPES = frozenset(
+    {"python", "python-remediated", "java", "java-remediated", "javascript", "go"}
+)
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +140,7 @@ async def test_silence_withholds_nothing(tmp_path: Path, what: str, where: str) 
         got = await fetch(proxy, artifact.link)
         assert (got.status, got.sha256) == (200, artifact.blob.sha256)
         assert "detail=stale-if-error" in got.cache
-        assert "ttl=-1;" in got.cache
+        assert re.search(r"; ttl=-[1-5];", got.cache)  # just over, give or take a busy machine
         found = await all_ways(proxy, artifact)
         assert [got.status for got in found.values()] == [200, 200, 206, 304]
 

@@ -145,7 +145,7 @@ async def test_a_page_of_10_mb_does_not_hold_up_the_loop(tmp_path: Path) -> None
             proxy.clock.advance(301)
             assert await drain(proxy, PAGE, Accept=JSON) > 8_000_000
         # On the loop each of these takes a second; the bound is for busy machines.
-        assert stalls.longest < 0.2, f"{stalls.longest:.3f} s"
+        assert stalls.longest < 0.5, f"{stalls.longest:.3f} s"
         assert stalls.ticks > 500
 
 

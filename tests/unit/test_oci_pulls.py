@@ -379,17 +379,18 @@ async def test_each_of_many_pulls_in_the_same_words_is_in_the_audit_log(tmp_path
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         await proxy.get(tag_of())
         asking = await stream(proxy, tag_of())
-        told = []
-        for _ in range(4):
-            got = await (await asking.head()).rest(keep=True)
-            told.append(got.headers["x-request-id"])
-            await asking.send(tag_of())
+        told: list[str] = []
+        # What is only some milliseconds old is walked through the rooms.
+        async with asyncio.timeout(20):
+            while proxy.app.hot.repeats < 2:
+                got = await (await asking.head()).rest(keep=True)
+                told.append(got.headers["x-request-id"])
+                await asking.send(tag_of())
         asking.close()
-        assert proxy.app.hot.repeats > 0
         proxy.log_bytes()
         lines = (tmp_path / "cache" / "audit.jsonl").read_text().splitlines()
         records = [json.loads(line) for line in lines]
-        assert [record["request_id"] for record in records][1:5] == told
+        assert [record["request_id"] for record in records][1 : len(told) + 1] == told
         assert {record["digest"] for record in records} == {origin.images.tagged().digest}
 
 
