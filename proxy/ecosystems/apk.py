@@ -85,10 +85,10 @@ class Apk:
 
     def locate(self, target: ArtifactTarget, listing: Document) -> Source:
         """Find a package in an index. Raises NotListed, Malformed."""
-        return self.tabulate(target.package, listing).find(target)
+        return self.catalogue(listing).find(target)
 
-    def tabulate(self, package: str, listing: Document) -> Offers:  # noqa: ARG002  # it lists all of them
-        """See `Tabulating`. Raises Malformed."""
+    def catalogue(self, listing: Document) -> Offers:
+        """See `Cataloguing`. Raises Malformed."""
         return Offers.of(listing)
 
     def verifier(self, seal: str, size: int | None) -> Package:

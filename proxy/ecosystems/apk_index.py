@@ -27,9 +27,14 @@ _FIELDS = re.compile(rb"^(?:([PVCS]):(\S+)[ \t\r]*|)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """All packages of an index, one row each: file name, checksum, size. Implements `Table`."""
+    """All packages of an index, one row each: file name, checksum, size. Implements `Catalogue`."""
 
     rows: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return len(self.rows)
 
     @classmethod
     def of(cls, index: Document) -> Self:

@@ -159,6 +159,25 @@ class Tabulating(Protocol):
         ...
 
 
+class Catalogue(Table, Protocol):
+    """What one listing says of all artifacts of all packages. MUST be handed over by copying bytes:
+    it is large, and taking it in must not hold up the event loop."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, roughly."""
+        ...
+
+
+@runtime_checkable
+class Cataloguing(Protocol):
+    """Of an ecosystem whose listings are of no package, however large: one parse serves all."""
+
+    def catalogue(self, listing: Document) -> Catalogue:
+        """Read a listing. Raises Malformed."""
+        ...
+
+
 class Transformation(Protocol):
     """A document on its way through, in pieces of any size and memory that does not grow."""
 

@@ -38,7 +38,7 @@ def install(apko: Path, folder: Path, proxy: Process, who: str = "farm") -> tupl
         "archs: [x86_64]\n",
         encoding="utf-8",
     )
-    command = [apko, "build-minirootfs", "--build-arch", "x86_64"]
+    command: list[str | Path] = [apko, "build-minirootfs", "--build-arch", "x86_64"]
     done = subprocess.run(
         [*command, folder / "apko.yaml", folder / "root.tar"],
         env={"HOME": str(folder), "TMPDIR": str(folder)},

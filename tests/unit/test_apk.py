@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from proxy.ecosystems.apk import Apk
 from proxy.ecosystems.apk_index import Offers
 from proxy.ecosystems.apk_package import MAX_SEGMENT, Package, control_digest
-from proxy.ecosystems.base import Ecosystem, Sealing, Tabulating
+from proxy.ecosystems.base import Cataloguing, Ecosystem, Sealing
 from proxy.errors import (
     Malformed,
     MethodNotAllowed,
@@ -52,10 +52,10 @@ def holds(whole: bytes, made: Segments = MADE, *, size: int | None = None) -> bo
 # --- paths ---------------------------------------------------------------------------------------
 
 
-def test_it_is_an_ecosystem_that_seals_and_tabulates() -> None:
+def test_it_is_an_ecosystem_that_seals_and_has_catalogues() -> None:
     ecosystem: Ecosystem = APK
     assert isinstance(ecosystem, Sealing)
-    assert isinstance(ecosystem, Tabulating)
+    assert isinstance(ecosystem, Cataloguing)
     assert [(mount.prefix, mount.scope) for mount in ecosystem.mounts] == [(("apk",), "apk")]
 
 

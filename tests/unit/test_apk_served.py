@@ -263,3 +263,18 @@ async def test_a_restart_finds_what_was_verified(tmp_path: Path) -> None:
             await fetch(proxy, link)
         async with running(tmp_path, origin) as again:
             assert (await fetch(again, link)).cache == "cgr-proxy; hit"
+
+
+async def test_packages_of_a_large_index_are_served(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        small = origin.content.find(ALPHA)
+        assert isinstance(small, ApkFile)
+        for number in range(6000):
+            version = f"{number}.{noise(number, 16).hex()}"
+            origin.content.add(
+                replace(small, filename=f"many-1.{version}-r0.apk", project="many", version=version)
+            )
+        assert len(origin.apk.index()) > 96 * KIB
+        files = [origin.content.find(name) for name in (ALPHA, "alpha-apk-1.1-r2.apk")]
+        answers = [await fetch(proxy, file.link) for file in files]
+        assert [got.sha256 for got in answers] == [file.blob.sha256 for file in files]
