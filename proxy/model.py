@@ -325,7 +325,9 @@ class Source:
     """Where an artifact really is, and what it must be, as its listing says.
 
     `location`: an absolute URL, or a path on the ecosystem's upstream when it starts with `/`.
-    `size` in bytes. `digest` None: the listing names none.
+    `size` in bytes. `digest` None: the listing names none. `seal`: what the listing promises of it
+    that is no digest of all its bytes, in words of its ecosystem ("": nothing; see
+    `proxy.ecosystems.base.Sealing`).
     `whole`: of one without a digest of its own, the one that it belongs to. `extracted`: nobody
     has it by itself; it is made of the whole, which is what `location` leads to (`Extracting`).
     `upstream`: whose path it is, see `upstream_name`.
@@ -339,6 +341,12 @@ class Source:
     whole: Whole | None = None
     extracted: bool = False
     upstream: str = ""
+    seal: str = ""
+
+    @property
+    def verifiable(self) -> bool:
+        """Tell whether its listing promises something that all of its bytes are held to."""
+        return self.digest is not None or bool(self.seal)
 
     @property
     def promise(self) -> Digest | None:

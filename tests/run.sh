@@ -8,6 +8,7 @@
 #   npm      tests/clients/test_javascript*.py: real npm (an old and a new one), pnpm, yarn, bun
 #   java     tests/clients/test_java_*.py: real Mavens, Gradle, Ivy and bazel
 #   go       tests/clients/test_go*.py: the real go command
+#   apk      tests/clients/test_apk*.py: real apko
 #   containers  tests/clients/test_containers*.py: real skopeo, podman, docker, containerd
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
@@ -21,7 +22,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python npm java go containers faults"
+STAGES="lint unit python npm java go apk containers faults"
 passed=0
 failed=0
 
@@ -148,6 +149,27 @@ stage_java() {
   command -v npm >/dev/null 2>&1 || debian npm  # for the package that wraps a bazel
   command -v curl >/dev/null 2>&1 || debian curl
   pytests java --numprocesses=2 --dist=loadfile tests/clients/test_java_*.py
+}
+
+# apko: built once by this machine's own go, as tests/clients/apko/go.mod pins it.
+apko() {
+  apko_digest=$(sha256sum <"$top/tests/clients/apko/go.mod" | cut -c 1-12)
+  apko_folder=$top/.cache/environments/client-apko-$apko_digest
+  if [ ! -x "$apko_folder/apko" ]; then
+    rm -rf "$apko_folder"
+    mkdir -p "$apko_folder"
+    cp "$top/tests/clients/apko/go.mod" "$apko_folder/"
+    (cd "$apko_folder" && GOFLAGS=-mod=mod go build -o apko chainguard.dev/apko)
+  fi
+  mkdir -p "$top/.cache/clients"
+  rm -rf "$top/.cache/clients/apko"
+  ln -s "$apko_folder" "$top/.cache/clients/apko"
+}
+
+stage_apk() {
+  command -v go >/dev/null 2>&1 || debian golang-go
+  apko
+  pytests apk tests/clients/test_apk*.py
 }
 
 stage_go() {

@@ -206,6 +206,8 @@ def configuration(
         "upstream": {
             "libraries": origin.url,
             "registry": origin.registry_url,
+            # Only the whole look-alike has a host of its own for them.
+            "apk": getattr(origin, "apk_url", origin.url),
             "redirect_hosts": [urlsplit(origin.store_url).netloc],
             "allow_networks": ["127.0.0.0/8"],
             "allow_insecure": True,

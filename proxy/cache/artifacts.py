@@ -3,7 +3,8 @@
 Purpose: before any byte, stored or not, `rights` are asked; then the stored body is opened, or the
 one flight for it joined or begun.
 
-Reading: design rules 3, 5, 8 and 9. Non-goals: documents, protocols, HTTP.
+Reading: design rules 3, 5, 8 and 9. Non-goals: documents, protocols, HTTP. A little over 350 lines:
+what is stored and what is under way are decided upon in one look.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import final
 
 from proxy.cache.checksums import Checksums, not_before
@@ -32,7 +34,7 @@ from proxy.cache.permits import Permit, facts_of
 from proxy.cache.rights import Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
-from proxy.ecosystems.base import Ecosystem
+from proxy.ecosystems.base import Ecosystem, Sealing, Verifier
 from proxy.errors import DigestMismatch, Outcome, StorageFailed, Unavailable
 from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, Source, upstream_name
 from proxy.observe.metrics import Metrics
@@ -207,7 +209,7 @@ class Artifacts:
         facts = self._opening.facts(record) if record is not None else None
         if record is None or facts is None:
             return None, None
-        if not facts.fulfils(permit.source.promise, record.sha256):
+        if not facts.fulfils(permit.source.promise, record.sha256, permit.source.seal):
             return None, None
         if facts.fetched_at < not_before(self._storage, key, permit.compare):
             return None, None
@@ -280,6 +282,7 @@ class Artifacts:
             *(ecosystem.name, key, name, permit.source, lambda: facts_of(permit, self._clock())),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
+            verifier=_verifier(ecosystem, permit.source),
             judge=judge_of(ecosystem, permit.source),
         )
         if about is not None:
@@ -348,3 +351,14 @@ class Artifacts:
             self._wrong.remember(name, value=True, now=now, seconds=DOUBT)
         pause = self._policy.negative_ttl if error.outcome is Outcome.NEWS else FAILURE_PAUSE
         self._decisions.remember(name, error, now, pause)
+
+
+def _verifier(ecosystem: Ecosystem, source: Source) -> Callable[[], Verifier] | None:
+    """What makes a judge of a sealed artifact; None: it has no seal."""
+    if not source.seal:
+        return None
+    if not isinstance(ecosystem, Sealing):
+        raise AssertionError(  # noqa: TRY004  # a defect of the ecosystem
+            "an ecosystem has sealed what it cannot verify"
+        )
+    return partial(ecosystem.verifier, source.seal, source.size)

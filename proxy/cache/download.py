@@ -117,7 +117,12 @@ class Download:
     # --- leading -----------------------------------------------------------------------------
 
     async def _lead(self, flight: Flight, order: Order, writer: Writer | None) -> None:
-        transfer = Transfer(order.source, no_cache=order.no_cache, digests=order.digests)
+        transfer = Transfer(
+            order.source,
+            no_cache=order.no_cache,
+            digests=order.digests,
+            verifier=order.verifier,
+        )
         leader = Leader(flight, writer, transfer, order.compare)
         try:
             if leader.writer.size:  # of a process that is gone: a digest tells whether to go on

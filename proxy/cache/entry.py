@@ -122,7 +122,7 @@ class ArtifactFacts:
     which was verified (`whole`) or of which only parts were read (`parts`). `digests`: computed of
     it besides SHA-256, `algorithm:hex` each, separated by spaces. `compared`: with which sidecars
     of the upstream (paths, or "none": it has none). `superseded`: the digest by which the
-    upstream's sidecar names other bytes by now.
+    upstream's sidecar names other bytes by now. `seal`: see `Source`; the body fulfilled it.
     """
 
     location: str
@@ -139,6 +139,7 @@ class ArtifactFacts:
     digests: str = ""
     compared: str = ""
     superseded: str = ""
+    seal: str = ""
 
     @classmethod
     def of_record(cls, record: Record) -> Self | None:
@@ -161,6 +162,7 @@ class ArtifactFacts:
                 digests=str(fields.get("digests") or ""),
                 compared=str(fields.get("compared") or ""),
                 superseded=str(fields.get("superseded") or ""),
+                seal=str(fields.get("seal") or ""),
             )
         except (KeyError, TypeError, ValueError, OverflowError, InvalidDigest):
             return None
@@ -182,6 +184,7 @@ class ArtifactFacts:
             **({"digests": self.digests} if self.digests else {}),
             **({"compared": self.compared} if self.compared else {}),
             **({"superseded": self.superseded} if self.superseded else {}),
+            **({"seal": self.seal} if self.seal else {}),
         }
 
     def digest_by(self, algorithm: str, sha256: str) -> Digest | None:
@@ -190,12 +193,13 @@ class ArtifactFacts:
             return Digest("sha256", sha256)
         return one_digest(self.digests, algorithm)
 
-    def fulfils(self, promised: Digest | None, sha256: str) -> bool:
+    def fulfils(self, promised: Digest | None, sha256: str, seal: str = "") -> bool:
         """Tell whether the stored body, of that SHA-256, is the one that a listing promises now.
 
-        A listing that promises no digest (any more) does not contradict what is stored.
+        A listing that promises no digest (any more) does not contradict what is stored, nor does
+        one without a `seal`.
         """
-        if self.superseded:
+        if self.superseded or (seal and seal != self.seal):
             return False
         mine = (self.digest, self.whole.digest if self.whole is not None else None)
         if promised is None or promised in mine:

@@ -27,7 +27,7 @@ Judge: TypeAlias = Callable[[int], Generator[Span, bytes, Mapping[str, str]]]
 
 def judge_of(ecosystem: Ecosystem, source: Source) -> Judge | None:
     """How an artifact is judged, given its size; None: its digest is what tells."""
-    if source.promise is not None or not isinstance(ecosystem, Judging):
+    if source.promise is not None or source.seal or not isinstance(ecosystem, Judging):
         return None
     judging = ecosystem
     return lambda size: judging.judge(source, size)

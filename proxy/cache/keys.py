@@ -49,4 +49,4 @@ def variant_key(ecosystem: str, origin: str, target: DocumentTarget) -> str:
 def flight_name(key: str, source: Source) -> str:
     """Name what one flight brings: an entry's body with the digest that its listing promises, from
     the address that it names. (What an address refuses says nothing about another one.)"""
-    return SEPARATOR.join((key, str(source.promise), source.location))
+    return SEPARATOR.join((key, source.seal or str(source.promise), source.location))

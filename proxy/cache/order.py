@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.cache.entry import ArtifactFacts, Compared
 from proxy.cache.judging import Judge
+from proxy.ecosystems.base import Verifier
 from proxy.model import Algorithm, Source
 from proxy.storage.base import Body
 
@@ -20,8 +21,8 @@ class Order:
     between, because the last answer was wrong. `fetch_whole`: brings what an artifact is to be
     extracted from, verified and stored; whoever gets the body MUST close it. `compare`: asks for
     what it is to be compared with, told whether to ask past caches. `digests`: to be computed.
-    `not_before`: epoch seconds; what was fetched earlier is not what is wanted. `judge`: looks at
-    all of it (`judging`).
+    `not_before`: epoch seconds; what was fetched earlier is not what is wanted. `verifier`: makes
+    what judges a sealed artifact, anew for each try. `judge`: looks at all of it (`judging`).
     """
 
     ecosystem: str
@@ -34,4 +35,5 @@ class Order:
     compare: Callable[[bool], Coroutine[Any, Any, Compared]] | None = None
     digests: tuple[Algorithm, ...] = ()
     not_before: float = 0.0
+    verifier: Callable[[], Verifier] | None = None
     judge: Judge | None = None

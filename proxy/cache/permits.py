@@ -56,6 +56,7 @@ def permit_of(
         facts.digest,
         whole=facts.whole,
         extracted=bool(facts.extracted),
+        seal=facts.seal,
     )
     return Permit(source, facts.listing, facts.listing_sha256, status, document)
 
@@ -73,4 +74,5 @@ def facts_of(permit: Permit, now: float) -> ArtifactFacts:
         listing=permit.listing,
         listing_sha256=permit.listing_sha256,
         whole=source.whole,
+        seal=source.seal,
     )

@@ -47,7 +47,7 @@ class Relay:
 
         Raises the other's failure; Unavailable where its bytes cannot be gone on with.
         """
-        if flight.headed and order.source.digest is None:
+        if flight.headed and not order.source.verifiable:
             # What this flight's followers have may differ from what the other one fetches now.
             raise Unavailable("Another process fetches it anew; try again.", retry_after=1)
         try:
@@ -105,11 +105,12 @@ class Relay:
         facts = ArtifactFacts.of_record(record) if record is not None else None
         if record is None or facts is None or record.suspect:
             return False
-        if not facts.fulfils(order.source.promise, record.sha256):
+        promise, seal = order.source.promise, order.source.seal
+        if not facts.fulfils(promise, record.sha256, seal):
             return False
         if facts.fetched_at < order.not_before:
             return False
-        if order.source.digest is None and size not in (None, record.size):
+        if not order.source.verifiable and size not in (None, record.size):
             return False
         body = self._storage.open(record)
         if body is None:

@@ -9,10 +9,11 @@ Reading: RFC 9110 section 14.2 (resuming). Non-goals: reading and writing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import final
 
+from proxy.ecosystems.base import Verifier
 from proxy.errors import DigestMismatch, Malformed, Unavailable
 from proxy.model import Algorithm, Digest, Source
 from proxy.upstream.base import Head
@@ -34,13 +35,20 @@ class Next(Enum):
 class Transfer:
     """The leader's books. `source`: what the listing promises; `learn` says what others do.
 
-    `digests`: what is computed besides SHA-256. `no_cache`: ask past caches in between. `ranged`:
-    ask for the rest only; else for the whole, of which what is here is skipped.
+    `verifier`: makes the judge of a sealed artifact. `digests`: what is computed besides SHA-256.
+    `no_cache`: ask past caches in between. `ranged`: ask for the rest only; else for the whole, of
+    which what is here is skipped.
     """
 
     def __init__(
-        self, source: Source, *, no_cache: bool = False, digests: Sequence[Algorithm] = ()
+        self,
+        source: Source,
+        *,
+        no_cache: bool = False,
+        digests: Sequence[Algorithm] = (),
+        verifier: Callable[[], Verifier] | None = None,
     ) -> None:
+        self._make_verifier = verifier
         self._source = source
         self._listed = (source.digest,) if source.digest is not None else ()
         self._expected: tuple[Digest, ...] = self._listed
@@ -56,6 +64,7 @@ class Transfer:
         """Forget what was received."""
         wanted = ("sha256", *self._asked, *(digest.algorithm for digest in self._expected))
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in wanted}
+        self._verifier = self._make_verifier() if self._make_verifier is not None else None
         self.received = 0
         self.size = self._source.size
         self.framed = True
@@ -65,6 +74,8 @@ class Transfer:
         self.received += len(piece)
         for each in self._hashes.values():
             each.update(piece)
+        if self._verifier is not None:
+            self._verifier.feed(piece)
 
     def learn(self, digests: Sequence[Digest]) -> None:
         """What else it must be, of those that are computed: replaces what was learnt before."""
@@ -128,7 +139,7 @@ class Transfer:
         """Judge the whole. Raises Unavailable (cut), DigestMismatch or Malformed."""
         if self.size is not None and self.received < self.size:
             raise Unavailable("The upstream's answer broke off; try again.", retry_after=1)
-        if not self._expected and self.received == 0:
+        if not self.resumable and self.received == 0:
             raise Malformed("The upstream sent nothing in place of the file.")
         if not self._matches():
             raise DigestMismatch(
@@ -144,8 +155,8 @@ class Transfer:
 
     @property
     def resumable(self) -> bool:
-        """Tell whether bytes of any origin may be gone on with: the digest will tell."""
-        return bool(self._expected)
+        """Tell whether bytes of any origin may be gone on with: digest or seal will tell."""
+        return bool(self._expected) or self._verifier is not None
 
     @property
     def provable(self) -> bool:
@@ -153,6 +164,8 @@ class Transfer:
         return self.resumable or self.framed
 
     def _matches(self) -> bool:
+        if self._verifier is not None and not self._verifier.holds():
+            return False
         return all(
             self._hashes[wanted.algorithm].hexdigest() == wanted.hex for wanted in self._expected
         )

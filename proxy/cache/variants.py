@@ -20,11 +20,12 @@ from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.threads import LARGE
 from proxy.cache.worker import Worker, tabulated
-from proxy.ecosystems.base import Ecosystem, Table, Tabulating
+from proxy.ecosystems.base import Catalogue, Cataloguing, Ecosystem, Table, Tabulating
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
 
 BUDGET = 64 << 20
 TABLES_BUDGET = 16 << 20
+CATALOGUES_BUDGET = 64 << 20
 TABLE_LIMIT = 512 << 10  # bytes of a listing; taking in a larger one's table stalls the loop
 TABLE_SIZE = 2  # times the listing's own size, roughly
 # Reading and writing a page takes 0.1 ms per KiB (measured): what would take longer than the loop
@@ -52,11 +53,14 @@ class Variants:
         self._making: SingleFlight[Variant] = SingleFlight()
         self._tables: Ready[Table] = Ready(TABLES_BUDGET)
         self._tabulating: SingleFlight[Table] = SingleFlight()
+        self._catalogues: Ready[Catalogue] = Ready(CATALOGUES_BUDGET)
+        self._cataloguing: SingleFlight[Catalogue] = SingleFlight()
 
     async def close(self) -> None:
         """Stop what is being made."""
         await self._making.close()
         await self._tabulating.close()
+        await self._cataloguing.close()
         await self._worker.close()
 
     async def get(  # noqa: PLR0913  # all that a body depends on
@@ -95,6 +99,8 @@ class Variants:
 
         Raises NotListed, Malformed. A listing that names many artifacts is read once for them all.
         """
+        if isinstance(ecosystem, Cataloguing):
+            return (await self._catalogue(ecosystem, listing, sha256)).find(target)
         if len(listing.body) <= TABLE_LIMIT and isinstance(ecosystem, Tabulating):
             return (await self._table(ecosystem, target, listing, sha256)).find(target)
         if len(listing.body) <= LARGE:
@@ -114,6 +120,16 @@ class Variants:
             table = await asyncio.shield(task)
         self._tables.put(key, table, TABLE_SIZE * len(listing.body))
         return table
+
+    async def _catalogue(self, ecosystem: Ecosystem, listing: Document, sha256: str) -> Catalogue:
+        key = (ecosystem.name, listing.url, sha256)
+        found = self._catalogues.get(key)
+        if found is None:
+            job = partial(self._worker.catalogue, ecosystem, listing)
+            task, _ = self._cataloguing.join("\0".join(key), job)
+            found = await asyncio.shield(task)
+            self._catalogues.put(key, found, found.size)
+        return found
 
     async def _make(
         self,

@@ -26,7 +26,7 @@ from functools import partial
 from typing import TypeVar, final
 
 from proxy.cache.threads import in_thread
-from proxy.ecosystems.base import Ecosystem, Table, Tabulating
+from proxy.ecosystems.base import Catalogue, Cataloguing, Ecosystem, Table, Tabulating
 from proxy.errors import Malformed, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
 
@@ -34,6 +34,7 @@ LOG = logging.getLogger(__name__)
 MAX_WAITING = 1000
 MAX_WAITING_BYTES = 256 << 20
 JOB_SECONDS = 60
+SMALL_CATALOGUE = 16 << 10  # bytes, packed
 T = TypeVar("T")
 
 
@@ -71,6 +72,12 @@ class Worker:
         """`Tabulating.tabulate`."""
         job = partial(tabulated, ecosystem, package, listing)
         return await self._run(job, len(listing.body))
+
+    async def catalogue(self, ecosystem: Ecosystem, listing: Document) -> Catalogue:
+        """`Cataloguing.catalogue`; of a small one at once."""
+        if len(listing.body) <= SMALL_CATALOGUE:
+            return catalogued(ecosystem, listing)
+        return await self._run(partial(catalogued, ecosystem, listing), len(listing.body))
 
     async def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -151,6 +158,13 @@ def rewritten(
     """Rewrite, and hash the result: both take long when it is large."""
     made = ecosystem.rewrite(target, document, links)
     return made, hashlib.sha256(made.body).hexdigest()
+
+
+def catalogued(ecosystem: Ecosystem, listing: Document) -> Catalogue:
+    """`Cataloguing.catalogue`."""
+    if not isinstance(ecosystem, Cataloguing):
+        raise TypeError(f"{ecosystem.name} has no catalogues")
+    return ecosystem.catalogue(listing)
 
 
 def tabulated(ecosystem: Ecosystem, package: str, listing: Document) -> Table:

@@ -185,6 +185,7 @@ RULES = (
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
     _plain_http("libraries"),
     _plain_http("registry"),
+    _plain_http("apk"),
     _plain_http("issuer"),
     _plain_http("api"),
     Rule(("upstream.issuer", "upstream.libraries", "upstream.api"), _keyless),

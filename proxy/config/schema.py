@@ -129,6 +129,8 @@ UPSTREAM = (
         "Where language packages come from."),
     Key("upstream.registry", Shape.TEXT, "https://cgr.dev", values.url,
         "Where container images and charts come from."),
+    Key("upstream.apk", Shape.TEXT, "https://apk.cgr.dev", values.url,
+        "Where apk packages come from."),
     Key("upstream.issuer", Shape.TEXT, "https://issuer.enforce.dev", values.url,
         "Where a pull token is exchanged for a short-lived one."),
     Key("upstream.api", Shape.TEXT, "https://console-api.enforce.dev", values.url,

@@ -98,6 +98,7 @@ class UpstreamSettings:
 
     libraries: str
     registry: str
+    apk: str
     issuer: str
     api: str
     redirect_hosts: HostRules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.ecosystems.apk import Apk
 from proxy.ecosystems.base import Ecosystem
 from proxy.ecosystems.go import Go
 from proxy.ecosystems.java import Java
@@ -10,4 +11,7 @@ from proxy.ecosystems.oci import Oci
 from proxy.ecosystems.openvex import OpenVex
 from proxy.ecosystems.python import Python
 
-ECOSYSTEMS: tuple[Ecosystem, ...] = (Python(), Java(), JavaScript(), Go(), Oci(), OpenVex())
+ECOSYSTEMS: tuple[Ecosystem, ...] = (
+    *(Python(), Java(), JavaScript(), Go(), Oci(), Apk()),
+    OpenVex(),
+)

@@ -100,6 +100,30 @@ class Extracting(Protocol):
         ...
 
 
+class Verifier(Protocol):
+    """Judges one artifact that passes by in pieces of any size. MUST NOT raise, MUST need memory
+    that does not grow with the artifact, and MUST bound what it inflates."""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes. May be called in a thread, never in two at a time."""
+        ...
+
+    def holds(self) -> bool:
+        """Tell whether what was fed is the whole artifact, and the one that was promised. Every
+        single byte of it MUST have been held to the promise."""
+        ...
+
+
+@runtime_checkable
+class Sealing(Protocol):
+    """Of an ecosystem whose listings promise something else than a digest of all bytes
+    (`Source.seal`): of a part of them, say, which vouches for the rest."""
+
+    def verifier(self, seal: str, size: int | None) -> Verifier:
+        """Make one for an artifact. `size` in bytes, if the listing tells."""
+        ...
+
+
 @runtime_checkable
 class Judging(Protocol):
     """Of an ecosystem with artifacts that nobody lists a digest of, but that say themselves whether
@@ -132,6 +156,25 @@ class Tabulating(Protocol):
 
     def tabulate(self, package: str, listing: Document) -> Table:
         """Read a listing of a package. Raises Malformed."""
+        ...
+
+
+class Catalogue(Table, Protocol):
+    """What one listing says of all artifacts of all packages. MUST be handed over by copying bytes:
+    it is large, and taking it in must not hold up the event loop."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, roughly."""
+        ...
+
+
+@runtime_checkable
+class Cataloguing(Protocol):
+    """Of an ecosystem whose listings are of no package, however large: one parse serves all."""
+
+    def catalogue(self, listing: Document) -> Catalogue:
+        """Read a listing. Raises Malformed."""
         ...
 
 

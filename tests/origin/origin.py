@@ -11,7 +11,8 @@ from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Self
 
-from tests.origin import jars, modules
+from tests.origin import apks, jars, modules
+from tests.origin.apk import ApkHost
 from tests.origin.content import Content
 from tests.origin.credentials import Credentials, Pair
 from tests.origin.faults import Fault, FaultBook, FaultHandle
@@ -35,6 +36,7 @@ STORE_HOST = "127.0.0.2"
 ISSUER_HOST = "127.0.0.3"
 API_HOST = "127.0.0.4"
 REGISTRY_HOST = "127.0.0.5"
+APK_HOST = "127.0.0.6"
 COOKIE_CANARY = "canary-cookie-5f0c1d"
 
 Answer = Callable[[Request, Received], Awaitable[Response]]
@@ -61,7 +63,7 @@ class Origin:
         self.settings = settings or Settings()
         made_up = content is None
         if content is None:
-            content = Content((*Content.tiny(), *jars.tiny(), *modules.tiny()))
+            content = Content((*Content.tiny(), *jars.tiny(), *modules.tiny(), *apks.tiny()))
         self.content = content.copy()
         if made_up:
             add_tiny(self.content)
@@ -100,10 +102,16 @@ class Origin:
             base=lambda: self.registry_url,
             store_base=lambda: self.store_url,
         )
+        self.apk = ApkHost(
+            *(self.settings, self.content, self.credentials, store, self.journal),
+            base=lambda: self.apk_url,
+            store_base=lambda: self.store_url,
+        )
         self._listeners = {
             "origin": self._listener("origin", HOST, port, libraries.answer),
             "store": self._listener("store", STORE_HOST, store_port, store.answer),
             "registry": self._listener("registry", REGISTRY_HOST, 0, self.registry.answer),
+            "apk": self._listener("apk", APK_HOST, 0, self.apk.answer),
         }
         self.platform = Platform(
             self.credentials, self._now, lambda: self._platform_listeners["api"].url
@@ -146,6 +154,11 @@ class Origin:
     def registry_url(self) -> str:
         """The registry of images: `http://127.0.0.5:PORT`."""
         return self._listeners["registry"].url
+
+    @property
+    def apk_url(self) -> str:
+        """The host of apk packages: `http://127.0.0.6:PORT`."""
+        return self._listeners["apk"].url
 
     @property
     def issuer_url(self) -> str:
@@ -213,7 +226,7 @@ class Origin:
             self.content.blocked_versions.discard((project, version))
 
     async def close_listener(self, server: str | None = None) -> None:
-        """Stop one server, or origin, store and registry: no connection stays, no new one."""
+        """Stop one server, or origin, store, registry and apk: no connection stays, no new one."""
         for listener in self._chosen(server):
             await listener.close()
 

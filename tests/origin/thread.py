@@ -91,6 +91,11 @@ class OriginThread:
         return self.origin.registry_url
 
     @property
+    def apk_url(self) -> str:
+        """The host of apk packages."""
+        return self.origin.apk_url
+
+    @property
     def username(self) -> str:
         """User name of the pull token."""
         return self.origin.username

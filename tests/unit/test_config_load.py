@@ -74,6 +74,7 @@ def test_without_a_file_the_defaults_of_the_contract_hold(
     }
     assert settings.upstream.libraries == "https://libraries.cgr.dev"
     assert settings.upstream.registry == "https://cgr.dev"
+    assert settings.upstream.apk == "https://apk.cgr.dev"
     assert settings.upstream.redirect_hosts == HostRules(("*.r2.cloudflarestorage.com",))
     assert settings.upstream.allow_insecure is False
     assert settings.upstream.frozen == frozenset()

@@ -165,6 +165,7 @@ BROKEN = [
     ),
     ('[upstream]\nlibraries = "http://m.example"', "upstream.libraries", "plain http"),
     ('[upstream]\nregistry = "http://m.example"', "upstream.registry", "plain http"),
+    ('[upstream]\napk = "http://m.example"', "upstream.apk", "plain http"),
     ('[entitlements]\nsource = "static"', "entitlements.ecosystems", "nobody could use anything"),
     ('[entitlements]\necosystems = ["go"]', "entitlements.ecosystems", "counts only with"),
     # registries

@@ -23,6 +23,8 @@ from proxy.cache.threads import LARGE
 from proxy.cache.variants import Variants
 from proxy.cache.worker import MAX_WAITING, MAX_WAITING_BYTES, Worker
 from proxy.ecosystems import python_links
+from proxy.ecosystems.apk import Apk
+from proxy.ecosystems.apk_index import Offers
 from proxy.ecosystems.python import Python
 from proxy.ecosystems.simple_index import JSON, TEXT_HTML
 from proxy.errors import Malformed, NotListed, Unavailable
@@ -34,7 +36,7 @@ from proxy.model import (
     Links,
     RequestLine,
 )
-from tests.origin import Origin, OriginThread
+from tests.origin import Origin, OriginThread, apks
 from tests.running import Running, process, running
 from tests.unit.stored import until
 
@@ -474,3 +476,33 @@ async def test_two_parts_of_a_document_are_two_bodies() -> None:
             wanted = replace(target(), part=part)
             found = await variants.get(Parted(), wanted, small, "0" * 64, Links())
             assert found.body == part.encode()
+
+
+class Catalogued(Apk):
+    """Counts how often an index is read."""
+
+    reads: ClassVar[list[str]] = []
+
+    def catalogue(self, listing: Document) -> Offers:
+        """Read it."""
+        self.reads.append(listing.url)
+        return super().catalogue(listing)
+
+
+async def test_an_index_of_all_packages_is_read_once_for_all_of_them() -> None:
+    listing = Document(apks.index(apks.tiny()), "", "http://apk.example/x")
+    worker = Worker()
+    variants, ecosystem = Variants(worker), Catalogued()
+    ecosystem.reads.clear()
+    try:
+        targets = [
+            ArtifactTarget(file.path, "apk", file.project, file.filename) for file in apks.tiny()
+        ]
+        for file, target in zip(apks.tiny(), targets, strict=True):
+            source = await variants.locate(ecosystem, target, listing, "0" * 64)
+            assert source.seal == file.checksum
+        assert len(ecosystem.reads) == 1
+        await variants.locate(ecosystem, targets[0], listing, "1" * 64)
+        assert len(ecosystem.reads) == 2
+    finally:
+        await variants.close()

@@ -95,6 +95,14 @@ def test_a_stored_body_is_held_against_what_is_promised_now(
     assert replace(ARTIFACT, digest=stored).fulfils(promised, SHA) is fulfils
 
 
+def test_a_stored_body_is_held_against_the_seal_that_is_promised_now() -> None:
+    sealed = replace(ARTIFACT, digest=None, seal="one")
+    known = ArtifactFacts.of_record(Record("key", SHA, 10, sealed.fields()))
+    assert known == sealed
+    assert [sealed.fulfils(None, SHA, seal) for seal in ("one", "two", "")] == [True, False, True]
+    assert not ARTIFACT.fulfils(None, SHA, "one")
+
+
 def test_a_confirmation_keeps_what_it_does_not_renew() -> None:
     again = DOCUMENT.confirmed(Head(304, DOCUMENT.url), 9.0)
     assert again == replace(DOCUMENT, checked_at=9.0)

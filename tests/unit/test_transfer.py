@@ -92,6 +92,55 @@ def test_pieces_of_any_size_make_the_same_whole(cuts: list[int]) -> None:
     assert transfer.proven
 
 
+class Even:
+    """A judge: all bytes are of the one kind, and there is an even number of them."""
+
+    def __init__(self) -> None:
+        self.fed = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Keep them."""
+        self.fed += piece
+
+    def holds(self) -> bool:
+        """Look at them."""
+        return len(self.fed) % 2 == 0 and len(set(self.fed)) == 1
+
+
+@pytest.mark.parametrize("size", [None, 6])
+def test_what_is_sealed_is_right_when_its_judge_says_so(size: int | None) -> None:
+    source = Source("/x", "p", "1", size=size, seal="even")
+    assert source.verifiable
+    transfer = Transfer(source, verifier=Even)
+    transfer.accept(replace(HEAD, size=None, framed=False, media_type="text/html"))
+    assert (transfer.resumable, transfer.provable) == (True, True)
+    transfer.update(b"aaa")
+    assert not transfer.proven
+    with pytest.raises((Unavailable, DigestMismatch)):
+        transfer.check()
+    transfer.update(b"aaa")
+    transfer.check()
+    assert transfer.proven
+
+
+def test_a_seal_does_not_make_up_for_a_digest_and_each_try_has_a_judge_of_its_own() -> None:
+    body = b"ab" * 5
+    digest = Digest("sha256", hashlib.sha256(body).hexdigest())
+    transfer = Transfer(replace(KNOWN, digest=digest, size=10, seal="even"), verifier=Even)
+    transfer.update(body)
+    with pytest.raises(DigestMismatch):
+        transfer.check()
+    transfer.restart()
+    transfer.update(b"a" * 10)
+    with pytest.raises(DigestMismatch):
+        transfer.check()
+    sealed = Transfer(Source("/x", "p", size=10, seal="even"), verifier=Even)
+    sealed.update(body)
+    sealed.restart()
+    sealed.update(b"a" * 10)
+    sealed.check()
+
+
 def test_less_than_belongs_is_a_cut_and_more_is_refused_before_it_is_written() -> None:
     with pytest.raises(Unavailable):
         begun(KNOWN, BODY[:-1]).check()

@@ -1,0 +1,197 @@
+"""apk packages: the repositories of an organisation, for apk, apko, melange and their kin.
+
+Purpose: implements `Ecosystem` for apk repositories. Paths are the upstream's own below `/apk`, so
+that moving here changes what stands before the organisation only:
+
+    /apk/<organisation>/<arch>/APKINDEX.tar.gz           document
+    /apk/<organisation>/<arch>/<name>-<version>.apk      artifact, listed in that index
+    /apk/<organisation>/<key>.rsa.pub                    document: a signing key
+    /apk/<organisation>/apk-configuration                document: where the signing keys are
+    /apk/<organisation>/<...jwks...>                     document: the signing keys
+
+An index is passed on byte for byte, so that the signature in it holds; it vouches for a package by
+its control segment, and that for the rest (`apk_package`). Indexes and keys say of no package what
+it holds: a client that is limited to packages may read them, or it could install nothing.
+
+Reading: apk-tools' `apk-repositories(5)`, apko's key discovery. Non-goals: merging repositories,
+checking signatures, `APKINDEX.adb`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from proxy.ecosystems import apk_index
+from proxy.ecosystems.apk_index import INDEX, Offers
+from proxy.ecosystems.apk_package import Package
+from proxy.ecosystems.base import one_line, package_url
+from proxy.errors import Malformed, MethodNotAllowed, NotFound, ProxyError, UnknownPath
+from proxy.model import (
+    ArtifactTarget,
+    Document,
+    DocumentTarget,
+    ErrorBody,
+    Links,
+    Mount,
+    RequestLine,
+    Source,
+    encode_path,
+)
+
+MOUNT: Final = "apk"
+_NAMESPACE: Final = "chainguard"  # of package URLs, as scanners spell packages of the vendor
+_GZIP: Final = "application/gzip"
+_JSON: Final = "application/json"
+_TEXT: Final = "text/plain; charset=utf-8"
+_DISCOVERY: Final = "apk-configuration"
+_ORGANISATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_PACKAGE = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._+-]{0,199})-([0-9][A-Za-z0-9._~]{0,99}-r[0-9]+)")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,199}\.rsa\.pub")
+_KEYS = re.compile(r"[A-Za-z0-9._-]{0,40}jwks[A-Za-z0-9._-]{0,40}")
+_PEM = re.compile(
+    rb"\s*-----BEGIN (RSA )?PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END (RSA )?PUBLIC KEY-----\s*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Apk:
+    """The apk ecosystem. No state: every instance is the same."""
+
+    name: str = "apk"
+    upstream: str = "apk"
+
+    @property
+    def mounts(self) -> tuple[Mount, ...]:
+        """One, for all organisations."""
+        return (Mount((MOUNT,), MOUNT),)
+
+    def purl(self, package: str, version: str = "") -> str:
+        """Spell a package as package URL; "" where a document is of none."""
+        return package_url("apk", f"{_NAMESPACE}/{package}", version) if package else ""
+
+    def classify(self, line: RequestLine) -> DocumentTarget | ArtifactTarget:
+        """Say what a request line asks for. Raises UnknownPath, MethodNotAllowed."""
+        if line.method == "POST":
+            raise MethodNotAllowed("Packages are only read here; nothing can be uploaded.")
+        found = None if line.slash else _understand(line.segments[1:])
+        if found is None:
+            raise UnknownPath("This is no index, package or key of an apk repository.")
+        return found
+
+    def locate(self, target: ArtifactTarget, listing: Document) -> Source:
+        """Find a package in an index. Raises NotListed, Malformed."""
+        return self.catalogue(listing).find(target)
+
+    def catalogue(self, listing: Document) -> Offers:
+        """See `Cataloguing`. Raises Malformed."""
+        return Offers.of(listing)
+
+    def verifier(self, seal: str, size: int | None) -> Package:
+        """See `Sealing`."""
+        return Package(seal, size)
+
+    def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
+        """Make the document that a client gets. Raises Malformed, NotFound."""
+        body, name = document.body, target.path.rpartition("/")[2]
+        if name == INDEX:
+            apk_index.check(document)
+        elif name == _DISCOVERY:
+            body = _discovery(document, links)
+        elif _KEYS.fullmatch(name):
+            if not isinstance(_object(body).get("keys"), list):
+                raise Malformed("The upstream's set of signing keys is none.")
+        elif not _PEM.fullmatch(body):
+            raise Malformed("The upstream's signing key is none.")
+        return Document(body, target.representation, document.url)
+
+    def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
+        """Word a failure in one line."""
+        return one_line(error, request_id)
+
+
+# --- paths ---------------------------------------------------------------------------------------
+
+
+def _understand(segments: tuple[str, ...]) -> DocumentTarget | ArtifactTarget | None:
+    """The target of a path below the mount; None: it has none."""
+    if not segments or not _ORGANISATION.fullmatch(segments[0]):
+        return None
+    if len(segments) == 2:
+        return _about_keys(segments)
+    if len(segments) == 3 and _ARCH.fullmatch(segments[1]):
+        return _of_arch(segments)
+    return None
+
+
+def _about_keys(segments: tuple[str, ...]) -> DocumentTarget | None:
+    name = segments[-1]
+    if name == _DISCOVERY:
+        return _document(segments, _JSON, based=True)
+    if _KEY.fullmatch(name):
+        return _document(segments, _TEXT)
+    return _document(segments, _JSON) if _KEYS.fullmatch(name) else None
+
+
+def _of_arch(segments: tuple[str, ...]) -> DocumentTarget | ArtifactTarget | None:
+    name = segments[-1]
+    index = _document((*segments[:-1], INDEX), _GZIP, verbatim=True)
+    if name == INDEX:
+        return index
+    found = _PACKAGE.fullmatch(name.removesuffix(".apk")) if name.endswith(".apk") else None
+    if found is None:
+        return None
+    return ArtifactTarget(
+        path=encode_path(segments),
+        scope=MOUNT,
+        package=found[1],
+        filename=name,
+        version=found[2],
+        listed_in=(index,),
+    )
+
+
+def _document(
+    segments: tuple[str, ...], media_type: str, *, based: bool = False, verbatim: bool = False
+) -> DocumentTarget:
+    return DocumentTarget(
+        path=encode_path(segments),
+        scope=MOUNT,
+        representation=media_type,
+        neutral=True,
+        based=based,
+        verbatim=verbatim,
+    )
+
+
+# --- documents -----------------------------------------------------------------------------------
+
+
+def _discovery(document: Document, links: Links) -> bytes:
+    """Where the signing keys are: here. Raises Malformed; NotFound where they are at an address
+    that is not served here (a client then goes on with the keys that it was given)."""
+    top = _object(document.body)
+    try:
+        parts = urlsplit(str(top.get("jwks_uri", "")))
+    except ValueError as error:
+        raise Malformed("The upstream's address of its signing keys is none.") from error
+    segments = tuple(unquote(segment) for segment in parts.path.split("/")[1:])
+    here = parts.netloc == urlsplit(document.url).netloc and not parts.query
+    if not here or _understand(segments) is None:
+        raise NotFound("The upstream keeps its signing keys at an address that is not served here.")
+    address = f"{links.base}/{MOUNT}{encode_path(segments)}"
+    return json.dumps({**top, "jwks_uri": address}).encode("ascii")
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        top = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("The upstream's document is no valid JSON.") from error
+    if not isinstance(top, dict):
+        raise Malformed("The upstream's document is no JSON object.")
+    return top
