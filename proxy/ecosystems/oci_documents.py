@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -222,7 +223,12 @@ def _is_next(parameters: str) -> bool:
 def _object(body: bytes) -> Mapping[str, Any]:
     """Read a JSON object, in the one encoding and the one way in which everybody reads it."""
     try:
-        top = json.loads(body.decode(), object_pairs_hook=_members, parse_constant=_no_number)
+        top = json.loads(
+            body.decode(),
+            object_pairs_hook=_members,
+            parse_constant=_no_number,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed("The upstream's document is no valid JSON.") from error
     if not isinstance(top, dict):
@@ -240,6 +246,12 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(constant: str) -> object:
     raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(text)
+    return value
 
 
 def _check_spelling(members: Mapping[str, Any], known: Mapping[str, str]) -> None:

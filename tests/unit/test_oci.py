@@ -422,6 +422,7 @@ _TWO_LAYERS = f'"layers": [{{"digest": "../x", "size": 1}}], "layers": [{json.du
         manifest().decode().encode("utf-16"),
         b"\xef\xbb\xbf" + manifest(),
         manifest(annotations={"a": float("nan")}),
+        manifest(annotations={"a": 0.5}).replace(b"0.5", b"1e999"),
     ],
 )
 def test_what_two_readers_would_read_in_two_ways_is_not_passed_on(body: bytes) -> None:
