@@ -220,8 +220,18 @@ def abort(request: web.BaseRequest) -> ConnectionError:
     return ConnectionResetError("aborted")
 
 
+def _socket(transport: asyncio.Transport) -> socket.socket | None:
+    """The socket of a connection. None once it is closed: one with TLS that is closed twice, by
+    aiohttp and by a drain, has lost what it would answer with (asyncio of Python 3.11)."""
+    try:
+        found: socket.socket | None = transport.get_extra_info("socket")
+    except AttributeError:
+        return None
+    return found
+
+
 def _reset(transport: asyncio.Transport) -> None:
-    peer = transport.get_extra_info("socket")
+    peer = _socket(transport)
     # Closed already: aiohttp lists a connection until its task has ended.
     if peer is not None and peer.fileno() >= 0:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
@@ -230,9 +240,10 @@ def _reset(transport: asyncio.Transport) -> None:
 
 def _unsent(transport: asyncio.Transport) -> int:
     """Bytes that the peer's system has not acknowledged, in our buffer and in the kernel's."""
+    if (peer := _socket(transport)) is None:
+        return 0
     buffered = transport.get_write_buffer_size()
-    peer = transport.get_extra_info("socket")
-    if peer is None or peer.fileno() < 0:
+    if peer.fileno() < 0:
         return buffered
     queued = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
     return buffered + int.from_bytes(queued, sys.byteorder)
