@@ -76,7 +76,9 @@ def folder(segments: tuple[str, ...]) -> DocumentTarget | None:
     mount, *names = segments
     if mount not in MOUNTS or not all(_NAME.fullmatch(name) for name in names[:-1]):
         return None
-    package, version = _coordinates(names)
+    if (found := _coordinates(names)) is None:
+        return None
+    package, version = found
     return DocumentTarget(
         path=encode_path(segments, slash=True),
         scope=mount,
@@ -114,11 +116,12 @@ def _file(segments: tuple[str, ...]) -> DocumentTarget | ArtifactTarget | None:
     if mount not in MOUNTS:
         return None
     if filename == METADATA and names and all(map(_NAME.fullmatch, names[:-1])):
-        package, version = _coordinates(names, snapshot=True)
-        return DocumentTarget(encode_path(segments), mount, package, version, representation=XML)
+        if (found := _coordinates(names, snapshot=True)) is None:
+            return None
+        return DocumentTarget(encode_path(segments), mount, *found, representation=XML)
     if len(names) >= 3:  # group, artifact, version
         *group, artifact, version = names
-        named = all(map(_NAME.fullmatch, (*group, artifact)))
+        named = _is_group(group) and _NAME.fullmatch(artifact)
         if named and _belongs(filename, artifact, version):
             return _artifact(segments, f"{'.'.join(group)}:{artifact}", version)
     return _of_the_root(segments, names)
@@ -180,12 +183,25 @@ def _belongs(filename: str, artifact: str, version: str) -> bool:
     return plain.endswith(_COMPANIONS) and bool(_NAME.fullmatch(filename))
 
 
-def _coordinates(names: list[str], *, snapshot: bool = False) -> tuple[str, str]:
-    """Package and version that a folder is of, as far as its path tells.
+def _coordinates(names: list[str], *, snapshot: bool = False) -> tuple[str, str] | None:
+    """Package and version that a folder is of, as far as its path tells; None: it can be none.
 
-    A folder of groups cannot be told from one of an artifact; its last name is taken for one.
+    A folder of groups cannot be told from one of an artifact; its last name is taken for one. A dot
+    in a group is a slash in its path: what has one is an artifact or a version, else two folders
+    would have one name in rights and in logs.
     """
-    versioned = names[-1].endswith(_SNAPSHOT) if snapshot else names[-1:] and names[-1][0].isdigit()
-    if len(names) >= 3 and versioned:
-        return f"{'.'.join(names[:-2])}:{names[-2]}", names[-1]
-    return (f"{'.'.join(names[:-1])}:{names[-1]}" if len(names) > 1 else "".join(names)), ""
+    if not names or names == [_INDEX]:
+        return "".join(names), ""
+    *group, last = names
+    dotted = len(group) > 1 and "." in group[-1] and not snapshot
+    versioned = last.endswith(_SNAPSHOT) if snapshot else dotted or last[0].isdigit()
+    if len(names) >= 3 and versioned:  # group, artifact, version
+        *group, artifact = group
+        return (f"{'.'.join(group)}:{artifact}", last) if _is_group(group) else None
+    if ":" in last or not _is_group(group or names):
+        return None
+    return (f"{'.'.join(group)}:{last}" if group else last), ""
+
+
+def _is_group(names: list[str]) -> bool:
+    return all(_NAME.fullmatch(name) and "." not in name for name in names)

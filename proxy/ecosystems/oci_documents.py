@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -41,6 +42,11 @@ _VAGUE: Final = frozenset({"", JSON, "application/octet-stream", "text/plain"})
 _MEDIA_TYPE = re.compile(r"application/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,120}\+json")
 _LINK = re.compile(r'<([^<>"\s]{1,2000})>\s*((?:;\s*[^;,"]+(?:"[^"]*")?\s*)*)')
 _REL_NEXT = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^;,\s"]+))', re.IGNORECASE)
+_READ: Final = {
+    name.lower(): name
+    for name in ("schemaVersion", "mediaType", "config", "subject", "layers", "manifests", "blobs")
+}
+_READ_OF_DESCRIPTORS: Final = {name.lower(): name for name in ("mediaType", "digest", "size")}
 _UNREADABLE = "The upstream's answer is no list of the kind that was asked for."
 
 
@@ -88,6 +94,7 @@ def _checked_digest(wanted: Digest | None, claimed: str, body: bytes) -> str:
 
 def _media_type(given: str, top: Mapping[str, Any]) -> str:
     """The one media type of a manifest. Raises Malformed where it could be read in two ways."""
+    _check_spelling(top, _READ)
     given, own = given.partition(";")[0].strip(), top.get("mediaType")
     if own is not None and not isinstance(own, str):
         raise Malformed("The upstream's manifest has a media type that is no text.")
@@ -122,6 +129,7 @@ def _check_descriptor(descriptor: object) -> None:
     """Raise Malformed for one that leads nowhere: clients build addresses and paths of it."""
     if not isinstance(descriptor, dict):
         raise Malformed("The upstream's manifest names something that is no descriptor.")
+    _check_spelling(descriptor, _READ_OF_DESCRIPTORS)
     digest, size = descriptor.get("digest"), descriptor.get("size")
     if not isinstance(digest, str) or not is_digest(digest):
         raise Malformed("The upstream's manifest names a digest that is none.")
@@ -135,7 +143,12 @@ def _check_descriptor(descriptor: object) -> None:
 def _check_tags(top: Mapping[str, Any]) -> None:
     tags = top.get("tags")
     if not isinstance(top.get("name"), str) or not (
-        tags is None or (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags))
+        # Half a character can be written into no link.
+        tags is None
+        or (
+            isinstance(tags, list)
+            and all(isinstance(tag, str) and tag.isprintable() for tag in tags)
+        )
     ):
         raise Malformed(_UNREADABLE)
 
@@ -186,7 +199,12 @@ def _next_page(
     address = next((uri for uri, rest in _LINK.findall(value) if _is_next(rest)), None)
     if address is None:
         return ()
-    there, here = urlsplit(urljoin(document.url, address)), urlsplit(document.url)
+    if not (address.isascii() and address.isprintable()):
+        raise Malformed("The upstream's next page has an address that is none.")
+    try:
+        there, here = urlsplit(urljoin(document.url, address)), urlsplit(document.url)
+    except ValueError as error:
+        raise Malformed("The upstream's next page has an address that is none.") from error
     own = target.path.partition("?")[0]
     if (there.scheme, there.netloc, there.path) != (here.scheme, here.netloc, own):
         raise Malformed("The upstream's next page is a page of something else.")
@@ -203,10 +221,41 @@ def _is_next(parameters: str) -> bool:
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
+    """Read a JSON object, in the one encoding and the one way in which everybody reads it."""
     try:
-        top = json.loads(body)
+        top = json.loads(
+            body.decode(),
+            object_pairs_hook=_members,
+            parse_constant=_no_number,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed("The upstream's document is no valid JSON.") from error
     if not isinstance(top, dict):
         raise Malformed("The upstream's document is no JSON object.")
     return top
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two members of one name some readers take the first, some the last."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Malformed("The upstream's document has two members of one name.")
+    return members
+
+
+def _no_number(constant: str) -> object:
+    raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(text)
+    return value
+
+
+def _check_spelling(members: Mapping[str, Any], known: Mapping[str, str]) -> None:
+    """Raise Malformed for a name in other capitals: readers in Go take it for the one they know,
+    others for none. `known`: right spellings by their small letters."""
+    if any(known.get(name.lower(), name) != name for name in members):
+        raise Malformed("The upstream's document spells a member's name in wrong capitals.")

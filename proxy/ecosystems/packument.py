@@ -242,7 +242,10 @@ def _shortened(manifest: Mapping[str, object]) -> _Object:
 
 def _write(value: object) -> bytes:
     # In ASCII: a readme may have been cut in the middle of a character, and stays so.
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except (ValueError, RecursionError) as error:  # a number beyond measure (1e999), among others
+        raise Malformed("The upstream's packument cannot be written down again.") from error
 
 
 def _refuse(constant: str) -> object:

@@ -50,6 +50,7 @@ from proxy.server.noted import noted_path
 from proxy.server.passing import pass_on
 from proxy.server.repeats import Repeats
 from proxy.server.rooms import Rooms
+from proxy.server.sending import finish
 from proxy.server.understanding import Meaning, Understanding, Words
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort, body_size
@@ -77,9 +78,9 @@ class Handler:
         response: web.StreamResponse | None = None
         try:
             with self._rooms.health.in_flight():
-                response = await self._answer_or_error(walk)
-                await response.prepare(request)
-                await response.write_eof()
+                answer = await self._answer_or_error(walk)
+                await finish(request, answer, self._rooms.min_rate)
+                response = answer
             if walk.stands is not None:
                 self._repeats.keep(walk, response)
             return response

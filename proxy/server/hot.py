@@ -39,6 +39,7 @@ from aiohttp import web
 from proxy.observe.logs import AccessLog, Noted
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
+from proxy.server.sending import AT_ONCE
 
 LIFE = 1.0  # seconds
 BUDGET = 64 << 20  # bytes
@@ -155,7 +156,7 @@ class Hot:
     ) -> None:
         """Keep the answer that has just been sent to a question."""
         body = response.body if response.status != 304 else b""
-        if not isinstance(body, bytes) or len(question) > MAX_QUESTION:
+        if not isinstance(body, bytes) or len(question) > MAX_QUESTION or len(body) > AT_ONCE:
             return
         loop = asyncio.get_running_loop()
         made = _Answer(_head_of(response), body, stands, noted, audited, loop.time())

@@ -35,10 +35,24 @@ SLICE = 256 << 10
 LEAST_SLICE = 64 << 10
 LONGEST_ROUND = 0.004  # seconds of the loop that all who send may take together, one slice each
 PIECE = 64 << 10
+AT_ONCE = 256 << 10
+"""Bytes of a body in memory that go out without a look at whether the client takes them."""
 
 
 class BodyLost(Exception):
     """The file cannot be read, or ends too early."""
+
+
+async def finish(request: web.BaseRequest, response: web.StreamResponse, min_rate: int) -> None:
+    """Send what has not been sent of an answer. Raises as `Sender` does."""
+    body = response.body if type(response) is web.Response else None
+    if request.method == "HEAD" or not isinstance(body, bytes) or len(body) <= AT_ONCE:
+        await response.prepare(request)
+        await response.write_eof()
+        return
+    async with Sender(request, response, min_rate) as sender:
+        await sender.held(body)
+    await web.StreamResponse.write_eof(response)  # web.Response's would send the body again
 
 
 @final
@@ -105,6 +119,14 @@ class Sender:
             self._handed += len(piece)
             await self._patiently(self._response.write(piece))
         return len(piece)
+
+    async def held(self, body: bytes) -> None:
+        """Send a body that is in memory: the transport makes a copy of what the client does not
+        take at once, and shall never have more of it than a piece."""
+        for start in range(0, len(body), PIECE):
+            piece = memoryview(body)[start : start + PIECE]
+            self._handed += len(piece)
+            await self._patiently(self._response.write(piece))
 
     async def _by_sendfile(self, where: Callable[[], Spot]) -> int:
         while self._is_open():

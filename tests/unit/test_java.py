@@ -109,6 +109,22 @@ def test_a_document_and_its_sidecars_are_forms_of_one_document(
 
 
 @pytest.mark.parametrize(
+    ("target", "package", "version"),
+    [
+        ("/java/org/a/org.a.core/r09/", "org.a:org.a.core", "r09"),
+        ("/java/org/a/org.a.core/1.0/", "org.a:org.a.core", "1.0"),
+        ("/java/org/a/org.a.core/", "org.a:org.a.core", ""),
+        ("/java/org/a/org.a.core/maven-metadata.xml", "org.a:org.a.core", ""),
+        ("/java/org/a/org.a.core/1-SNAPSHOT/maven-metadata.xml", "org.a:org.a.core", "1-SNAPSHOT"),
+        ("/java/org/a/org.a.core/r09/org.a.core-r09.jar", "org.a:org.a.core", "r09"),
+    ],
+)
+def test_an_artifact_may_have_dots_in_its_name(target: str, package: str, version: str) -> None:
+    found = asked(target)
+    assert (found.package, found.version) == (package, version)
+
+
+@pytest.mark.parametrize(
     "target",
     [
         "/java/org/example/demo/1.0/other-1.0.jar",
@@ -126,6 +142,15 @@ def test_a_document_and_its_sidecars_are_forms_of_one_document(
         "/java/.meta/x/1/x-1.jar",
         "/java/a/b/1-SNAPSHOT/b-1-",
         "/java/x.jar",
+        # Rights and logs would know them by the name of what lies below /java/org/example/.
+        "/java/org.example/demo/1.0/demo-1.0.jar",
+        "/java/org.example/demo/1.0/demo-1.0.jar.sha1",
+        "/java/org.example/demo/maven-metadata.xml",
+        "/java/org.example/demo/1-SNAPSHOT/maven-metadata.xml",
+        "/java/org.example/demo/",
+        "/java/org.example/demo/1.0/",
+        "/java/org.example:demo/",
+        "/java/org/example:demo/",
     ],
 )
 def test_what_can_be_no_file_of_a_repository_is_unknown(target: str) -> None:

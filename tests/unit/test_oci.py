@@ -403,6 +403,38 @@ def test_what_could_be_misread_is_not_passed_on(body: bytes, media_type: str) ->
 # --- lists ---------------------------------------------------------------------------------------
 
 
+_TWO_LAYERS = f'"layers": [{{"digest": "../x", "size": 1}}], "layers": [{json.dumps(descriptor())}]'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # The first of two counts for some readers, the last for others.
+        manifest().replace(b'"layers": []', _TWO_LAYERS.encode()),
+        manifest().replace(b'"size": 7', b'"size": 7, "size": 8'),
+        index().replace(b'"mediaType"', f'"mediaType": "{OCI_MANIFEST}", "mediaType"'.encode(), 1),
+        # Some readers do not tell capitals from small letters.
+        index(Layers=[descriptor()]),
+        index(MediaType=OCI_MANIFEST),
+        index(manifests=[descriptor(Digest=f"sha256:{'cd' * 32}")]),
+        manifest(config=descriptor(SIZE=9)),
+        # Some read UTF-8 only, and without a mark in front.
+        manifest().decode().encode("utf-16"),
+        b"\xef\xbb\xbf" + manifest(),
+        manifest(annotations={"a": float("nan")}),
+        manifest(annotations={"a": 0.5}).replace(b"0.5", b"1e999"),
+    ],
+)
+def test_what_two_readers_would_read_in_two_ways_is_not_passed_on(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        passed(body, "application/json")
+
+
+def test_capitals_tell_annotations_apart() -> None:
+    body = index(annotations={"Digest": "x", "digest": "y"}, extra={"Size": 1})
+    assert passed(body, OCI_INDEX).body == body
+
+
 def listed(path: str, body: object, *, oci: Oci = OCI, url: str = "", **fields: str) -> Document:
     target = classify(path, oci)
     assert isinstance(target, DocumentTarget)
@@ -481,6 +513,25 @@ def test_every_link_that_is_made_is_understood(pairs: list[tuple[str, str]]) -> 
 def test_a_link_out_of_the_list_is_refused(link: str) -> None:
     with pytest.raises(Malformed):
         listed("/v2/a/b/tags/list", TAGS, link=link)
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["<//[x>; rel=next", '<http://[::1>; rel="next"', "<https://\u2100.x/>; rel=next"],
+)
+def test_a_link_that_is_no_address_is_the_upstreams_mistake(link: str) -> None:
+    with pytest.raises(Malformed):
+        listed("/v2/a/tags/list?n=1", {"name": "a", "tags": ["x"]}, link=link)
+
+
+def test_half_a_character_in_a_link_is_the_upstreams_mistake() -> None:
+    with pytest.raises(Malformed):
+        listed("/v2/a/tags/list?n=1", {"name": "a", "tags": ["x"]}, link="<?a=\ud800>; rel=next")
+
+
+def test_half_a_character_in_a_tag_is_the_upstreams_mistake() -> None:
+    with pytest.raises(Malformed):
+        listed("/v2/a/tags/list?n=1", {"name": "a", "tags": ["\ud800", "\ud801"]})
 
 
 def test_no_tags_are_told_when_none_are_asked_for() -> None:

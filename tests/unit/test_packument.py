@@ -280,6 +280,12 @@ def test_a_statement_is_passed_on_byte_for_byte_or_not_at_all(path: str) -> None
 # --- tarballs ----------------------------------------------------------------------------------
 
 
+def test_a_number_beyond_measure_is_the_upstreams_mistake() -> None:
+    raw = json.dumps(packument(config=0.5)).replace("0.5", "1e999").encode()
+    with pytest.raises(Malformed):
+        rewritten(raw)
+
+
 def test_a_tarball_is_found_with_its_strongest_digest() -> None:
     link = f"{ORIGIN}/javascript-upstream/ms/-/ms-1.0.0.tgz?sig=a%2Fb"
     found = located(

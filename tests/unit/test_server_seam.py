@@ -20,6 +20,7 @@ from proxy.server import hot as hot_module
 from proxy.server.hot import Hot
 from proxy.server.listener import Listener
 from proxy.server.seam import KEEPALIVE, SEAM, asked
+from proxy.server.sending import AT_ONCE
 from proxy.server.wire import Server
 from tests.running import Answer, answers
 
@@ -290,6 +291,14 @@ async def test_the_oldest_answers_make_room_for_new_ones() -> None:
     for number in range(10):
         hot.keep(b"%d" % number, "p", web.Response(body=bytes(1000)), lambda: 0, NOTED)
     assert [number for number in range(10) if hot.answer(b"%d" % number, "p", now)] == [7, 8, 9]
+
+
+async def test_a_body_that_a_client_may_not_take_at_once_is_left_to_the_handler() -> None:
+    hot, now = make(budget=1 << 30), asyncio.get_running_loop().time()
+    for number, size in enumerate((AT_ONCE, AT_ONCE + 1)):
+        hot.keep(b"%d" % number, "p", web.Response(body=bytes(size)), lambda: 0, NOTED)
+    assert hot.answer(b"0", "p", now) is not None
+    assert hot.answer(b"1", "p", now) is None
 
 
 async def test_a_field_of_text_outside_ascii_stays_what_it_was() -> None:
