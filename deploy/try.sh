@@ -1,5 +1,5 @@
 #!/bin/sh
-# sh deploy/try.sh [--check] [--config FILE]: run the proxy and say what to paste into pip and uv.
+# sh deploy/try.sh [--check] [--config FILE]: run the proxy and say what to paste into clients.
 #
 # With a pull token configured it serves the real upstreams. "Configured" is: --config FILE, a
 # cgr-proxy.toml in the current folder, $CGR_PROXY_CONFIG, or the environment variables
@@ -152,10 +152,15 @@ The proxy serves $1. Paste:
 
   pip install --index-url $url/python/simple/ flask
   uv pip install --default-index $url/python/simple/ flask
-  Maven's settings.xml: <mirror><id>cgr-proxy</id><mirrorOf>*</mirrorOf><url>$url/java/</url></mirror>
+  npm install --registry $url/javascript/ $npm
+  GOPROXY=$url/go,off GONOSUMDB='*' go get $module
+  skopeo inspect --tls-verify=false docker://${url#*://}/chainguard/static:latest
 
-  crane pull --insecure ${url#*://}/chainguard/static static.tar
+and in Maven's settings.xml, between <mirrors> and </mirrors>:
 
+  <mirror><id>cgr-proxy</id><mirrorOf>*</mirrorOf><url>$url/java/</url></mirror>
+
+README.md has more of each, and of other clients.
 One index only: with --extra-index-url pip takes whatever the proxy refuses from the other index.
 Health: $admin/readyz   Metrics: $admin/metrics
 TEXT
@@ -186,10 +191,15 @@ trap 'exit 143' TERM HUP
 
 if configured; then
   upstream="the configured upstreams"
+  npm=express
+  module=github.com/google/uuid
   say "serving the configured upstreams"
 else
   look_alike
+  # Python packages are real ones; of the other ecosystems it has a few made-up ones.
   upstream="a look-alike on loopback, not the vendor's"
+  npm=alpha-js
+  module=example.org/demo
 fi
 
 set -- serve
