@@ -35,7 +35,7 @@ SLICE = 256 << 10
 LEAST_SLICE = 64 << 10
 LONGEST_ROUND = 0.004  # seconds of the loop that all who send may take together, one slice each
 PIECE = 64 << 10
-AT_ONCE = 256 << 10
+AT_ONCE = 2 << 20
 """Bytes of a body in memory that go out without a look at whether the client takes them."""
 
 

@@ -57,7 +57,12 @@ def mavens() -> Mapping[str, str]:
                     file.extractall(temporary)
                 (unpacked,) = Path(temporary).iterdir()
                 (unpacked / "bin" / "mvn").chmod(0o755)
-                unpacked.replace(target)
+                try:
+                    unpacked.replace(target)
+                except OSError:
+                    # Another process did the same meanwhile: its folder is as good as ours.
+                    if not target.is_dir():
+                        raise
         found[version] = str(target / "bin" / "mvn")
     return found
 
