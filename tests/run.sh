@@ -159,7 +159,8 @@ apko() {
     rm -rf "$apko_folder"
     mkdir -p "$apko_folder"
     cp "$top/tests/clients/apko/go.mod" "$apko_folder/"
-    (cd "$apko_folder" && GOFLAGS=-mod=mod go build -o apko chainguard.dev/apko)
+    # Minutes the first time.
+    (cd "$apko_folder" && GOFLAGS=-mod=mod timeout 300 go build -o apko chainguard.dev/apko) || return 1
   fi
   mkdir -p "$top/.cache/clients"
   rm -rf "$top/.cache/clients/apko"
@@ -168,8 +169,12 @@ apko() {
 
 stage_apk() {
   command -v go >/dev/null 2>&1 || debian golang-go
-  apko
-  pytests apk tests/clients/test_apk*.py
+  # An extra client: what holds without it is in the unit stage.
+  if apko; then
+    extras apk tests/clients/test_apk*.py
+  else
+    say "  extra   apko could not be built (not counted)"
+  fi
 }
 
 stage_go() {
