@@ -19,35 +19,48 @@ A request walks through six rooms and never turns back::
                                                  |stream| +---------+   here, by origin; it is
                                                  +------+               dropped at a redirect
 
-The server turns aiohttp's request into a `RequestLine` and a `Principal`; the ecosystem, pure, says
-what is asked; access says whether this client may have it, *before* the cache is looked at, on a
-hit as on a miss, and gives a `Grant` that the cache demands; the cache judges freshness, collapses
-equal requests into one flight and, if it must, asks the upstream, the only room that knows hosts
-and credentials; storage keeps whole, verified entries under opaque keys. Documents are stored as
-the upstream sent them and rewritten on the way out; artifacts are verified and streamed.
+The server turns aiohttp's request into a `RequestLine`, access says who asks (a `Principal`); the
+ecosystem, pure, says what is asked; access says whether this client may have it, *before* the cache
+is looked at, on a hit as on a miss, and gives a `Grant` that the cache demands; the cache judges
+freshness, collapses equal requests into one flight and, if it must, asks the upstream, the only
+room that speaks to hosts and holds credentials (each ecosystem has one upstream; of container
+registries there may be further ones, by alias); storage keeps whole, verified entries under opaque
+keys. Documents are stored as the upstream sent them and rewritten on the way out; artifacts are
+verified and streamed.
+
+One short cut: a question that was answered less than a second ago is answered before it is parsed
+(`server/seam`, `server/hot`), if the rooms say, each time, that all of it still holds
+(`server/repeats`): who asks, what the organisation may have, what is held.
 
 Three kinds of thing, never mixed:
 
 - an *artifact* is immutable bytes with (where the ecosystem has one) a digest. It never expires;
-  its right to be served does: a current listing must name it, the upstream must still give it.
-- a *document* is mutable metadata that lists artifacts. It has a ttl, a validator, a stale window.
-  Three exceptions, each a module of its own: large ones are rewritten in another process
-  (`cache/worker`), one is too large for that (`cache/bulk`), and some artifacts are made of others
-  (`cache/extracts`).
+  its right to be served does: a current listing, where there is one, must name it, and the upstream
+  must still give it. Some are made of others (`cache/extracts`); a *checksum* is told of the very
+  bytes that clients get (`cache/checksums`).
+- a *document* is mutable metadata that lists artifacts. It has a ttl, a validator, a stale window,
+  sometimes something that takes its place where the upstream has none (`otherwise`). Large ones
+  are rewritten in another process (`cache/worker`), one is too large for that (`cache/bulk`).
 - a *decision* is a short-lived refusal, raised as an error of `proxy.errors`. "I could not ask" is
   never a 404.
 
+What is neither: answers known beforehand (a ping, a redirect), and the few calls that are passed on
+and never kept (`server/passing`, `cache/forwards`). Both have access before them like all others.
+
 Who may import whom, strictly downward (checked by import-linter)::
 
-    cli -> app -> server -> cache -> upstream | storage | access -> ecosystems -> model -> errors
+    cli -> app -> wiring -> live -> server -> cache -> upstream | storage | access
+                                                    -> ecosystems -> model -> errors
 
-`config` is known to `cli`, `app` and its `wiring` only; `observe` (logs, metrics) is a leaf for
-every room but the pure ones; `app` alone (with `wiring`) knows everybody. `ecosystems`, `model`,
-`errors`, `server.canonical` and, in `cache`, the modules that decide are pure: no clock, no I/O, no
-loop, no randomness.
+`app` alone, with `wiring` (makes the rooms from the settings) and `live` (takes anew what may
+change meanwhile), knows everybody; `config` is known to these and `cli` only; `observe` (logs,
+metrics) is a leaf for every room but the pure ones. `ecosystems`, `model`, `errors`,
+`server.canonical` and, in `cache`, the modules that decide are pure: no clock, no I/O, no loop, no
+randomness.
 
 Where to begin reading: `errors` and `model` (the words), `ecosystems/base` (the contract of a
-protocol), `server/handler` (the walk), `cache/artifacts` and `cache/download` (the engine).
+protocol), `server/handler` (the walk), `cache/documents`, `cache/artifacts`, `cache/rights` and
+`cache/download` (the engine).
 """
 
 __version__ = "0.1.0.dev0"

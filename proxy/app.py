@@ -82,15 +82,19 @@ class App:
         self.admin_endpoint = make_admin(settings, self.entitlements, self.health, self.metrics)
         changes, room = Changes(), settings.cache.max_size
         with process.using("cache.directory", settings.cache.directory):
-            self.storage = DiskStorage(settings.cache.directory, watcher=changes, max_body=room)
+            self.storage = DiskStorage(
+                settings.cache.directory,
+                watcher=changes,
+                max_body=room,
+                healed=self.metrics.cache_healed,
+            )
         self.upkeep = Upkeep(self.storage, changes, room)
         self.upstream = make_upstream(settings, self.credentials, tls, self.metrics)
         engine = make_engine(settings, self.storage, self.upstream, self.metrics, clock)
         self.documents, self.bulk, self.artifacts = engine.documents, engine.bulk, engine.artifacts
         self._watch_everything(logs, clock)
         keep_audit(settings, logs)
-        self.hot = hot = Hot(self.metrics, logs.access)
-        self.metrics.watch_repeats(lambda: hot.repeats)
+        self.hot = Hot(self.metrics, logs.access)
         self.listener = clients_listener(
             settings,
             live=self.live,
@@ -166,6 +170,7 @@ class App:
     def _watch_everything(self, logs: Logs, clock: Callable[[], float]) -> None:
         self.metrics.watch(TokenNumbers(self.credentials.ends, clock))
         self.metrics.watch_in_flight(lambda: self.health.running)
+        self.metrics.watch_repeats(lambda: self.hot.repeats)
         self.metrics.watch_dropped_lines(lambda: logs.dropped)
         self.metrics.watch_cache_bytes(lambda: self.upkeep.books.total)
         self.metrics.watch_cache_entries(lambda: self.upkeep.books.entries)

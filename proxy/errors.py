@@ -1,14 +1,13 @@
 """The closed tree of everything that can go wrong with one request.
 
-Purpose: a failure is translated once, where it enters (the upstream's status table, the
-disk, a parser), into one of the leaves below, and worded once, where it leaves
-(`Ecosystem.render_error`). In between it is only raised and re-raised. Nobody adds a leaf
-outside this file (which has more than 350 lines for that), nobody matches on text.
+Purpose: a failure is translated once, where it enters (the upstream's status table, the disk, a
+parser), into one of the leaves below, and worded once, where it leaves (`Ecosystem.render_error`).
+In between it is only raised and re-raised. Nobody adds a leaf elsewhere, nobody matches on text.
 
-Each leaf says four things: `status` (the HTTP status a client gets), `reason` (a constant
-ASCII reason phrase: old Maven and pip print nothing else), `outcome` (what the cache may do
-about it) and `detail` (one sentence for a person: what happened, whose fault, what to do).
-A `detail` never holds a credential, a pre-signed URL, a file path or a traceback.
+Each leaf says four things: `status` (the HTTP status a client gets), `reason` (a constant ASCII
+reason phrase: old Maven and pip print nothing else), `outcome` (what the cache may do about it) and
+`detail` (one sentence for a person: what happened, whose fault, what to do). A `detail` never holds
+a credential, a pre-signed URL, a file path or a traceback.
 
 Reading: RFC 9110 section 15 (statuses), RFC 5861 (stale-if-error), RFC 9457 (problem details).
 """
@@ -152,7 +151,7 @@ class VersionRefused(RequestError):
 
 
 class AccessError(ProxyError):
-    """The door is shut. Raised only by `proxy.access`."""
+    """The door is shut: that of `proxy.access`, or one of the server (`own_names`, `admin`)."""
 
     status = 403
     reason = "Forbidden"

@@ -1,13 +1,16 @@
 """The values that travel between the rooms. Pure: no clock, no I/O, no state.
 
-Purpose: one word and one checked type for each thing (see the words in the README). A value of
-these types has been checked where it was made; nobody checks it again.
+Purpose: one word and one checked type for each thing. A value of these types has been checked where
+it was made; nobody checks it again.
 
 Three kinds of answer exist and are never mixed: an *artifact* (immutable bytes), a *document*
 (mutable metadata that lists artifacts) and a *decision* (a refusal, raised as an error of
-`proxy.errors`). The closed unions here are matched exhaustively (`match` + `assert_never`).
+`proxy.errors`). The targets besides are no fourth kind: a checksum is what is told of an artifact,
+a static answer is known beforehand, a call that is passed on is never kept. The closed unions here
+are matched exhaustively (`match` + `assert_never`).
 
-A little over 350 lines: whoever reads the walk through the rooms has all that travels in one place.
+Well over 350 lines, in the order of the walk: whoever follows a request through the rooms has all
+that travels in one place, down to the few ports by which two rooms of one level share something.
 """
 
 from __future__ import annotations

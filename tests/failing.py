@@ -127,9 +127,10 @@ def failing(proxy: Running) -> FailingStorage:
         app.artifacts._rights,
         app.artifacts._opening,
         app.artifacts._grounds,
-        app.artifacts._download,
-        app.artifacts._download._relay,
-        app.artifacts._download._extracts,
+        app.artifacts._flights,
+        app.artifacts._flights._download,
+        app.artifacts._flights._download._relay,
+        app.artifacts._flights._download._extracts,
     )
     for room in rooms:
         room._storage = storage

@@ -3,49 +3,42 @@
 Purpose: before any byte, stored or not, `rights` are asked; then the stored body is opened, or the
 one flight for it joined or begun.
 
-Reading: design rules 3, 5, 8 and 9. Non-goals: documents, protocols, HTTP. A little over 350 lines:
-what is stored and what is under way are decided upon in one look.
+Reading: design rules 3, 5, 8 and 9. Non-goals: documents, protocols, HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import final
 
 from proxy.cache.checksums import Checksums, not_before
-from proxy.cache.decisions import Decisions, Refusals
+from proxy.cache.decisions import Refusals
 from proxy.cache.documents import Documents
 from proxy.cache.download import Download
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.extracts import stored_whole
-from proxy.cache.flight import Flight
+from proxy.cache.flights import Flights
 from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.freshness import Policy
 from proxy.cache.grounds import Grounds
-from proxy.cache.judging import judge_of
-from proxy.cache.keys import artifact_key, beside, flight_name
-from proxy.cache.opening import DOUBT, Opening
-from proxy.cache.order import Order
+from proxy.cache.keys import artifact_key, flight_name
+from proxy.cache.opening import Opening
 from proxy.cache.permits import Permit, facts_of
 from proxy.cache.rights import Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
-from proxy.ecosystems.base import Ecosystem, Sealing, Verifier
-from proxy.errors import DigestMismatch, Outcome, StorageFailed, Unavailable
-from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, Source, upstream_name
+from proxy.ecosystems.base import Ecosystem
+from proxy.errors import StorageFailed, Unavailable
+from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, upstream_name
 from proxy.observe.metrics import Metrics
-from proxy.storage.base import Body, Record, Storage
+from proxy.storage.base import Record, Storage
 from proxy.upstream.base import Upstream
 
 __all__ = ["Artifacts", "Described", "Flying", "Stored", "Told"]
 
-LOG = logging.getLogger(__name__)
 FOREGROUND = 1.0  # seconds that a cached artifact waits for its rights to be looked at again
-FAILURE_PAUSE = 1.0
 
 
 @final
@@ -64,34 +57,34 @@ class Artifacts:
         clock: Callable[[], float],
         metrics: Metrics,
     ) -> None:
-        self._metrics = metrics
         self._storage = storage
-        self._download = download
-        self._policy = policy
         self._origins = origins
         self._clock = clock
-        self._decisions = Refusals()
-        self._wrong: Decisions[bool] = Decisions()  # by name of the flight
+        decisions = Refusals()
         self._checksums = Checksums(upstream, clock=clock)
         self._rights = Rights(
-            *(storage, documents, upstream, policy, self._decisions),
+            *(storage, documents, upstream, policy, decisions),
             checksums=self._checksums,
             clock=clock,
         )
-        self._grounds = Grounds(storage, documents, self._rights, self._decisions, clock)
-        self._opening = Opening(storage, clock)
+        self._grounds = Grounds(storage, documents, self._rights, decisions, clock)
+        self._opening = Opening(storage, clock, metrics.cache_healed)
         self._rechecks: SingleFlight[bool] = SingleFlight()
-        self._flights: dict[str, Flight] = {}
-        self._leaders: set[asyncio.Task[None]] = set()
+        self._flights = Flights(
+            *(storage, download, policy, decisions),
+            rights=self._rights,
+            checksums=self._checksums,
+            opening=self._opening,
+            clock=clock,
+            metrics=metrics,
+        )
 
     async def close(self) -> None:
         """Stop every flight."""
         await self._rights.close()
         await self._checksums.close()
         await self._rechecks.close()
-        for task in self._leaders:
-            task.cancel()
-        await asyncio.gather(*self._leaders, return_exceptions=True)
+        await self._flights.close()
 
     async def get(  # noqa: PLR0913  # two callers
         self,
@@ -115,18 +108,20 @@ class Artifacts:
             ecosystem, target, grant, links, facts, deadline=deadline
         )
         stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
-        name = flight_name(key, permit.source)
-        flight = None if stored is not None else self._flights.get(name)
-        if flight is not None and await flight.lands(FOREGROUND):
-            stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
         if stored is not None:
             return stored
+        name = flight_name(key, permit.source)
+        flight = self._flights.find(name)
+        if flight is not None and await flight.lands(FOREGROUND):
+            stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
+            if stored is not None:
+                return stored
         if (shared := await self._shared(ecosystem, key, permit)) is not None:
             return shared
         if head_only and permit.source.size is not None:
             self._rights.refuse_known(name)
             return Described(permit.source.size, CacheStatus(fwd="miss"))
-        return await self._fly(ecosystem, key, permit, head_only=head_only)
+        return await self._flights.fly(ecosystem, key, permit, head_only=head_only)
 
     async def checksum(
         self, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant, links: Links
@@ -142,7 +137,7 @@ class Artifacts:
             ecosystem, of, grant, links, None, deadline=asyncio.get_running_loop().time()
         )
         name = flight_name(key, permit.source)
-        if self._storage.lookup(key) is None and name not in self._flights:
+        if self._storage.lookup(key) is None and self._flights.find(name) is None:
             self._rights.refuse_known(name)
             digest = await self._checksums.one(ecosystem, of, target.document)
             if digest is not None:
@@ -161,6 +156,10 @@ class Artifacts:
         finally:
             found.close()
         raise Unavailable("The checksum is not known yet; try again.", retry_after=1)
+
+    def landed(self, flying: Flying) -> Stored | None:
+        """See `Flights.landed`."""
+        return self._flights.landed(flying)
 
     # --- the stored one ----------------------------------------------------------------------
 
@@ -188,7 +187,7 @@ class Artifacts:
             if permit.compare is not None:
                 found, anew = self._find(key, permit)
                 if found is None or anew is None:  # it has been superseded
-                    self._wrong.remember(name, value=True, now=self._clock(), seconds=DOUBT)
+                    self._flights.mistrust(name)
                     return None
                 record, facts = found, anew
         if record.suspect and not await self._recheck(record):
@@ -241,124 +240,3 @@ class Artifacts:
 
         task, _ = self._rechecks.join(record.key, recheck)
         return await asyncio.shield(task)
-
-    # --- the flight --------------------------------------------------------------------------
-
-    async def _fly(
-        self, ecosystem: Ecosystem, key: str, permit: Permit, *, head_only: bool
-    ) -> Stored | Flying:
-        name = flight_name(key, permit.source)
-        flight = self._flights.get(name)
-        joined = flight is not None and not flight.done and flight.joinable
-        if flight is None or not joined:
-            if (known := self._decisions.find(name, self._clock())) is not None:
-                raise known
-            flight = self._start(ecosystem, key, name, permit)
-        if joined:
-            self._metrics.follower(ecosystem.name)
-        follower = flight.attach(head_only=head_only)
-        try:
-            await follower.head()
-        except BaseException:
-            follower.leave()
-            raise
-        unstored = flight.spooling or (flight.done and flight.record is None)
-        status = CacheStatus(fwd="miss", stored=not joined and not unstored, collapsed=joined)
-        flying = Flying(follower, status)
-        return self.landed(flying) or flying
-
-    def landed(self, flying: Flying) -> Stored | None:
-        """Turn a flight that has landed into the stored artifact; the flight is left then."""
-        record = flying.follower.flight.record
-        stored = self._opening.open(record, flying.status, 0) if record is not None else None
-        if stored is not None:
-            flying.close()
-        return stored
-
-    def _start(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flight:
-        no_cache = self._wrong.find(name, self._clock()) is not None
-        flight, about = Flight(permit.source.size), permit.compare
-        order = Order(
-            *(ecosystem.name, key, name, permit.source, lambda: facts_of(permit, self._clock())),
-            fetch_whole=lambda: self._whole(ecosystem, key, permit),
-            no_cache=no_cache,
-            verifier=_verifier(ecosystem, permit.source),
-            judge=judge_of(ecosystem, permit.source),
-        )
-        if about is not None:
-            every = self._checksums.every
-            order = replace(
-                order,
-                compare=lambda anew: every(ecosystem, about, no_cache=anew),
-                digests=tuple(name for name, _ in about.digests),
-                not_before=not_before(self._storage, key, about),
-            )
-        task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
-        flight.stoppable(task.cancel)
-        self._flights[name] = flight
-        self._leaders.add(task)
-        task.add_done_callback(lambda done: self._ended(ecosystem, order, permit, flight, done))
-        return flight
-
-    async def _whole(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Body:
-        """The verified and stored whole of an artifact that is to be extracted from it."""
-        source, whole = permit.source, permit.source.whole
-        if whole is None:
-            raise AssertionError("an artifact is to be extracted from nothing")
-        parent = Source(source.location, source.package, source.version, whole.digest, whole.size)
-        part = replace(permit, source=parent)
-        found = await self._fly(ecosystem, beside(key, whole.path), part, head_only=False)
-        if isinstance(found, Stored):
-            return found.body
-        try:
-            # Not only waiting: a full disk waits for the slowest.
-            while await found.follower.more():
-                found.follower.passed(found.follower.spot().count)
-            stored = self.landed(found)
-        except BaseException:
-            found.close()
-            raise
-        if stored is not None:
-            return stored.body
-        found.close()
-        raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
-
-    def _ended(
-        self,
-        ecosystem: Ecosystem,
-        order: Order,
-        permit: Permit,
-        flight: Flight,
-        task: asyncio.Task[None],
-    ) -> None:
-        key, name = order.key, order.name
-        if self._flights.get(name) is flight:
-            del self._flights[name]
-        self._leaders.discard(task)
-        if not (stopped := task.cancelled()) and (defect := task.exception()) is not None:
-            LOG.error("a flight failed inside the proxy", exc_info=defect)
-        error, now = flight.error, self._clock()
-        if error is None:
-            return
-        if flight.headed:
-            # Whoever has a part of it has bytes that nobody vouched for.
-            self._opening.doubt(key)
-        if stopped:
-            return
-        if isinstance(error, DigestMismatch):
-            # Perhaps it is the listing that is wrong by now: it is asked again before its time.
-            self._rights.doubt(ecosystem, permit)
-            self._wrong.remember(name, value=True, now=now, seconds=DOUBT)
-        pause = self._policy.negative_ttl if error.outcome is Outcome.NEWS else FAILURE_PAUSE
-        self._decisions.remember(name, error, now, pause)
-
-
-def _verifier(ecosystem: Ecosystem, source: Source) -> Callable[[], Verifier] | None:
-    """What makes a judge of a sealed artifact; None: it has no seal."""
-    if not source.seal:
-        return None
-    if not isinstance(ecosystem, Sealing):
-        raise AssertionError(  # noqa: TRY004  # a defect of the ecosystem
-            "an ecosystem has sealed what it cannot verify"
-        )
-    return partial(ecosystem.verifier, source.seal, source.size)

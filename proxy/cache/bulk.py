@@ -23,8 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import final
 
-from proxy.cache.decisions import Decisions
-from proxy.cache.documents import FAILURE_PAUSE, PATIENCE, REFRESH_PAUSE
+from proxy.cache.decisions import FAILURE_PAUSE, Refusals
+from proxy.cache.documents import PATIENCE, REFRESH_PAUSE
 from proxy.cache.entry import DocumentFacts
 from proxy.cache.found import Stored
 from proxy.cache.freshness import Policy, Settlement, Verdict, judge, settle, too_old
@@ -33,7 +33,7 @@ from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import in_thread
 from proxy.ecosystems.base import Ecosystem, Streaming, Transformation
-from proxy.errors import Malformed, Outcome, ProxyError, StorageFailed, Unavailable
+from proxy.errors import Malformed, ProxyError, StorageFailed, Unavailable
 from proxy.model import DocumentTarget, Grant
 from proxy.storage.base import Body, Record, Storage, Writer
 from proxy.upstream.base import Head, Upstream, UpstreamRequest, UpstreamResponse
@@ -89,7 +89,7 @@ class Bulk:
         self._max_size = max_size
         self._flights: SingleFlight[_Raw] = SingleFlight()
         self._making: SingleFlight[Record] = SingleFlight()
-        self._decisions: Decisions[ProxyError] = Decisions()
+        self._decisions = Refusals()
         self._closing = False
 
     async def close(self) -> None:
@@ -178,9 +178,8 @@ class Bulk:
         try:
             found = await self._fetch(question, held)
         except ProxyError as error:
-            news = error.outcome is Outcome.NEWS
             pause = REFRESH_PAUSE if held is not None else FAILURE_PAUSE
-            seconds = self._policy.negative_ttl if news else pause
+            seconds = self._policy.remembered(error, pause)
             self._decisions.remember(question.key, error, self._clock(), seconds)
             raise
         self._decisions.forget(question.key)

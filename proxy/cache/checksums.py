@@ -25,6 +25,7 @@ from proxy.cache.found import Stored
 from proxy.cache.keys import beside
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.threads import in_thread
+from proxy.cache.whole import receive
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Malformed, NotFound, NotListed, ProxyError, Unavailable
 from proxy.model import Algorithm, ArtifactTarget, Digest, Document, DocumentTarget
@@ -54,7 +55,7 @@ class Checksums:
         self._upstream = upstream
         self._clock = clock
         self._asking: SingleFlight[Digest | None] = SingleFlight()
-        self._known: Decisions[Digest | None] = Decisions()
+        self._known: Decisions[Digest] = Decisions()
         self._absent: Decisions[bool] = Decisions()
         self._computed: Decisions[Digest] = Decisions()  # by SHA-256 and algorithm
 
@@ -173,11 +174,8 @@ class Checksums:
     async def _read(self, request: UpstreamRequest) -> Document:
         response = await self._upstream.open(request)
         try:
-            body = b""
-            async for piece in response.pieces():
-                body += piece
-                if len(body) > MAX_SIDECAR:
-                    raise Malformed("The upstream's checksum file is far too long to be one.")
+            too_large = "The upstream's checksum file is far too long to be one."
+            body = await receive(response, MAX_SIDECAR, too_large)
             return Document(body, response.head.media_type, response.head.url)
         finally:
             await response.close()

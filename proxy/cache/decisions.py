@@ -20,6 +20,7 @@ from typing import Generic, TypeVar, final
 from proxy.errors import ProxyError
 
 MAX_DECISIONS = 50_000
+FAILURE_PAUSE = 1.0  # seconds that the waiters of one herd hear a failure that is no news
 V = TypeVar("V")
 
 

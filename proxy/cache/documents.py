@@ -5,8 +5,7 @@ its listing. One revalidation per key at a time; the upstream's news replace wha
 silence does not; a document that cannot be rewritten whole is never kept and never passed on.
 
 Reading: RFC 9111, RFC 5861; devpi issues 1112 and 817 (content sniffing; a 404 ends staleness).
-Non-goals: rights (the caller shows a Grant), protocols (the ecosystem's pure functions). More than
-350 lines, for what is held, what is fresh and what is under way are judged together.
+Non-goals: rights (the caller shows a Grant), protocols (the ecosystem's pure functions).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import final
 
-from proxy.cache.decisions import Decisions, Refusals
+from proxy.cache.decisions import FAILURE_PAUSE, Decisions, Refusals
 from proxy.cache.entry import DocumentFacts
 from proxy.cache.found import Standing
 from proxy.cache.freshness import Policy, Settlement, Verdict, judge, lifetime_of, settle, too_old
@@ -28,8 +27,9 @@ from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import aside
 from proxy.cache.variants import Variant, Variants
+from proxy.cache.whole import receive
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import Blocked, Malformed, Outcome, ProxyError, Unavailable
+from proxy.errors import Blocked, Malformed, ProxyError, Unavailable
 from proxy.model import (
     ArtifactTarget,
     Digest,
@@ -43,8 +43,6 @@ from proxy.model import (
 from proxy.storage.base import Storage
 from proxy.upstream.base import Head, Upstream, UpstreamRequest, UpstreamResponse
 
-# A failure is remembered just long enough that the waiters of one herd do not each try again.
-FAILURE_PAUSE = 1.0
 REFRESH_PAUSE = 5.0
 DOUBT_AFTER = 5.0  # seconds; a document that was confirmed just now is not asked for again
 FOREGROUND = 1.0  # the same, where what is held cannot have changed
@@ -68,6 +66,7 @@ class Documents:
         origins: Mapping[str, str],
         max_document: int,
         clock: Callable[[], float],
+        healed: Callable[[], None],
     ) -> None:
         self._upstream = upstream
         self._policy = policy
@@ -78,7 +77,7 @@ class Documents:
         self._flights: SingleFlight[Held] = SingleFlight()
         self._decisions = Refusals()
         self._doubted: Decisions[str] = Decisions()
-        self._shelf = Shelf(storage)
+        self._shelf = Shelf(storage, healed)
         self.packages = Packages(policy.ttl, clock)
 
     async def close(self) -> None:
@@ -248,11 +247,10 @@ class Documents:
         try:
             found = await self._fetch(ecosystem, target, links, key, held)
         except ProxyError as error:
-            news = error.outcome is Outcome.NEWS
             if isinstance(error, Blocked):
                 self.packages.refused(ecosystem.name, target)
             pause = REFRESH_PAUSE if held is not None else FAILURE_PAUSE
-            seconds = self._policy.negative_ttl if news else pause
+            seconds = self._policy.remembered(error, pause)
             self._decisions.remember(key, error, self._clock(), seconds)
             raise
         self._decisions.forget(key)
@@ -306,7 +304,8 @@ class Documents:
         facts = DocumentFacts.of_head(head, self._clock())
         document = Document(body, facts.media_type, facts.url, facts.headers)
         status = CacheStatus(fwd="stale" if held else "miss", fwd_status=200 if held else None)
-        found = Held(document, await aside(len(body), lambda: _sha256(body)), facts, status)
+        sha256 = await aside(len(body), lambda: hashlib.sha256(body).hexdigest())
+        found = Held(document, sha256, facts, status)
         # Rewriting the whole is the check: what is not understood is neither kept nor passed on.
         await self.variant(ecosystem, replace(target, part=""), found, links)
         return replace(found, status=replace(status, stored=await self._shelf.keep(key, found)))
@@ -320,20 +319,10 @@ class Documents:
         return replace(confirmed, status=CacheStatus(fwd="stale", fwd_status=304))
 
     async def _read_whole(self, response: UpstreamResponse, most: int) -> bytes:
-        """The whole body, bounded. An end that cannot be seen is left to the parser to judge."""
         limit = min(most or self._max_document, self._max_document)
         too_large = f"The upstream's document is larger than {limit} bytes"
         too_large += "." if most == limit else " ([limits] max_document)."
-        if (response.head.size or 0) > limit:
-            raise Malformed(too_large)
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in response.pieces():
-            size += len(piece)
-            if size > limit:
-                raise Malformed(too_large)
-            pieces.append(piece)
-        return b"".join(pieces)
+        return await receive(response, limit, too_large)
 
 
 def _validator(target: DocumentTarget, held: Held | None) -> str:
@@ -344,7 +333,3 @@ def _validator(target: DocumentTarget, held: Held | None) -> str:
     if not held.facts.etag and target.verbatim and not held.facts.last_modified:
         return f'"sha256:{held.sha256}"'
     return held.facts.etag
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -91,8 +91,13 @@ class DocumentFacts:
         }
 
 
-def one_digest(digests: str, algorithm: str) -> Digest | None:
-    """One of several digests, as they stand in `ArtifactFacts.digests`; None: not among them."""
+def one_digest(sha256: str, digests: str, algorithm: str) -> Digest | None:
+    """The digest by an algorithm of a body of that SHA-256; None: not computed.
+
+    `digests`: what else was computed of it, as it stands in `ArtifactFacts.digests`.
+    """
+    if algorithm == "sha256":
+        return Digest("sha256", sha256)
     found = next((one for one in digests.split() if one.startswith(f"{algorithm}:")), None)
     try:
         return Digest.of(algorithm, found.partition(":")[2]) if found else None
@@ -189,9 +194,7 @@ class ArtifactFacts:
 
     def digest_by(self, algorithm: str, sha256: str) -> Digest | None:
         """The digest of the stored body, of that SHA-256, by an algorithm; None: not computed."""
-        if algorithm == "sha256":
-            return Digest("sha256", sha256)
-        return one_digest(self.digests, algorithm)
+        return one_digest(sha256, self.digests, algorithm)
 
     def fulfils(self, promised: Digest | None, sha256: str, seal: str = "") -> bool:
         """Tell whether the stored body, of that SHA-256, is the one that a listing promises now.

@@ -15,6 +15,7 @@ import json
 from typing import final
 
 from proxy.cache.threads import aside
+from proxy.cache.whole import receive
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Malformed
 from proxy.model import Document, ForwardTarget, Grant
@@ -47,15 +48,10 @@ class Forwards:
         async with self._places:
             response = await self._upstream.open(request)
             try:
-                pieces, size = [], 0
-                async for piece in response.pieces():
-                    size += len(piece)
-                    if size > self._max_answer:
-                        raise Malformed("The upstream's answer to this call is too large.")
-                    pieces.append(piece)
+                too_large = "The upstream's answer to this call is too large."
+                answer = await receive(response, self._max_answer, too_large)
             finally:
                 await response.close()
-        answer = b"".join(pieces)
         await aside(len(answer), lambda: _check(answer))
         return Document(answer, _JSON, response.head.url)
 

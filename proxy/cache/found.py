@@ -51,9 +51,7 @@ class Stored:
 
     def digest_by(self, algorithm: Algorithm) -> Digest | None:
         """Its digest by an algorithm; None: not computed."""
-        if algorithm == "sha256":
-            return Digest("sha256", self.record.sha256)
-        return one_digest(self.digests, algorithm)
+        return one_digest(self.record.sha256, self.digests, algorithm)
 
     def close(self) -> None:
         """Release the body."""

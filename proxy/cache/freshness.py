@@ -25,6 +25,10 @@ class Policy:
     max_stale: float
     negative_ttl: float
 
+    def remembered(self, error: ProxyError, pause: float) -> float:
+        """How long to remember a failure: the upstream's word as refusals are, else for `pause`."""
+        return self.negative_ttl if error.outcome is Outcome.NEWS else pause
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -58,9 +58,12 @@ class _Closed:
 
 @final
 class Opening:
-    """`clock`: seconds since the epoch."""
+    """`clock`: seconds since the epoch. `healed`: told of each body that could not be read."""
 
-    def __init__(self, storage: Storage, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, storage: Storage, clock: Callable[[], float], healed: Callable[[], None]
+    ) -> None:
+        self._healed = healed
         self._storage = storage
         self._clock = clock
         self._small = Small()
@@ -115,3 +118,4 @@ class Opening:
     def _heal(self, record: Record) -> None:
         LOG.warning("a stored body could not be read; its entry is dropped")
         self._storage.remove(record.key)
+        self._healed()

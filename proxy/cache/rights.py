@@ -227,9 +227,8 @@ class Rights:
         await asyncio.shield(task)
 
     def _remember(self, name: str, error: ProxyError) -> None:
-        news = error.outcome is Outcome.NEWS
-        pause = self._policy.negative_ttl if news else SILENCE_PAUSE
-        self._decisions.remember(name, error, self._clock(), pause)
+        seconds = self._policy.remembered(error, SILENCE_PAUSE)
+        self._decisions.remember(name, error, self._clock(), seconds)
 
     def _is_recent(self, name: str, checked_at: float, now: float, leeway: float) -> bool:
         if abs(now - checked_at) < self._policy.ttl + leeway:

@@ -7,9 +7,7 @@ Reading: pingora's memory tier in front of a disk. Non-goals: what is fresh, wha
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
@@ -18,6 +16,7 @@ from proxy.cache.entry import DocumentFacts
 from proxy.cache.ready import Ready
 from proxy.cache.status import HIT, CacheStatus
 from proxy.cache.threads import aside
+from proxy.cache.whole import read
 from proxy.errors import StorageFailed
 from proxy.model import Document
 from proxy.storage.base import Body, Record, Storage
@@ -40,9 +39,10 @@ class Held:
 
 @final
 class Shelf:
-    """Holds documents, by key."""
+    """Holds documents, by key. `healed`: told of each that was not what it must be."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, healed: Callable[[], None]) -> None:
+        self._healed = healed
         self._storage = storage
         self._loose: Ready[Held] = Ready(LOOSE_BUDGET)  # what the disk did not take
         self._ready: Ready[tuple[Record | None, Held]] = Ready(READY_BUDGET)
@@ -65,7 +65,7 @@ class Shelf:
         if ready is not None and ready[1].sha256 == record.sha256:
             content: bytes | None = ready[1].document.body
         elif (body := self._storage.open(record)) is not None:
-            content = await aside(record.size, lambda: _read(body, record))
+            content = await aside(record.size, lambda: _read(record, body))
             if record.suspect and content is not None:
                 # Sound, but only the store can note that; until then it is read each time.
                 await aside(record.size, lambda: self._storage.recheck(record))
@@ -74,6 +74,7 @@ class Shelf:
         if content is None:
             LOG.warning("a stored document is not what it was; treated as a miss")
             self._storage.remove(key)
+            self._healed()
             return None
         document = Document(content, facts.media_type, facts.url, facts.headers)
         held = Held(document, record.sha256, facts)
@@ -148,17 +149,8 @@ class Shelf:
         self._loose.put(key, kept, len(found.document.body))
 
 
-def _read(body: Body, record: Record) -> bytes | None:
-    """All of a body; None when the disk does not give what was put there."""
+def _read(record: Record, body: Body) -> bytes | None:
     try:
-        content = os.pread(body.fileno(), record.size, 0)
-    except OSError as error:
-        LOG.warning("a stored document cannot be read (%s)", type(error).__name__)
-        return None
+        return read(record, body)
     finally:
         body.close()
-    return content if _sha256(content) == record.sha256 else None
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -9,17 +9,14 @@ Reading: TinyLFU ("one-hit wonders" are not worth a place). Non-goals: being the
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
 from collections import OrderedDict
 from typing import final
 
 from proxy.cache.ready import Ready
 from proxy.cache.threads import aside
+from proxy.cache.whole import read
 from proxy.storage.base import Body, Record
 
-LOG = logging.getLogger(__name__)
 SMALL = 1 << 20
 """Bytes of the largest body that is kept."""
 BUDGET = 64 << 20
@@ -55,17 +52,8 @@ class Small:
             if len(self._asked) > _ASKED:
                 self._asked.popitem(last=False)
             return None
-        content = await aside(record.size, lambda: _read(record, body))
+        content = await aside(record.size, lambda: read(record, body))
         if content is not None:
             self._ready.put(record.sha256, content, record.size)
             self._asked.pop(record.sha256, None)
         return content
-
-
-def _read(record: Record, body: Body) -> bytes | None:
-    try:
-        content = os.pread(body.fileno(), record.size, 0)
-    except OSError as error:
-        LOG.warning("a stored body cannot be read (%s)", type(error).__name__)
-        return None
-    return content if hashlib.sha256(content).hexdigest() == record.sha256 else None

@@ -109,10 +109,6 @@ class Upkeep:
         if self._thread.is_alive():
             self._thread.join()
 
-    def make_room(self) -> None:
-        """The disk had no room: evict some if it still has none. From any thread; does not wait."""
-        self._changes.full()
-
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:

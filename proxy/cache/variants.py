@@ -111,10 +111,11 @@ class Variants:
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document, sha256: str
     ) -> Table:
         key = (ecosystem.name, target.package, listing.url, sha256)
-        table = self._tables.get(key)
-        if table is None and len(listing.body) <= LARGE:
+        if (known := self._tables.get(key)) is not None:
+            return known
+        if len(listing.body) <= LARGE:
             table = tabulated(ecosystem, target.package, listing)
-        elif table is None:
+        else:
             job = partial(self._worker.tabulate, ecosystem, target.package, listing)
             task, _ = self._tabulating.join("\0".join(key), job)
             table = await asyncio.shield(task)

@@ -135,14 +135,10 @@ def _from_variables(
     if not user or not token:
         given, missing = names if user else names[::-1]
         mistakes.add(f"environment:{given}", f"{missing} is missing beside it")
-    if not _is_one_word(token):
+    if not values.is_visible(token):
         mistakes.add(f"environment:{names[1]}", "a token is one word of visible ASCII")
     try:
         values.username(user)
     except ValueError as error:
         mistakes.add(place, str(error))
     return CredentialSettings(source=place, username=user, password=Secret(token))
-
-
-def _is_one_word(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text

@@ -9,7 +9,7 @@ or inside one stanza (`proxy.config.clients`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
@@ -103,11 +103,16 @@ def _subjects(settings: Settings) -> str:
     return f"{named} has subjects and server.client_ca is not set: nobody could show a certificate"
 
 
-def _plain_issuer(settings: Settings) -> str:
+def _first_plain(settings: Settings, named: Iterable[tuple[str, str]]) -> str:
+    """The first name whose URL is not protected by TLS; "" where there is none, or it may be so."""
     if settings.upstream.allow_insecure:
         return ""
-    plain = (given.name for given in settings.oidc if not given.issuer.startswith("https:"))
-    if not (named := next(plain, "")):
+    return next((name for name, url in named if not url.startswith("https:")), "")
+
+
+def _plain_issuer(settings: Settings) -> str:
+    named = _first_plain(settings, ((given.name, given.issuer) for given in settings.oidc))
+    if not named:
         return ""
     return f"{named}: anybody on the way could put in keys of their own: use an https issuer"
 
@@ -123,10 +128,8 @@ def _two_listeners(settings: Settings) -> str:
 
 
 def _plain_registry(settings: Settings) -> str:
-    if settings.upstream.allow_insecure:
-        return ""
-    plain = (given.alias for given in settings.registries if not given.url.startswith("https:"))
-    if not (named := next(plain, "")):
+    named = _first_plain(settings, ((given.alias, given.url) for given in settings.registries))
+    if not named:
         return ""
     return f"{named}: plain http would show tokens to the network: use https"
 

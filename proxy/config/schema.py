@@ -223,16 +223,12 @@ CREDENTIAL = (
 )  # fmt: skip
 # One stanza; the names are relative to [[registries]]. Each of them only in the file.
 REGISTRY = (
-    Key(
-        "alias",
-        Shape.TEXT,
-        "",
-        values.alias,
-        "First part of the names of its images here; also what ?ns= may say.",
-    ),
-    Key("url", Shape.TEXT, "", values.optional_url, "Address of a further registry; https."),
+    Key("alias", Shape.TEXT, "", values.alias,
+        "First part of the names of its images here; also what ?ns= may say."),
+    Key("url", Shape.TEXT, "", values.optional_url,
+        "Address of a further registry; https."),
     *(key for key in CREDENTIAL if not key.name.startswith("identity")),
-)
+)  # fmt: skip
 
 
 def scalar_keys() -> Mapping[str, Key]:

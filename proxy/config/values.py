@@ -95,14 +95,14 @@ def count(value: int) -> int:
     return value
 
 
-def choice(*allowed: str, refused: dict[str, str] | None = None) -> Callable[[str], str]:
-    """One of a few words; `refused` words get a message of their own."""
+def choice(*allowed: str) -> Callable[[str], str]:
+    """One of a few words."""
 
     def pick(text: str) -> str:
         if text in allowed:
             return text
         wanted = " or ".join(f'"{word}"' for word in allowed)
-        raise ValueError((refused or {}).get(text) or f"{shown(text)} is none of {wanted}")
+        raise ValueError(f"{shown(text)} is none of {wanted}")
 
     return pick
 
@@ -171,7 +171,7 @@ def url(text: str) -> str:
     """A base URL, normalised: lower-case scheme and host, no default port, no trailing slash."""
     if "@" in text.partition("://")[2].partition("/")[0]:
         raise ValueError("a URL with a user name or password is refused: use [credentials]")
-    if not text.isascii() or not text.isprintable() or " " in text:
+    if not is_visible(text):
         raise ValueError("the URL holds a character that must be percent-encoded")
     if "?" in text or "#" in text:
         raise ValueError("the URL must have no query and no fragment")
@@ -242,9 +242,14 @@ def token_hash(text: str) -> str:
     return text.lower()
 
 
+def is_visible(text: str) -> bool:
+    """Tell whether it is nothing but visible ASCII: one word, or empty."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
 def username(text: str) -> str:
     """A user name for HTTP Basic: one line of visible ASCII without a colon; empty: none."""
-    if text and (not text.isascii() or not text.isprintable() or " " in text or ":" in text):
+    if not is_visible(text) or ":" in text:
         raise ValueError("a user name is one word of visible ASCII without a colon")
     return text
 
@@ -276,7 +281,7 @@ def subject(text: str) -> str:
     """
     kind, colon, rest = text.partition(":")
     if colon and kind in {"DNS", "URI"}:
-        if not rest or not rest.isascii() or not rest.isprintable() or " " in rest:
+        if not rest or not is_visible(rest):
             raise ValueError(f"behind {kind}: stands one name, such as DNS:build-7.farm.example")
         return f"DNS:{rest.lower()}" if kind == "DNS" else text
     try:

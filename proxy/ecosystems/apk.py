@@ -28,8 +28,9 @@ from urllib.parse import unquote, urlsplit
 from proxy.ecosystems import apk_index
 from proxy.ecosystems.apk_index import INDEX, Offers
 from proxy.ecosystems.apk_package import Package
-from proxy.ecosystems.base import one_line, package_url
-from proxy.errors import Malformed, MethodNotAllowed, NotFound, ProxyError, UnknownPath
+from proxy.ecosystems.base import one_line, package_url, refuse_post
+from proxy.ecosystems.json_objects import json_object
+from proxy.errors import Malformed, NotFound, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
     Document,
@@ -76,8 +77,7 @@ class Apk:
 
     def classify(self, line: RequestLine) -> DocumentTarget | ArtifactTarget:
         """Say what a request line asks for. Raises UnknownPath, MethodNotAllowed."""
-        if line.method == "POST":
-            raise MethodNotAllowed("Packages are only read here; nothing can be uploaded.")
+        refuse_post(line, "Packages are only read here; nothing can be uploaded.")
         found = None if line.slash else _understand(line.segments[1:])
         if found is None:
             raise UnknownPath("This is no index, package or key of an apk repository.")
@@ -103,7 +103,7 @@ class Apk:
         elif name == _DISCOVERY:
             body = _discovery(document, links)
         elif _KEYS.fullmatch(name):
-            if not isinstance(_object(body).get("keys"), list):
+            if not isinstance(json_object(body).get("keys"), list):
                 raise Malformed("The upstream's set of signing keys is none.")
         elif not _PEM.fullmatch(body):
             raise Malformed("The upstream's signing key is none.")
@@ -174,7 +174,7 @@ def _document(
 def _discovery(document: Document, links: Links) -> bytes:
     """Where the signing keys are: here. Raises Malformed; NotFound where they are at an address
     that is not served here (a client then goes on with the keys that it was given)."""
-    top = _object(document.body)
+    top = json_object(document.body)
     try:
         parts = urlsplit(str(top.get("jwks_uri", "")))
     except ValueError as error:
@@ -185,13 +185,3 @@ def _discovery(document: Document, links: Links) -> bytes:
         raise NotFound("The upstream keeps its signing keys at an address that is not served here.")
     address = f"{links.base}/{MOUNT}{encode_path(segments)}"
     return json.dumps({**top, "jwks_uri": address}).encode("ascii")
-
-
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        top = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("The upstream's document is no valid JSON.") from error
-    if not isinstance(top, dict):
-        raise Malformed("The upstream's document is no JSON object.")
-    return top

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
-from proxy.errors import ProxyError
+from proxy.errors import MethodNotAllowed, ProxyError
 from proxy.model import (
     ArtifactTarget,
     Document,
@@ -26,7 +26,9 @@ from proxy.model import (
     Mount,
     RequestLine,
     Source,
+    StaticTarget,
     Target,
+    encode_path,
 )
 
 
@@ -227,6 +229,24 @@ class Federated(Protocol):
         """The same in front of these: `home`, the host of its own upstream, and further ones, alias
         to host (with its port, where that is not the usual one)."""
         ...
+
+
+def refuse_post(line: RequestLine, detail: str) -> None:
+    """Of an ecosystem that is only read: raise MethodNotAllowed for a POST, whatever its path."""
+    if line.method == "POST":
+        raise MethodNotAllowed(detail)
+
+
+def to_folder(
+    line: RequestLine, segments: tuple[str, ...], relative: str, *, scope: str, package: str = ""
+) -> StaticTarget:
+    """Point to the normal spelling of a folder, never by a host name; 301, so it may be kept.
+
+    `relative`, so that a front which adds a prefix does not break it; but an encoded slash does not
+    separate for the client, so then the path is given whole, made of `segments`.
+    """
+    location = encode_path(segments, slash=True) if line.escaped else relative
+    return StaticTarget(scope, 301, headers=(("Location", location),), package=package)
 
 
 def package_url(kind: str, name: str, version: str = "") -> str:

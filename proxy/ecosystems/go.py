@@ -21,17 +21,17 @@ checksum database; answering what the upstream's list leaves out.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from proxy.ecosystems import go_paths
-from proxy.ecosystems.base import Span, one_line, package_url
+from proxy.ecosystems.base import Span, one_line, package_url, refuse_post
 from proxy.ecosystems.go_paths import MOUNT, TEXT
 from proxy.ecosystems.go_zip import MAX_GO_MOD, go_mod_of
-from proxy.errors import Malformed, MethodNotAllowed, NotListed, ProxyError, UnknownPath
+from proxy.ecosystems.json_objects import json_object
+from proxy.errors import Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
     Document,
@@ -67,8 +67,7 @@ class Go:
 
     def classify(self, line: RequestLine) -> Target:
         """Say what a request line asks for. Raises UnknownPath, MethodNotAllowed."""
-        if line.method == "POST":
-            raise MethodNotAllowed("Modules are only read here.")
+        refuse_post(line, "Modules are only read here.")
         if line.slash:
             raise UnknownPath("No path of the Go module proxy protocol ends in a slash.")
         return go_paths.target(line.segments)
@@ -108,11 +107,7 @@ class Go:
 
 def _version_in(body: bytes) -> str:
     """The version that an `.info` is of. Raises Malformed."""
-    try:
-        top = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("The upstream's .info is no valid JSON.") from error
-    version = top.get("Version") if isinstance(top, dict) else None
+    version = json_object(body).get("Version")
     return version if isinstance(version, str) else ""
 
 

@@ -26,9 +26,9 @@ from urllib.parse import unquote
 from xml.parsers import expat  # a document type, hence any entity, is refused
 
 from proxy.ecosystems import java_folder, java_paths
-from proxy.ecosystems.base import package_url, problem
+from proxy.ecosystems.base import package_url, problem, refuse_post, to_folder
 from proxy.ecosystems.java_paths import CATALOG, FIELDS, MOUNTS, SIDECARS, TEXT
-from proxy.errors import Malformed, MethodNotAllowed, NotListed, ProxyError, UnknownPath
+from proxy.errors import Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     HEX_LENGTHS,
     ArtifactTarget,
@@ -40,9 +40,7 @@ from proxy.model import (
     Mount,
     RequestLine,
     Source,
-    StaticTarget,
     Target,
-    encode_path,
 )
 
 _JSON: Final = "application/json"
@@ -68,14 +66,12 @@ class Java:
 
     def classify(self, line: RequestLine) -> Target:
         """Say what a request line asks for. Raises UnknownPath, MethodNotAllowed."""
-        if line.method == "POST":
-            raise MethodNotAllowed("Packages are only read here; nothing can be deployed.")
+        refuse_post(line, "Packages are only read here; nothing can be deployed.")
         segments = line.segments
         if line.slash:
             target: Target | None = java_paths.folder(segments)
         elif len(segments) == 1:
-            location = encode_path(segments, slash=True) if line.escaped else f"{segments[0]}/"
-            return StaticTarget(segments[0], 301, headers=(("Location", location),))
+            return to_folder(line, segments, f"{segments[0]}/", scope=segments[0])
         else:
             target = java_paths.file(segments)
         if target is None:

@@ -26,6 +26,7 @@ from proxy.ecosystems import javascript_names as names
 from proxy.ecosystems import packument
 from proxy.ecosystems.base import package_url
 from proxy.ecosystems.javascript_names import FALLBACK, MOUNT
+from proxy.ecosystems.json_objects import json_object, standard
 from proxy.ecosystems.negotiation import choose
 from proxy.errors import InvalidName, NotListed, ProxyError, UnknownPath
 from proxy.model import (
@@ -89,7 +90,8 @@ class JavaScript:
         """Make the document that a client gets. Raises Malformed, NotFound."""
         form = target.representation
         if not target.based:
-            packument.load(document.body)  # a statement: passed on byte for byte, or not at all
+            # A statement: passed on byte for byte, or not at all.
+            json_object(document.body, standard)
             return Document(document.body, form, document.url)
         body = packument.rewrite(target.package, target.part, form, document, links)
         return Document(body, form, document.url)

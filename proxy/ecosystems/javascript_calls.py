@@ -25,6 +25,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from proxy.ecosystems import javascript_names as names
+from proxy.ecosystems.base import refuse_post
 from proxy.ecosystems.packument import FULL
 from proxy.errors import BadRequest, MethodNotAllowed, UnknownPath
 from proxy.model import (
@@ -57,11 +58,11 @@ def call(line: RequestLine, segments: tuple[str, ...]) -> Target:
     """
     if segments in _AUDITS:
         return _audit(line, segments)
-    if line.method == "POST":
-        raise MethodNotAllowed(
-            "Nothing can be published or logged in to here: the proxy is read-only. Put a client"
-            " token of this proxy, which its operator makes, into .npmrc."
-        )
+    refuse_post(
+        line,
+        "Nothing can be published or logged in to here: the proxy is read-only. Put a client token"
+        " of this proxy, which its operator makes, into .npmrc.",
+    )
     match segments:
         case ("-", "ping"):
             return StaticTarget(names.MOUNT, body=b"{}", media_type=FULL)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
+from proxy.ecosystems.json_objects import json_object, strict
 from proxy.ecosystems.oci_names import MANIFEST, is_digest
 from proxy.ecosystems.oci_paths import (
     DOCKER_LIST,
@@ -54,7 +54,7 @@ def rewrite(target: DocumentTarget, document: Document, links: Links) -> Documen
     """Make the document that a client gets. Raises Malformed, DigestMismatch."""
     if target.representation == MANIFEST:
         return _manifest(target, document)
-    top = _object(document.body)
+    top = json_object(document.body, strict)
     if target.representation == NO_TAGS:
         _check_tags(top)
         body = json.dumps({"name": top["name"], "tags": []}).encode()
@@ -73,7 +73,7 @@ def rewrite(target: DocumentTarget, document: Document, links: Links) -> Documen
 def _manifest(target: DocumentTarget, document: Document) -> Document:
     fields = dict(document.headers)
     digest = _checked_digest(target.digest, fields.get("docker-content-digest", ""), document.body)
-    media_type = _media_type(document.media_type, _object(document.body))
+    media_type = _media_type(document.media_type, json_object(document.body, strict))
     headers = (VERSION, ("Docker-Content-Digest", digest))
     return replace(document, media_type=media_type, headers=headers)
 
@@ -218,40 +218,6 @@ def _next_page(
 def _is_next(parameters: str) -> bool:
     found = _REL_NEXT.search(parameters)
     return found is not None and "next" in (found.group(1) or found.group(2)).lower().split()
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    """Read a JSON object, in the one encoding and the one way in which everybody reads it."""
-    try:
-        top = json.loads(
-            body.decode(),
-            object_pairs_hook=_members,
-            parse_constant=_no_number,
-            parse_float=_finite,
-        )
-    except (ValueError, RecursionError) as error:
-        raise Malformed("The upstream's document is no valid JSON.") from error
-    if not isinstance(top, dict):
-        raise Malformed("The upstream's document is no JSON object.")
-    return top
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of two members of one name some readers take the first, some the last."""
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Malformed("The upstream's document has two members of one name.")
-    return members
-
-
-def _no_number(constant: str) -> object:
-    raise ValueError(constant)
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(text)
-    return value
 
 
 def _check_spelling(members: Mapping[str, Any], known: Mapping[str, str]) -> None:

@@ -14,13 +14,13 @@ Reading: the OpenVEX specification; the purl types (`pypi` is one). Non-goals: u
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.ecosystems.base import package_url, problem
-from proxy.errors import Malformed, MethodNotAllowed, NotListed, ProxyError, UnknownPath
+from proxy.ecosystems.base import package_url, problem, refuse_post
+from proxy.ecosystems.json_objects import json_object
+from proxy.errors import NotListed, ProxyError, UnknownPath
 from proxy.model import (
     PUBLIC,
     ArtifactTarget,
@@ -57,8 +57,7 @@ class OpenVex:
 
     def classify(self, line: RequestLine) -> DocumentTarget:
         """Say what a request line asks for. Raises UnknownPath, MethodNotAllowed."""
-        if line.method == "POST":
-            raise MethodNotAllowed("VEX documents are only read here.")
+        refuse_post(line, "VEX documents are only read here.")
         match line.segments:
             case ("openvex", "v1", "all.json") if not line.slash:
                 package = ""
@@ -77,12 +76,7 @@ class OpenVex:
 
     def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:  # noqa: ARG002  # it holds no links to us
         """Pass the document on as it is. Raises Malformed for what is no JSON object."""
-        try:
-            top = json.loads(document.body)
-        except (ValueError, RecursionError) as error:
-            raise Malformed("The upstream's VEX document is no valid JSON.") from error
-        if not isinstance(top, dict):
-            raise Malformed("The upstream's VEX document is no JSON object.")
+        json_object(document.body)
         return Document(document.body, target.representation, document.url)
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:

@@ -23,6 +23,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from proxy.ecosystems import javascript_names as names
+from proxy.ecosystems.json_objects import json_object, standard
 from proxy.ecosystems.simple_page import allowed, resolve
 from proxy.errors import InvalidDigest, Malformed, NotFound, NotListed
 from proxy.model import ArtifactTarget, Digest, Document, Links, Source
@@ -41,20 +42,6 @@ _KEPT: Final = (
     *("bundledDependencies", "hasInstallScript", "_hasShrinkwrap", "funding"),
 )
 _INSTALLING: Final = ("preinstall", "install", "postinstall")
-
-
-def load(body: bytes) -> _Object:
-    """Read a JSON object. Raises Malformed.
-
-    Of duplicate keys the last one counts, as with every client; what is passed on has only that.
-    """
-    try:
-        top = json.loads(body, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("The upstream's document is no valid JSON.") from error
-    if not isinstance(top, dict):
-        raise Malformed("The upstream's document is no JSON object.")
-    return top
 
 
 def rewrite(package: str, part: str, media_type: str, document: Document, links: Links) -> bytes:
@@ -112,7 +99,7 @@ def digest_of(dist: object) -> Digest | None:
 
 
 def _read(package: str, body: bytes) -> _Object:
-    top = load(body)
+    top = json_object(body, standard)  # of duplicate keys the last one is passed on
     if top.get("name") != package:
         raise Malformed("The upstream's packument is another package's.")
     return top
@@ -246,10 +233,6 @@ def _write(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
     except (ValueError, RecursionError) as error:  # a number beyond measure (1e999), among others
         raise Malformed("The upstream's packument cannot be written down again.") from error
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(constant)
 
 
 def _wrong(key: str) -> Malformed:

@@ -25,10 +25,10 @@ from proxy.ecosystems import (
     simple_json,
     wheel,
 )
-from proxy.ecosystems.base import Span, package_url, problem
+from proxy.ecosystems.base import Span, package_url, problem, refuse_post, to_folder
 from proxy.ecosystems.python_paths import FILE_MOUNTS, INDEXES, SCOPE
 from proxy.ecosystems.simple_root import RootStream
-from proxy.errors import InvalidName, MethodNotAllowed, ProxyError, UnknownPath
+from proxy.errors import InvalidName, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
     Document,
@@ -40,7 +40,6 @@ from proxy.model import (
     Source,
     StaticTarget,
     Target,
-    encode_path,
 )
 
 
@@ -66,8 +65,7 @@ class Python:
 
         Raises UnknownPath, InvalidName, NotAcceptable, MethodNotAllowed (nothing is uploaded).
         """
-        if line.method == "POST":
-            raise MethodNotAllowed("Packages are only read here; nothing can be uploaded.")
+        refuse_post(line, "Packages are only read here; nothing can be uploaded.")
         match line.segments:
             case (index,) | (index, "simple") if index in INDEXES:
                 return _front(line, index)
@@ -141,13 +139,6 @@ def _project(line: RequestLine, index: str, name: str) -> Target:
 
 
 def _redirect(line: RequestLine, relative: str, segments: tuple[str, ...]) -> StaticTarget:
-    """Point to the normal spelling, never by a host name. (PEP 503: names; 301 may be kept.)
-
-    Relative, so that a front which adds a prefix does not break it; but an encoded slash does not
-    separate for the client, so then the path is given whole.
-    """
-    location = encode_path(segments, slash=True) if line.escaped else relative
+    """To the normal spelling of a name (PEP 503)."""
     package = segments[2] if len(segments) > 2 else ""  # index, simple, project
-    return StaticTarget(
-        scope=INDEXES[segments[0]], status=301, headers=(("Location", location),), package=package
-    )
+    return to_folder(line, segments, relative, scope=INDEXES[segments[0]], package=package)

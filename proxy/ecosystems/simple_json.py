@@ -11,12 +11,12 @@ of all projects (`simple_root`).
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from proxy.ecosystems.distribution import normalise
+from proxy.ecosystems.json_objects import DECODER, check_text, json_object
 from proxy.ecosystems.simple_page import (
     NEWEST_MINOR,
     File,
@@ -29,7 +29,6 @@ MAX_DEPTH = 16
 """How deep keys that no PEP names may nest."""
 
 _VERSION = re.compile(r"1\.([0-9]{1,4})")
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _METADATA_KEYS: Final = ("core-metadata", "dist-info-metadata", "data-dist-info-metadata")
 _FILE_KEYS: Final = frozenset(
     {
@@ -119,46 +118,15 @@ def _write_file(file: File) -> _Object:
 
 
 def load(body: bytes) -> _Object:
-    """Read a JSON object, strictly. Raises Malformed."""
-    try:
-        text = body.decode("utf-8")
-        top = DECODER.decode(text)
-        check_text(text, top)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("The upstream's document is no valid JSON.") from error
-    if not isinstance(top, dict):
-        raise Malformed("The upstream's document is no JSON object.")
-    return top
+    """Read a JSON object, strictly, without half a character in it. Raises Malformed."""
+    return json_object(body, _whole)
 
 
-def _unique(pairs: list[tuple[str, object]]) -> _Object:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise ValueError("duplicate key")
-    return out
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(constant)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("number out of range")
+def _whole(body: bytes) -> object:
+    text = body.decode("utf-8")
+    value = DECODER.decode(text)
+    check_text(text, value)
     return value
-
-
-DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
-)
-"""Reads only what two readers cannot understand in two ways. Raises ValueError, RecursionError."""
-
-
-def check_text(text: str, value: object) -> None:
-    """Raise ValueError when the JSON text of a value holds half a character."""
-    if _SURROGATE.search(text):
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
 
 
 def read_meta(top: Mapping[str, object]) -> tuple[_Object, int]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias, final
 
 from proxy.ecosystems import simple_json
+from proxy.ecosystems.json_objects import DECODER, check_text
 from proxy.errors import Malformed
 
 WINDOW: Final = 1 << 20
@@ -162,11 +163,11 @@ class JsonSource:
         """Read a value; None while its end is not here."""
         text = self._text
         try:
-            value, end = simple_json.DECODER.raw_decode(text, position)
+            value, end = DECODER.raw_decode(text, position)
             # A number may go on in the next piece; everything else shows its end.
             if end == len(text) and text[end - 1] not in '}]"':
                 return None
-            simple_json.check_text(text[position:end], value)
+            check_text(text[position:end], value)
         except json.JSONDecodeError:
             return None  # more may mend it; the window is bounded
         except (ValueError, RecursionError) as error:

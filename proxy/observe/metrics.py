@@ -198,7 +198,8 @@ class Metrics:
             "cache_write_errors_total", "The disk refused; answered unstored."
         )
         self._healed = self._counter(
-            "cache_healed_total", "Unreadable entries that were fetched anew."
+            "cache_healed_total",
+            "Entries that were dropped since they, or their bodies, were damaged.",
         )
 
     def _by_ecosystem(self, name: str, text: str, names: Sequence[str]) -> dict[str, Counter]:

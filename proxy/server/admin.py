@@ -23,9 +23,7 @@ from multidict import CIMultiDict
 
 from proxy.access.credential import parse_authorization
 from proxy.errors import (
-    BadRequest,
     ClientForbidden,
-    InternalError,
     MethodNotAllowed,
     ProxyError,
     Unauthenticated,
@@ -33,7 +31,7 @@ from proxy.errors import (
 )
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
-from proxy.server.errors import render
+from proxy.server.errors import refusal, render
 from proxy.server.front import check_framing, check_no_body, is_forwarded
 from proxy.server.health import Health
 from proxy.server.own_names import OwnNames
@@ -108,10 +106,7 @@ class Admin:
 
     def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
         """Answer what the parser refused, or a defect of ours."""
-        error: ProxyError = BadRequest("The request is not valid HTTP/1.1.")
-        if status >= 500:
-            error = InternalError("The proxy failed on this request; its log says why.")
-        return self._render(request, error, self._ids.next())
+        return self._render(request, refusal(status), self._ids.next())
 
     def _render(self, request: web.BaseRequest, error: ProxyError, request_id: str) -> web.Response:
         response = render(error, None, request_id, base_headers(request_id))

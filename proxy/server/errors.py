@@ -3,7 +3,7 @@
 Purpose: the one place that words errors for clients. The reason stands in the body *and* in the
 reason phrase, because old Maven and pip print nothing else.
 
-Reading: contract of answers in the README; RFC 9110 section 15. Non-goals: logging.
+Reading: `proxy.errors` (what each failure is); RFC 9110 section 15. Non-goals: logging.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from proxy.cache.status import DENIED
 from proxy.ecosystems.base import Ecosystem, one_line
 from proxy.errors import (
     AccessError,
+    BadRequest,
+    InternalError,
     MethodNotAllowed,
     ProxyError,
     RequestError,
@@ -23,6 +25,13 @@ from proxy.errors import (
 )
 
 CHALLENGE = 'Basic realm="cgr-proxy"'
+
+
+def refusal(status: int) -> ProxyError:
+    """What the parser refused (400), or a defect of ours (500), in words for a client."""
+    if status >= 500:
+        return InternalError("The proxy failed on this request; its log says why.")
+    return BadRequest("The request is not valid HTTP/1.1.")
 
 
 def render(

@@ -34,11 +34,9 @@ _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 BODY_SECONDS = 30.0
 _GZIP = 16 + zlib.MAX_WBITS
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-# What fronts write, whichever of it they were told to. Some are told nothing and leave no trace.
-_FORWARDED = (
-    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
-    *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
-)
+# What fronts write besides X-Forwarded-*, whichever of it they were told to. Some are told nothing
+# and leave no trace.
+_FORWARDED = ("Forwarded", "Via", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP")
 
 
 @dataclass(frozen=True, slots=True)

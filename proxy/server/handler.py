@@ -20,7 +20,6 @@ from proxy.cache.coding import CODINGS
 from proxy.cache.status import DENIED
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import (
-    BadRequest,
     InternalError,
     MethodNotAllowed,
     NotFound,
@@ -44,7 +43,7 @@ from proxy.server import responses
 from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
-from proxy.server.errors import render
+from proxy.server.errors import refusal, render
 from proxy.server.front import base_url, check_framing, check_no_body, peer_of
 from proxy.server.noted import noted_path
 from proxy.server.passing import pass_on
@@ -90,10 +89,7 @@ class Handler:
     def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
         """Answer what the parser refused (400), or a defect of ours (500)."""
         walk = Walk(request, self._ids.next(), time.perf_counter())
-        error: ProxyError = BadRequest("The request is not valid HTTP/1.1.")
-        if status >= 500:
-            error = InternalError("The proxy failed on this request; its log says why.")
-        response = self._render(walk, error)
+        response = self._render(walk, refusal(status))
         self._note(walk, response)
         return response
 
@@ -110,8 +106,10 @@ class Handler:
         except ProxyError as error:
             failure = error
         except Exception as defect:
+            # A defect, whichever. Here it is still known who asked for what: the client reads of it
+            # in its own ecosystem's words, the log and the numbers hear of it like of any failure.
             LOG.exception("a request failed inside the proxy", extra={"request_id": walk.id})
-            failure = InternalError("The proxy failed on this request; its log says why.")
+            failure = refusal(500)
             failure.__cause__ = defect
         if walk.request.writer.output_size > 0:
             walk.error = failure

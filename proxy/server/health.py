@@ -3,7 +3,7 @@
 Purpose: `/healthz` says that the loop runs; `/readyz` says whether to send requests here, and never
 asks the upstream: a dead upstream is no reason to take the cache away. Both cost a constant.
 
-Reading: Kubernetes probes. Non-goals: diagnosis (`cgr-proxy doctor`).
+Reading: Kubernetes probes. Non-goals: diagnosis (the log and the metrics).
 """
 
 from __future__ import annotations

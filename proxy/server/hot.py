@@ -36,6 +36,7 @@ from typing import final
 
 from aiohttp import web
 
+from proxy.cache.found import Standing
 from proxy.observe.logs import AccessLog, Noted
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
@@ -48,8 +49,6 @@ MAX_ASKED = 8192
 _BOOKS = 2000  # bytes that an answer takes besides question, head and body, roughly
 _PER_ANSWER = frozenset({"date", "x-request-id", "age"})
 
-# The age in seconds that the answer would have now; None: it has to be asked for anew.
-Stands = Callable[[], int | None]
 # Notes in the audit log that it was given again: epoch seconds and request id.
 Audited = Callable[[float, str], None]
 
@@ -64,7 +63,7 @@ class _Answer:
         self,
         head: bytes,
         body: bytes,
-        stands: Stands,
+        stands: Standing,
         noted: Noted,
         audited: Audited | None,
         born: float,
@@ -150,7 +149,7 @@ class Hot:
         question: bytes,
         peer: str,
         response: web.Response,
-        stands: Stands,
+        stands: Standing,
         noted: Noted,
         audited: Audited | None = None,
     ) -> None:

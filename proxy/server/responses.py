@@ -15,7 +15,7 @@ from typing import assert_never
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from proxy.cache.documents import Held
 from proxy.cache.flight import Spot
@@ -97,18 +97,13 @@ def document(
     headers["Age"] = str(held.age)
     packed = () if target.verbatim else ("Accept-Encoding",)
     headers["Vary"] = ", ".join((*target.vary, *packed))
-    conditions = _no_range(request.headers)
-    match select(conditions, etag=etag, size=len(variant.body)):
-        case Failed():
-            raise PreconditionFailed("The document has changed (If-Match does not hold).")
-        case NotModified():
-            return web.Response(status=304, headers=headers)
-        case _:
-            _describe(variant.media_type, headers)
-            if variant.coding:
-                headers["Content-Encoding"] = variant.coding
-            headers.extend(variant.headers)
-            return web.Response(body=variant.body, headers=headers)
+    if _is_known(request, etag, "document"):
+        return web.Response(status=304, headers=headers)
+    _describe(variant.media_type, headers)
+    if variant.coding:
+        headers["Content-Encoding"] = variant.coding
+    headers.extend(variant.headers)
+    return web.Response(body=variant.body, headers=headers)
 
 
 async def bulk(
@@ -125,21 +120,11 @@ async def bulk(
     headers["ETag"] = etag
     headers["Age"] = str(found.age)
     headers["Vary"] = ", ".join(target.vary)
-    size = found.record.size
-    match select(_no_range(request.headers), etag=etag, size=size):
-        case Failed():
-            raise PreconditionFailed("The document has changed (If-Match does not hold).")
-        case NotModified():
-            return web.Response(status=304, headers=headers)
-        case _:
-            _describe(target.representation, headers)
-            response = web.StreamResponse(headers=headers)
-            return await _send(request, response, found, (0, size), min_rate)
-
-
-def _no_range(headers: CIMultiDictProxy[str]) -> Conditions:
-    """The conditions that a document knows."""
-    return Conditions(headers.getall("If-Match", ()), headers.getall("If-None-Match", ()))
+    if _is_known(request, etag, "document"):
+        return web.Response(status=304, headers=headers)
+    _describe(target.representation, headers)
+    response = web.StreamResponse(headers=headers)
+    return await _send(request, response, found, (0, found.record.size), min_rate)
 
 
 def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) -> web.Response:
@@ -149,15 +134,24 @@ def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) ->
     headers["Cache-Control"] = "no-cache"
     headers["ETag"] = etag
     headers["Age"] = str(told.age)
-    body = told.digest.hex.encode("ascii")
-    match select(_no_range(request.headers), etag=etag, size=len(body)):
+    if _is_known(request, etag, "checksum"):
+        return web.Response(status=304, headers=headers)
+    headers["Content-Type"] = "text/plain; charset=utf-8"
+    return web.Response(body=told.digest.hex.encode("ascii"), headers=headers)
+
+
+def _is_known(request: web.BaseRequest, etag: str, what: str) -> bool:
+    """Whether the client has `what`, of which no ranges are offered, as it is now.
+
+    Raises PreconditionFailed.
+    """
+    headers = request.headers
+    conditions = Conditions(headers.getall("If-Match", ()), headers.getall("If-None-Match", ()))
+    match select(conditions, etag=etag, size=0):
         case Failed():
-            raise PreconditionFailed("The checksum has changed (If-Match does not hold).")
-        case NotModified():
-            return web.Response(status=304, headers=headers)
-        case _:
-            headers["Content-Type"] = "text/plain; charset=utf-8"
-            return web.Response(body=body, headers=headers)
+            raise PreconditionFailed(f"The {what} has changed (If-Match does not hold).")
+        case selection:
+            return isinstance(selection, NotModified)
 
 
 def _describe(media_type: str, headers: CIMultiDict[str]) -> None:

@@ -31,8 +31,7 @@ class Rooms:
 
     `min_rate`: bytes a second that a client must take; 0: no minimum. `extracts`: offer what we
     can make of what the upstream has (core metadata of wheels). `own_names`: what a client may call
-    us where being on this machine is enough. `certificates` None: nobody is
-    known by one.
+    us where being on this machine is enough. `certificates` None: nobody is known by one.
     """
 
     mounts: Mounts

@@ -27,6 +27,7 @@ async def repeat(seconds: float, do: Callable[[], Awaitable[None]], what: str) -
         try:
             await do()
         except Exception:
+            # Whatever it is, the next round must come: see above. A cancellation is none of these.
             if not failing:
                 LOG.exception("%s failed inside the proxy; it is tried again and again", what)
             failing = True

@@ -17,10 +17,7 @@ what is sent.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import sys
-import termios
 from collections.abc import Awaitable, Callable
 from typing import Self, final
 
@@ -29,7 +26,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from proxy.cache.flight import Spot
 from proxy.cache.transfer import RATE_WINDOW, Rate
-from proxy.server.wire import abort
+from proxy.server.wire import abort, unsent
 
 SLICE = 256 << 10
 LEAST_SLICE = 64 << 10
@@ -72,8 +69,7 @@ class Sender:
         self._handed = 0  # bytes given to the kernel or to the transport
         self._slice = SLICE
         self._judged = 0  # of which were acknowledged when the rate was last looked at
-        self._connection = -1  # the transport's own descriptor, only to ask it
-        self._socket = -1  # its duplicate, to write to
+        self._socket = -1  # a duplicate of the transport's own descriptor, to write to
 
     async def __aenter__(self) -> Self:
         """Send the head now: a client may wait for it long before the first byte is here."""
@@ -84,8 +80,6 @@ class Sender:
         writer.send_headers()
         self._writer: AbstractStreamWriter = writer
         socket = transport.get_extra_info("socket")
-        if socket is not None:
-            self._connection = socket.fileno()
         direct = transport.get_extra_info("sslcontext") is None and not self._response.chunked
         if direct and socket is not None and self._request.method != "HEAD":
             await self._flush(transport)
@@ -191,14 +185,10 @@ class Sender:
 
     def _taken(self) -> int:
         """Bytes that the client has acknowledged since the last look."""
-        if self._connection < 0 or not self._is_open():
-            return 0
-        raw = fcntl.ioctl(self._connection, termios.TIOCOUTQ, bytes(4))
         transport = self._request.transport
-        waiting = int.from_bytes(raw, sys.byteorder)
-        if isinstance(transport, asyncio.Transport):
-            waiting += transport.get_write_buffer_size()
-        acknowledged = max(self._judged, self._handed - waiting)
+        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+            return 0
+        acknowledged = max(self._judged, self._handed - unsent(transport))
         taken, self._judged = acknowledged - self._judged, acknowledged
         return taken
 

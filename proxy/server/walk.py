@@ -8,14 +8,13 @@ Non-goals: walking (`proxy.server.handler`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 from aiohttp import web
 
 from proxy.access.clients import Clients
-from proxy.cache.artifacts import Described, Flying, Stored
+from proxy.cache.found import Described, Flying, Standing, Stored
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import AccessError, Blocked, ProxyError
 from proxy.model import (
@@ -57,7 +56,7 @@ class Walk:
     cache: str = NONE
     probed: bool = False
     clients: Clients | None = None
-    stands: Callable[[], int | None] | None = None
+    stands: Standing | None = None
 
     @property
     def failure(self) -> str:

@@ -88,7 +88,7 @@ class _Connection(RepeatingHandler):
         request = self._current_request
         now = (len(self._messages), request.writer.output_size if request is not None else 0)
         # A peer that has gone answers whatever is sent with a reset: it is asked by sending.
-        if now == before and not _unsent(transport):
+        if now == before and not unsent(transport):
             transport.abort()
             return
         self._loop.call_later(HALF_CLOSED, self._expect_progress, now)
@@ -238,7 +238,7 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def _unsent(transport: asyncio.Transport) -> int:
+def unsent(transport: asyncio.Transport) -> int:
     """Bytes that the peer's system has not acknowledged, in our buffer and in the kernel's."""
     if (peer := _socket(transport)) is None:
         return 0

@@ -80,6 +80,7 @@ class DiskStorage:
 
     `max_body`: bytes of the largest body that is kept. `clock`: epoch seconds. Raises OSError when
     the folder cannot be made, or belongs to somebody else. `bodies`: those that are open here.
+    `healed`: told of each entry that went because it, or its body, was not what it must be.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class DiskStorage:
         watcher: Watcher | None = None,
         max_body: int | None = None,
         clock: Callable[[], float] = time.time,
+        healed: Callable[[], None] = lambda: None,
     ) -> None:
+        self._healed = healed
         self.folder = Folder(directory / VERSION, PARTS)
         self.bodies = OpenBodies()
         self._known = Known()
@@ -136,11 +139,11 @@ class DiskStorage:
             if not isinstance(error, Linked):  # that is said once, by the folder
                 LOG.warning("entry %s is unreadable (%s); treated as a miss", name, cause(error))
             if not (isinstance(error, OSError) and is_ours(error)):
-                self.remove(key)
+                self._heal(key)
             return None
         if record.key != key:
             LOG.warning("entry %s holds another key; treated as a miss", name)
-            self.remove(key)
+            self._heal(key)
             return None
         self._known.keep(record, self.folder.path(name), status)
         return record
@@ -206,20 +209,11 @@ class DiskStorage:
 
     def update(self, record: Record, fields: Fields) -> Record:
         """See `Storage.update`."""
-        name = entry_name(record.key)
         current = self.lookup(record.key)
         if current is None or current.sha256 != record.sha256:
             raise StorageFailed("the entry is gone")
         changed = Record(record.key, record.sha256, record.size, dict(fields), current.suspect)
-        try:
-            self.folder.write(self._temporary(), name, entry_bytes(changed))
-        except OSError as error:
-            raise self._place.failed(error) from error
-        finally:
-            self._known.forget(record.key)
-        if current.suspect:
-            # New fields prove nothing about the old body.
-            self.folder.written(name, self._session.suspect_before - 1)
+        self._describe(changed)
         self._watcher.used(record.key)
         return changed
 
@@ -229,20 +223,28 @@ class DiskStorage:
 
     def share(self, key: str, sha256: str, fields: Fields) -> Record | None:
         """See `Storage.share`. A body that is evicted meanwhile leaves an entry that heals."""
-        body, name = body_name(sha256), entry_name(key)
+        body = body_name(sha256)
         size, written = self.folder.size(body), self.folder.changed(body)
         if size is None or written is None:
             return None
+        # Nobody can tell whether an old body was hashed since.
         record = Record(key, sha256, size, dict(fields), written < self._session.suspect_before)
+        self._describe(record)
+        self._watcher.stored(key, sha256, size)
+        return record
+
+    def _describe(self, record: Record) -> None:
+        """Write the entry of a body that is there already. Raises StorageFailed."""
+        name = entry_name(record.key)
         try:
             self.folder.write(self._temporary(), name, entry_bytes(record))
         except OSError as error:
             raise self._place.failed(error) from error
+        finally:
+            self._known.forget(record.key)
         if record.suspect:
-            # Nobody can tell whether the body was hashed since; a new entry proves nothing.
+            # A new entry proves nothing about an old body.
             self.folder.written(name, self._session.suspect_before - 1)
-        self._watcher.stored(key, sha256, size)
-        return record
 
     def remove(self, key: str) -> None:
         """See `Storage.remove`. The body goes when the index knows that nobody shares it."""
@@ -274,7 +276,12 @@ class DiskStorage:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return True
 
+    def _heal(self, key: str) -> None:
+        self.remove(key)
+        self._healed()
+
     def _drop_both(self, record: Record) -> None:
+        self._healed()
         self.folder.unlink(body_name(record.sha256))
         self._drop(record.key, record.sha256)
 

@@ -60,8 +60,8 @@ class Place:
 
     folder: Folder
     watcher: Watcher
-    max_body: int | None = None
-    changed: Callable[[str], None] = lambda _: None
+    max_body: int | None
+    changed: Callable[[str], None]
 
     def failed(self, error: OSError) -> StorageFailed:
         """Make the error to raise; whoever can make room hears that there is none."""

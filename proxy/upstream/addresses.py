@@ -75,15 +75,11 @@ class AddressRules:
         """Raise ForbiddenAddress unless a learnt URL is on a host and scheme that is allowed."""
         if url.scheme != "https" and not self.allow_insecure:
             raise ForbiddenAddress("The upstream redirected to an address without TLS.")
-        default = 443 if url.scheme == "https" else 80
-        host = url.host or ""
-        if not self.hosts.allows(host, url.port or default, default):
-            raise ForbiddenAddress(
-                f"The upstream redirected to {host[:MAX_SHOWN]}, which [upstream] redirect_hosts"
-                " does not name."
-            )
-        if (number := _literal(host)) is not None:
-            self.check_number(number)
+        self._check_host(
+            url,
+            self.hosts,
+            "The upstream redirected to {}, which [upstream] redirect_hosts does not name.",
+        )
 
     def check_realm(self, url: URL, origin: URL) -> None:
         """Raise ForbiddenAddress unless the credential of `origin` may be shown at a realm.
@@ -95,15 +91,12 @@ class AddressRules:
             return
         if url.scheme != "https" and (origin.scheme == "https" or not self.allow_insecure):
             raise ForbiddenAddress("The upstream named a token endpoint without TLS.")
-        default = 443 if url.scheme == "https" else 80
-        host = url.host or ""
-        if not self.hosts.in_full.allows(host, url.port or default, default):
-            raise ForbiddenAddress(
-                f"The upstream named a token endpoint on {host[:MAX_SHOWN]}, which [upstream]"
-                " redirect_hosts does not name in full."
-            )
-        if (number := _literal(host)) is not None:
-            self.check_number(number)
+        self._check_host(
+            url,
+            self.hosts.in_full,
+            "The upstream named a token endpoint on {}, which [upstream] redirect_hosts does not"
+            " name in full.",
+        )
 
     def check_number(self, number: Number) -> None:
         """Raise ForbiddenAddress unless a resolved address is public or in allow_networks.
@@ -117,6 +110,15 @@ class AddressRules:
             "The upstream leads into a private network that [upstream] allow_networks"
             " does not name."
         )
+
+    def _check_host(self, url: URL, hosts: HostRules, refusal: str) -> None:
+        """Raise ForbiddenAddress unless the rules allow the host and, if it is one, the number."""
+        default = 443 if url.scheme == "https" else 80
+        host = url.host or ""
+        if not hosts.allows(host, url.port or default, default):
+            raise ForbiddenAddress(refusal.format(host[:MAX_SHOWN]))
+        if (number := _literal(host)) is not None:
+            self.check_number(number)
 
 
 @final

@@ -105,9 +105,10 @@ class Credentials:  # implements proxy.model.TokenSource
         self._exchange = exchange
         self._clocks = clocks or Clocks(time.time, time.monotonic)
         # Ecosystems that share a source share what comes of it: it is read once and told of once.
-        lives = {source: self._live(name, source) for source, name in _users(sources).items()}
+        users = _users(sources)
+        lives = {source: self._live(name, source) for source, name in users.items()}
         self._lives = tuple(lives.values())
-        self._watches = {lives[source]: Watch(name) for source, name in _users(sources).items()}
+        self._watches = {lives[source]: Watch(name) for source, name in users.items()}
         self._slots = {
             name: _Slot([_Held(_called(name, given, at), lives[s]) for at, s in enumerate(given)])
             for name, given in sources.items()

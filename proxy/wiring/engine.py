@@ -88,6 +88,7 @@ def make_engine(
         origins=origins,
         max_document=settings.limits.max_document,
         clock=clock,
+        healed=metrics.cache_healed,
     )
     extracting = {item.name: item for item in ECOSYSTEMS if isinstance(item, Extracting)}
     download = Download(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SERVER_CORE, CLIENT_CORE = 0, 1
-_RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
+_FIGURES = re.compile(r"(Requests/sec|Transfer/sec):\s+([0-9.]+)([KMG]?)")
+_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 _BAD = re.compile(r"Non-2xx or 3xx responses: ([0-9]+)|Socket errors: (.*)")
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -67,20 +68,21 @@ class Series:
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk asks."""
+    """What wrk asks. `size` False: answers are counted, True: bytes."""
 
     path: str
     connections: int = 16
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 1.0
     script: Path | None = None
+    size: bool = False
 
     def once(self, contender: Contender) -> Turn:
-        """One round: requests a second. Answers must be 2xx or 3xx."""
+        """One round: requests or bytes a second. Answers must be 2xx or 3xx."""
         wrk = shutil.which("wrk")
         if wrk is None:
             raise SystemExit("wrk is missing: apt-get install wrk")
-        command = [wrk, "-t1", f"-c{self.connections}", f"-d{self.seconds:g}s", "--timeout", "20s"]
+        command = [wrk, "-t1", f"-c{self.connections}", f"-d{self.seconds:g}s", "--timeout", "30s"]
         for name, value in self.headers.items():
             command += ["-H", f"{name}: {value}"]
         if self.script is not None:
@@ -96,8 +98,8 @@ class Load:
         used = contender.cpu() - before
         if bad := _BAD.search(done.stdout):
             raise SystemExit(f"{contender.name}: {bad.group(0)}")
-        match = _RATE.search(done.stdout)
-        rate = float(match.group(1)) if match else 0.0
+        figures = {what: float(n) * _UNITS[unit] for what, n, unit in _FIGURES.findall(done.stdout)}
+        rate = figures.get("Transfer/sec" if self.size else "Requests/sec", 0.0)
         return Turn(rate, used / max(rate * self.seconds, 1))
 
     def turn(self, contender: Contender, _: int) -> Turn:
@@ -133,7 +135,8 @@ def by_turns(
 
 def paired(ours: Series, peer: Series) -> float:
     """The median over the rounds of the ratio of the rates."""
-    return statistics.median(a / b for a, b in zip(ours.rates, peer.rates, strict=True))
+    pairs = zip(ours.rates, peer.rates, strict=True)
+    return statistics.median(a / max(b, 1e-9) for a, b in pairs)  # a slow peer may answer nothing
 
 
 def ratios(ours: Series, peer: Series) -> str:

@@ -12,21 +12,18 @@ Non-goals: misses, and the rows of other ecosystems (`python -m tests.bench`).
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import shutil
-import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import proxy
-from tests.bench.compare import Contender, pin
-from tests.bench.nginx import Nginx, free_port
+from tests.bench.compare import SERVER_CORE, Contender, Load, Series, Turn, by_turns, paired, pin
+from tests.bench.nginx import Nginx, free_port, listening
 from tests.clients.engines import Skopeo
 from tests.clients.images import written
 from tests.origin.blobs import SyntheticBlob
@@ -34,9 +31,8 @@ from tests.origin.images import OCI_INDEX, PUBLIC, Repository
 from tests.running import process
 
 _LAYER = 100 << 20
-_SERVER, _CLIENT = 0, 1  # cores: of the servers, of what asks
-_FIGURES = re.compile(r"(Requests/sec|Transfer/sec):\s+([0-9.]+)([KMG]?)")
-_BAD = re.compile(r"Non-2xx or 3xx responses: ([0-9]+)|Socket errors: (.*)")
+_ACCEPT = {"Accept": OCI_INDEX}
+_START = 50.0
 _REGISTRY = """
 version: 0.1
 log: {{level: error, accesslog: {{disabled: {quiet}}}}}
@@ -47,14 +43,17 @@ http: {{addr: "127.0.0.1:{port}"}}
 
 @dataclass(frozen=True)
 class Row:
-    """What is asked for. `required`: times distribution's rate. `size` False: requests are counted,
-    True: bytes."""
+    """What is asked for. `required`: times distribution's rate."""
 
-    path: str
+    load: Load
     required: float
-    size: bool = False
-    seconds: float = 1.0
-    connections: int = 16
+
+    def once(self, contender: Contender, _: int) -> Turn:
+        """One round. Whoever answers nothing ends the run."""
+        turn = self.load.once(contender)
+        if not turn.rate:
+            raise SystemExit(f"{contender.name} answered nothing to {self.load.path}")
+        return turn
 
 
 @dataclass(frozen=True)
@@ -76,23 +75,6 @@ class Front:
         return self.registry_url
 
 
-@dataclass
-class Rates:
-    """Rounds of each contender: `found` units a second, `cpu` seconds a unit."""
-
-    found: dict[str, list[float]] = field(default_factory=dict)
-    cpu: dict[str, list[float]] = field(default_factory=dict)
-
-    def against(self, ours: str, peer: str) -> float:
-        """The median over the rounds of the ratio."""
-        pairs = zip(self.found[ours], self.found[peer], strict=True)
-        return statistics.median(a / b for a, b in pairs)
-
-    def cheaper(self, ours: str, peer: str) -> float:
-        """The ratio of the cheapest rounds: says more on a busy machine."""
-        return min(self.cpu[peer]) / max(min(self.cpu[ours]), 1e-12)
-
-
 @contextmanager
 def distribution(folder: Path, extra: str = "", *, quiet: bool = False) -> Iterator[Contender]:
     """A distribution registry. `extra`: more of its configuration."""
@@ -102,19 +84,12 @@ def distribution(folder: Path, extra: str = "", *, quiet: bool = False) -> Itera
     (folder / "config.yml").write_text(told + extra)
     with (folder / "log").open("wb") as log:
         # Put on its core before it starts: Go counts the cores that it has only then.
-        pinned = ("taskset", "--cpu-list", str(_SERVER))
+        pinned = ("taskset", "--cpu-list", str(SERVER_CORE))
         command = [*pinned, "docker-registry", "serve", str(folder / "config.yml")]
         served = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        url = f"http://127.0.0.1:{port}"
-        done = subprocess.run(
-            ["curl", "-sS", "--retry", "50", "--retry-connrefused", "--retry-delay", "1", url],
-            check=False,
-            capture_output=True,
-        )
-        if done.returncode:
-            raise SystemExit((folder / "log").read_text())
-        yield Contender("distribution", url, (served.pid,))
+        listening(port, "docker-registry", folder / "log", _START)
+        yield Contender("distribution", f"http://127.0.0.1:{port}", (served.pid,))
     finally:
         served.terminate()
         served.wait(10)
@@ -131,63 +106,27 @@ def filled(folder: Path, registry: Contender) -> dict[str, Row]:
     shutil.rmtree(folder / "image")
     start = f"/v2/{PUBLIC}"
     return {
-        "manifest by tag": Row(f"{start}/manifests/latest", 40.0),
-        "manifest by digest": Row(f"{start}/manifests/{index.digest}", 40.0),
-        "blob 100 MiB": Row(f"{start}/blobs/sha256:{layer.sha256}", 1.3, True, 3.0, 8),
+        "manifest by tag": Row(Load(f"{start}/manifests/latest", headers=_ACCEPT), 40.0),
+        "manifest by digest": Row(Load(f"{start}/manifests/{index.digest}", headers=_ACCEPT), 40.0),
+        "blob 100 MiB": Row(
+            Load(f"{start}/blobs/sha256:{layer.sha256}", 8, _ACCEPT, 3.0, size=True), 1.3
+        ),
     }
 
 
-def once(contender: Contender, row: Row) -> float:
-    """One round: requests or bytes a second."""
-    wrk = ["wrk", "-t1", f"-c{row.connections}", f"-d{row.seconds:g}s", "--timeout", "20s"]
-    done = subprocess.run(
-        [*wrk, "-H", f"Accept: {OCI_INDEX}", contender.url + row.path],
-        capture_output=True,
-        text=True,
-        check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {_CLIENT}),
-    )
-    if bad := _BAD.search(done.stdout):
-        raise SystemExit(f"{contender.name}: {bad.group(0)}")
-    units = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
-    figures = {what: float(n) * units[unit] for what, n, unit in _FIGURES.findall(done.stdout)}
-    if not (rate := figures["Transfer/sec" if row.size else "Requests/sec"]):
-        raise SystemExit(f"{contender.name} answered nothing to {row.path}:\n{done.stdout}")
-    return rate
-
-
-def measured(row: Row, contenders: Sequence[Contender], rounds: int) -> Rates:
-    """All contenders, round after round, after one round of warming up."""
-    names = [contender.name for contender in contenders]
-    rates = Rates({name: [] for name in names}, {name: [] for name in names})
-    for number in range(rounds + 1):
-        first = number % len(contenders)
-        for contender in (*contenders[first:], *contenders[:first]):
-            before = contender.cpu()
-            rate = once(contender, row)
-            if number:
-                rates.found[contender.name].append(rate)
-                used = contender.cpu() - before
-                rates.cpu[contender.name].append(used / (rate * row.seconds))
-    return rates
-
-
-def line(name: str, row: Row, rates: Rates) -> tuple[str, bool]:
+def line(name: str, row: Row, found: Mapping[str, Series]) -> tuple[str, bool]:
     """A line of the table, and whether what is required was reached in a run that counts."""
-    value = rates.against("cgr-proxy", "distribution")
-    clone = rates.against("nginx", "clone")
+    ours, peer, nginx = (found[one] for one in ("cgr-proxy", "distribution", "nginx"))
+    value, clone = paired(ours, peer), paired(nginx, found["clone"])
     void = not 0.9 <= clone <= 1.1
     reached = value >= row.required and not void
     said = "**void**" if void else "yes" if reached else "no"
-    middle = {peer: statistics.median(found) for peer, found in rates.found.items()}
-    unit, scale = ("MB/s", 1e6) if row.size else ("req/s", 1.0)
-    seen = " : ".join(
-        f"{middle[peer] / scale:.0f}" for peer in ("cgr-proxy", "distribution", "nginx")
-    )
-    cheaper = rates.cheaper("cgr-proxy", "distribution")
+    unit, scale = ("MB/s", 1e6) if row.load.size else ("req/s", 1.0)
+    seen = " : ".join(f"{one.median / scale:.0f}" for one in (ours, peer, nginx))
+    cheaper = peer.least_cpu / max(ours.least_cpu, 1e-12)
     return (
         f"| {name} | {value:.3g}x | >= {row.required:g}x | {said} | {seen} {unit}"
-        f" | {rates.against('cgr-proxy', 'nginx'):.2f} | {cheaper:.3g}x | {clone:.2f} |"
+        f" | {paired(ours, nginx):.2f} | {cheaper:.3g}x | {clone:.2f} |"
     ), reached
 
 
@@ -198,7 +137,7 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="beginnings of names; all if none")
     options = parser.parse_args()
     rounds, wanted = options.rounds, tuple(options.rows) or ("",)
-    for program in ("wrk", "nginx", "docker-registry", "skopeo", "curl", "taskset"):
+    for program in ("wrk", "nginx", "docker-registry", "skopeo", "taskset"):
         if shutil.which(program) is None:
             raise SystemExit(f"{program} is missing")
     with ExitStack() as stack:
@@ -228,7 +167,7 @@ def main() -> int:
         for name, row in rows.items():
             if not name.startswith(wanted):
                 continue
-            said, reached = line(name, row, measured(row, contenders, rounds))
+            said, reached = line(name, row, by_turns(row.once, contenders, rounds))
             missed += not reached
             print(said, flush=True)
     return 1 if missed else 0

@@ -16,13 +16,9 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import shutil
-import socket
-import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,8 +26,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from tests.bench.compare import Contender
-from tests.bench.nginx import Nginx, free_port
+from tests.bench.compare import Contender, Load, by_turns, paired, pin
+from tests.bench.nginx import Nginx, free_port, listening
 from tests.origin import OriginThread
 from tests.origin.blobs import SyntheticBlob
 from tests.origin.content import Artifact
@@ -48,16 +44,14 @@ TABLES = {
     "clients": [client("bench", "javascript", networks=["127.0.0.0/8"])],
 }
 TOP = Path(__file__).resolve().parents[2]
-SERVER_CORE, CLIENT_CORE = 0, 1
 OLDEST_NODE = 22
-_RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
-_BAD = re.compile(r"Non-2xx or 3xx responses: ([0-9]+)|Socket errors: (.*)")
 _START = 60.0
+_SLOW = 5.0  # seconds a round: Verdaccio gives few answers in less
 
 
 def tarball_path(package: str) -> str:
-    """Where its only version is."""
-    return f"/javascript/{package}/-/{package}-1.0.0.tgz"
+    """Where its only version is, below a registry."""
+    return f"/{package}/-/{package}-1.0.0.tgz"
 
 
 @dataclass(frozen=True)
@@ -73,9 +67,13 @@ class Row:
 
 ROWS = (
     Row(
-        "packument 1 MiB, hit", "packument-1m", 16, 2, {"nginx": (1.2, 1.6), "verdaccio": (60, 150)}
+        "packument 1 MiB, hit",
+        "/packument-1m",
+        16,
+        2,
+        {"nginx": (1.2, 1.6), "verdaccio": (60, 150)},
     ),
-    Row("packument 10 MiB, hit", "packument-10m", 4, 4, {"nginx": (1, 1), "verdaccio": (60, 150)}),
+    Row("packument 10 MiB, hit", "/packument-10m", 4, 4, {"nginx": (1, 1), "verdaccio": (60, 150)}),
     *(
         Row(name, tarball_path(package), 16, 2, {"nginx": needs, "verdaccio": (4, 7)})
         for name, package, needs in (
@@ -152,9 +150,9 @@ def started(stack: ExitStack, folder: Path, node: str) -> list[Contender]:
     nginx = stack.enter_context(Nginx(folder / "nginx", behind))
     clone = stack.enter_context(Nginx(folder / "clone", behind))
     found = [
-        Contender("cgr-proxy", ours.url, (ours.pid,)),
-        Contender("nginx", nginx.url, (nginx.pid,)),
-        Contender("clone", clone.url, (clone.pid,)),
+        Contender("cgr-proxy", f"{ours.url}/javascript", (ours.pid,)),
+        Contender("nginx", f"{nginx.url}/javascript", (nginx.pid,)),
+        Contender("clone", f"{clone.url}/javascript", (clone.pid,)),
     ]
     program = installed(node)
     if program is None:
@@ -171,44 +169,30 @@ def started(stack: ExitStack, folder: Path, node: str) -> list[Contender]:
 
 def fetched(contender: Contender, row: Row) -> bytes:
     """Ask once, as npm does; fills the cache."""
-    request = Request(address(contender, row), headers={"Accept": NPM})  # noqa: S310  # loopback
+    request = Request(contender.url + row.path, headers={"Accept": NPM})  # noqa: S310  # loopback
     with urlopen(request, timeout=_START) as answer:  # noqa: S310  # the same
         body: bytes = answer.read()
     return body
 
 
-def address(contender: Contender, row: Row) -> str:
-    """Where a contender has what a row asks for: Verdaccio has no prefix."""
-    path = row.path if row.path.startswith("/") else f"/javascript/{row.path}"
-    return contender.url + (
-        path.removeprefix("/javascript") if contender.name == "verdaccio" else path
-    )
-
-
 def measured(row: Row, contenders: Sequence[Contender], rounds: int) -> int:
     """Measure a row by turns and print its lines; how many miss what is required."""
-    for contender in contenders:
-        pin(contender.pids)
-    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    cpu: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    for number in range(rounds + 1):
-        for contender in contenders:
-            rate, used = once(contender, row)
-            if number:  # the first warms up
-                rates[contender.name].append(rate)
-                cpu[contender.name].append(used)
-    ours = rates["cgr-proxy"]
-    drift = ratio(rates["nginx"], rates["clone"])
+    pin([pid for contender in contenders for pid in contender.pids])
+    found = by_turns(
+        lambda contender, _: load_of(row, contender).once(contender), contenders, rounds
+    )
+    ours = found["cgr-proxy"]
+    drift = paired(found["nginx"], found["clone"])
     missed = 0
     for peer, (required, aim) in row.required.items():
-        if peer not in rates:
+        if peer not in found:
             continue
-        value = ratio(ours, rates[peer])
+        value = paired(ours, found[peer])
         void = peer == "nginx" and not 0.9 <= drift <= 1.1
         missed += not void and value < required
         verdict = "void" if void else ("yes" if value >= required else "NO")
-        seen = f"{statistics.median(ours):.4g} to {statistics.median(rates[peer]):.4g} a second"
-        cheaper = min(cpu[peer]) / max(min(cpu["cgr-proxy"]), 1e-9)
+        seen = f"{ours.median:.4g} to {found[peer].median:.4g} a second"
+        cheaper = found[peer].least_cpu / max(ours.least_cpu, 1e-9)
         note = f"; by processor time {cheaper:.2f}"
         note += f"; nginx to its clone {drift:.2f}" if peer == "nginx" else ""
         print(
@@ -219,46 +203,10 @@ def measured(row: Row, contenders: Sequence[Contender], rounds: int) -> int:
     return missed
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The paired median."""
-    return statistics.median(a / max(b, 0.01) for a, b in zip(ours, theirs, strict=True))
-
-
-def once(contender: Contender, row: Row) -> tuple[float, float]:
-    """One round of wrk on the other core: answers a second, processor seconds for each."""
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise SystemExit("wrk is missing: apt-get install wrk")
-    slow = contender.name == "verdaccio"
-    seconds = max(row.seconds, 5.0) if slow else row.seconds
-    command = [wrk, "-t1", f"-c{row.connections}", f"-d{seconds:g}s", "--timeout", "30s"]
-    before = contender.cpu()
-    done = subprocess.run(
-        [
-            "taskset",
-            "-c",
-            str(CLIENT_CORE),
-            *command,
-            "-H",
-            f"Accept: {NPM}",
-            address(contender, row),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    if bad := _BAD.search(done.stdout):
-        raise SystemExit(f"{contender.name}: {bad.group(0)}")
-    match = _RATE.search(done.stdout)
-    rate = float(match.group(1)) if match else 0.0
-    return rate, (contender.cpu() - before) / max(rate * seconds, 1)
-
-
-def pin(pids: Sequence[int]) -> None:
-    """Put servers, all their threads, on their core."""
-    for pid in pids:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {SERVER_CORE})
+def load_of(row: Row, contender: Contender) -> Load:
+    """What wrk asks a contender."""
+    seconds = max(row.seconds, _SLOW) if contender.name == "verdaccio" else row.seconds
+    return Load(row.path, row.connections, {"Accept": NPM}, seconds)
 
 
 # --- Verdaccio ---------------------------------------------------------------------------------
@@ -304,14 +252,7 @@ def verdaccio(folder: Path, node: str, program: Path, uplink: str) -> Iterator[C
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)},
         )
     try:
-        deadline = time.monotonic() + _START
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        else:
-            raise SystemExit(f"Verdaccio does not start: {(folder / 'out').read_text()[-500:]}")
+        listening(port, "Verdaccio", folder / "out", _START)
         yield Contender("verdaccio", f"http://127.0.0.1:{port}", (running.pid,))
     finally:
         running.terminate()

@@ -65,7 +65,7 @@ class Server:
             [program, "-c", str(folder / "nginx.conf"), "-e", str(folder / "e")]
         )
         self.pid = self._process.pid
-        listening(self.port, "nginx")
+        listening(self.port, "nginx", folder / "e")
 
     @property
     def url(self) -> str:
@@ -91,12 +91,12 @@ class Nginx(Server):
         self.stop()
 
 
-def listening(port: int, name: str, seconds: float = 10) -> None:
-    """Wait until somebody listens there. Raises SystemExit."""
+def listening(port: int, name: str, log: Path, seconds: float = 10) -> None:
+    """Wait until somebody listens there. Raises SystemExit, with the end of the log."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)
-    raise SystemExit(f"{name} does not start")
+        time.sleep(0.05)  # a bounded poll of another process
+    raise SystemExit(f"{name} does not start: {log.read_text(errors='replace')[-500:]}")

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from tests.bench.compare import Contender, Load, by_turns, pin
+from tests.bench.compare import Contender, Load, by_turns, paired, pin
 from tests.bench.hits import PAGES, page_of
 from tests.bench.nginx import free_port, listening
 from tests.bench.scene import Scene
@@ -59,8 +58,7 @@ def _against(scene: Scene, name: str, need: Need) -> Result:
         load = Load("", headers={"Accept": JSON}, seconds=_SLOW)
         rounds = max(5, scene.rounds // 2)
         found = by_turns(load.turn, (ours, theirs), rounds)
-    pairs = zip(found["cgr-proxy"].rates, found[name].rates, strict=True)
-    ratio = statistics.median(a / b for a, b in pairs)
+    ratio = paired(found["cgr-proxy"], found[name])
     version = installed_version(environment, {"devpi": "devpi-server"}.get(name, name))
     seen = f"{found['cgr-proxy'].median:.3g} req/s : {found[name].median:.3g}; {name} {version}"
     return Result(f"page 60 KiB, hit, 16 clients / {name}", ratio, "x", need, seen)
@@ -100,7 +98,7 @@ def _running(
             command, stdout=out, stderr=out, env={**os.environ, **variables}, cwd=log.parent
         )
     try:
-        listening(port, command[0], _START)
+        listening(port, command[0], log, _START)
         yield running.pid
     finally:
         running.terminate()
@@ -164,7 +162,7 @@ def _get(url: str) -> bytes:
         except URLError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.5)
+            time.sleep(0.5)  # a bounded poll of another process
 
 
 def _send(

@@ -58,7 +58,7 @@ class Daemon:
             if gone or time.monotonic() > end:
                 self.stop()
                 raise AssertionError(self.log())
-            time.sleep(0.05)
+            time.sleep(0.05)  # a bounded poll of another process
 
 
 class Dockerd(Daemon):

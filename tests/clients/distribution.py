@@ -20,7 +20,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -174,12 +173,7 @@ class Distribution:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
         self.tokens.stop()
 
@@ -192,7 +186,7 @@ class Distribution:
         while not self._answers():
             assert self._process.poll() is None, (self._folder / "log").read_text()
             assert time.monotonic() < end, "the registry does not start"
-            time.sleep(0.05)
+            time.sleep(0.05)  # a bounded poll of another process
 
     def stop(self) -> None:
         """Stop the registry."""

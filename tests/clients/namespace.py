@@ -11,7 +11,6 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 
@@ -62,16 +61,11 @@ class Namespace:
             _ip(*there, "link", "set", theirs, "up")
             _ip(*there, "link", "set", "lo", "up")
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # The cable goes with the network, but not before the last process in there has ended.
         subprocess.run(["ip", "link", "delete", f"{self._name}a"], check=False, capture_output=True)
         _ip("netns", "delete", self._name)

@@ -9,21 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import signal
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.certificates import Authority
 from tests.clients.gopher import PROJECT, Gopher
+from tests.clients.journey import Journey, end, travel
 from tests.clients.machine import Done
-from tests.origin import Content, OriginThread, Received, html_page
+from tests.origin import Content, OriginThread, html_page
 from tests.origin.modules import GoFile, real_modules, remediated
 from tests.running import Process, client, process, token
 
@@ -66,84 +64,41 @@ def farm(origin: OriginThread, tmp_path: Path) -> Iterator[Process]:
 # --- a build --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One build: on which machine, how it ended, what reached the upstream meanwhile."""
-
-    gopher: Gopher
-    done: Done
-    upstream: tuple[Received, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Journey:
-    """The evidence. `access`: the proxy's access lines of the first run; `hosts`: of the origin."""
-
-    legs: dict[str, Leg]
-    access: tuple[dict[str, Any], ...]
-    violations: tuple[str, ...]
-    hosts: tuple[str, ...]
-
-
 @pytest.fixture(scope="module")
-def journey(go_content: Content, top: Path) -> Journey:
-    legs: dict[str, Leg] = {}
-    violations: list[str] = []
+def journey(go_content: Content, top: Path) -> Journey[Gopher]:
+    def build(folder: Path, url: str) -> tuple[Gopher, Done]:
+        gopher = Gopher.new(folder, url, top / "built")
+        return gopher, gopher.go("test", "./...")
 
-    def leg(name: str, proxy: Process) -> None:
-        upstream.reset()
-        gopher = Gopher.new(top / name, proxy.url, top / "built")
-        done = gopher.go("test", "./...")
-        legs[name] = Leg(gopher, done, tuple(upstream.log))
-        violations.extend(upstream.violations)
-
-    with OriginThread(content=go_content) as upstream:
-        hosts = tuple(url.partition("//")[2] for url in (upstream.url, upstream.store_url))
-        with process(top / "proxy", upstream) as proxy:
-            leg("cold", proxy)
-            leg("warm", proxy)
-            end(proxy)
-            access = tuple(proxy.access())
-        upstream.close_listener()
-        # The same cache a restart later, and all that it holds has outlived its ttl.
-        with process(top / "proxy", upstream, {"cache": {"document_ttl": "1ms"}}) as proxy:
-            leg("cut-off", proxy)
-            end(proxy)
-    return Journey(legs, access, tuple(violations), hosts)
+    return travel(top, go_content, build)
 
 
-def end(proxy: Process) -> None:
-    """Have the proxy stop by itself, so that its log is whole."""
-    proxy.signal(signal.SIGTERM)
-    assert proxy.wait() == 0
-
-
-def test_every_build_succeeds_and_its_tests_run(journey: Journey) -> None:
+def test_every_build_succeeds_and_its_tests_run(journey: Journey[Gopher]) -> None:
     for name, leg in journey.legs.items():
         assert leg.done.code == 0, f"{name}: {leg.done.output}"
         assert re.search(r"^ok\s+example\.farm/app/names", leg.done.output, re.MULTILINE), name
 
 
 def test_the_module_cache_holds_what_the_origin_has_byte_for_byte(
-    journey: Journey, go_content: Content
+    journey: Journey[Gopher], go_content: Content
 ) -> None:
     held = {file.path.removeprefix("/go/"): file.blob.sha256 for file in go_content}
     for leg in journey.legs.values():
-        folder = leg.gopher.modules / "cache" / "download"
-        brought = [path for path in leg.gopher.downloads() if path.suffix in {".mod", ".zip"}]
+        folder = leg.machine.modules / "cache" / "download"
+        brought = [path for path in leg.machine.downloads() if path.suffix in {".mod", ".zip"}]
         assert len([path for path in brought if path.suffix == ".zip"]) == 15
         for path in brought:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
             assert found == held[path.relative_to(folder).as_posix()], path.name
 
 
-def test_what_came_is_what_the_projects_go_sum_knows(journey: Journey) -> None:
+def test_what_came_is_what_the_projects_go_sum_knows(journey: Journey[Gopher]) -> None:
     wanted = (PROJECT / "go.sum").read_text("ascii")
     for leg in journey.legs.values():
-        assert (leg.gopher.project / "go.sum").read_text("ascii") == wanted
+        assert (leg.machine.project / "go.sum").read_text("ascii") == wanted
 
 
-def test_cold_every_file_is_fetched_once_and_never_by_head(journey: Journey) -> None:
+def test_cold_every_file_is_fetched_once_and_never_by_head(journey: Journey[Gopher]) -> None:
     upstream = journey.legs["cold"].upstream
     asked = Counter(one.target for one in upstream if one.server == "origin")
     assert len(asked) > 30
@@ -153,14 +108,14 @@ def test_cold_every_file_is_fetched_once_and_never_by_head(journey: Journey) -> 
 
 
 @pytest.mark.parametrize("name", ["warm", "cut-off"])
-def test_warm_nothing_reaches_the_upstream(journey: Journey, name: str) -> None:
+def test_warm_nothing_reaches_the_upstream(journey: Journey[Gopher], name: str) -> None:
     assert journey.legs[name].upstream == ()
 
 
-def test_go_is_told_of_no_upstream_and_of_no_failure(journey: Journey) -> None:
+def test_go_is_told_of_no_upstream_and_of_no_failure(journey: Journey[Gopher]) -> None:
     assert {line["status"] for line in journey.access} == {200}
     for leg in journey.legs.values():
-        for path in leg.gopher.downloads():
+        for path in leg.machine.downloads():
             content = path.read_bytes()
             for part in (*journey.hosts, "X-Amz-"):
                 assert part.encode() not in content, path.name
@@ -246,7 +201,7 @@ def test_a_page_in_place_of_a_module_ends_the_build_and_the_next_one_succeeds(
         done = gopher.go("build", "-o", "program", ".")
         if done.code == 0:
             break
-        time.sleep(0.3)
+        time.sleep(0.3)  # a bounded poll of another process
     assert done.code == 0, done.output
 
 

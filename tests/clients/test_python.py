@@ -8,7 +8,6 @@ what else an index offers, `test_python_access` for who may have it.
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.journey import end
 from tests.clients.machine import PROGRAMS, Done, Machine, Machines
 from tests.origin import Content, OriginThread, Received
 from tests.running import Process, process, secrets_of
@@ -105,12 +105,6 @@ def journey(
             pages = [line for line in proxy.access()[before:] if "/simple/" in line["path"]]
     answers = frozenset(page["cache"] for page in pages)
     return Journey(cold, warm, cut_off, stale, answers, tuple(violations), tuple(leaks))
-
-
-def end(proxy: Process) -> None:
-    """Have the proxy stop by itself, so that its log is whole."""
-    proxy.signal(signal.SIGTERM)
-    assert proxy.wait() == 0
 
 
 def leaks_of_processes(proxy: Process, origin: OriginThread) -> Iterator[str]:

@@ -5,9 +5,9 @@ files), `java` (its Maven repositories; `jars` makes what is in them), `javascri
 registry), `golang` (its module proxy; `modules` makes what is in it), `registry` (the host of
 images, with its tokens) and `images`, `apk` (the host of apk packages; `apks` makes them), `store`
 (the object store behind all of them, on another address), `platform` (the token exchange and the
-API of entitlements, each on another address); shared by all of them `content`, `faults`, `journal`,
-`credentials`, `settings`; underneath `wire` and `transmit`, an HTTP/1.1 server that sees raw
-targets and can misbehave at any byte. It knows nothing of the proxy.
+API of entitlements, each on another address); shared by all of them `answers`, `content`, `faults`,
+`journal`, `credentials`, `settings`; underneath `wire` and `transmit`, an HTTP/1.1 server that sees
+raw targets and can misbehave at any byte. It knows nothing of the proxy.
 
 In a test that runs in the event loop::
 

@@ -11,13 +11,13 @@ tokens, what is in a package (see `apks`).
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from tests.origin import apks
+from tests.origin.answers import redirected
 from tests.origin.apks import KEY, ORGANISATION, ApkFile
 from tests.origin.blobs import Blob, BytesBlob
 from tests.origin.content import Content
@@ -120,9 +120,7 @@ class ApkHost:
         return Response.of(200, "application/octet-stream", body, *headers)
 
     def _redirect(self, blob: Blob, filename: str) -> Response:
-        location = self.store_base() + self.store.presign(blob, filename)
-        page = f'<a href="{html.escape(location)}">Found</a>.\n\n'.encode()
-        return Response.of(302, "text/html; charset=utf-8", page, ("Location", location))
+        return redirected(self.store_base() + self.store.presign(blob, filename))
 
 
 def _plain(status: int, text: str, *headers: Header) -> Response:

@@ -3,6 +3,7 @@
 Purpose: a pinned set of real wheels and one sdist, fetched once with `pip download` exactly as the
 machine is configured (its environment and configuration untouched), then kept in a folder. A
 second run starts no process: a folder appears only when it is whole, named by a hash of its pins.
+The same way (`kept`, `run_client`) the neighbours take what other package clients bring.
 
 Non-goals: resolving (everything is pinned, `--no-deps`); knowing any registry's address.
 """
@@ -16,6 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -119,6 +121,59 @@ def cache_folder() -> Path:
     return Path(base) / "cgr-proxy-tests" / "content"
 
 
+def kept(target: Path, make: Callable[[Path], Path]) -> Path:
+    """Give a file or folder, made first when it is not there; it appears only when it is whole.
+
+    `make` works in a temporary folder beside it, and returns what is to become the target.
+    Blocking. Raises what `make` raises; then nothing is kept.
+    """
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            fresh = make(Path(temporary))
+            try:
+                fresh.replace(target)
+            except OSError:
+                # Another process did the same meanwhile: its folder is as good as ours.
+                if not target.exists():
+                    raise
+    return target
+
+
+def build_folder(kind: str, project: Path, built_by: str) -> Path:
+    """Where what building a project brings is kept: named by its files and what builds it."""
+    made = hashlib.sha256(built_by.encode())
+    for path in sorted(project.rglob("*")):
+        if path.is_file():
+            made.update(path.read_bytes())
+    return cache_folder() / f"{kind}-{made.hexdigest()[:16]}"
+
+
+def run_client(
+    command: Sequence[str], folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a package client of this machine, as it is configured unless an environment is given.
+
+    Blocking. Raises DownloadFailed: it is not there, fails, or has not ended after ten minutes.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DownloadFailed(f"{command[0]}: {error}") from error
+    if done.returncode:
+        said = f"{done.stdout[-2000:]}{done.stderr[-2000:]}".strip()
+        raise DownloadFailed(f"{command[0]}: {said}")
+
+
 def real(folder: Path | None = None, versions: tuple[str, ...] = (RUNNING,)) -> Content:
     """Give the pinned real content for some Python versions, fetching what is missing.
 
@@ -140,43 +195,24 @@ def tree(folder: Path | None = None) -> Content:
 def _complete(folder: Path, version: str, pins: tuple[str, ...], sdists: tuple[str, ...]) -> Path:
     wanted = "\n".join([version, *pins, *sdists])
     target = folder / f"python-{version}-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
-    if target.is_dir():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
     wheels = ["--only-binary=:all:"]
     if version != RUNNING:
         wheels += ["--python-version", version]
     names = ",".join(pin.partition("==")[0] for pin in sdists)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        fresh = Path(temporary) / "set"
-        _pip_download(fresh, [*wheels, "--", *pins])
+
+    def make(temporary: Path) -> Path:
+        fresh = temporary / "set"
+        run_client(_command(fresh, [*wheels, "--", *pins]))
         if sdists:
-            _pip_download(fresh, [f"--no-binary={names}", "--", *sdists])
-        try:
-            fresh.rename(target)
-        except OSError:
-            # Another process did the same meanwhile: its folder is as good as ours.
-            if not target.is_dir():
-                raise
-    return target
+            run_client(_command(fresh, [f"--no-binary={names}", "--", *sdists]))
+        return fresh
+
+    return kept(target, make)
 
 
 def _command(target: Path, arguments: list[str]) -> list[str]:
     pip = [sys.executable, "-m", "pip", "--no-input", "download", "--quiet", "--no-deps"]
     return [*pip, "--dest", str(target), *arguments]
-
-
-def _pip_download(target: Path, arguments: list[str]) -> None:
-    done = subprocess.run(
-        _command(target, arguments),
-        check=False,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT,
-    )
-    if done.returncode != 0:
-        raise DownloadFailed(done.stderr.strip()[-2000:])
 
 
 class Filler:
@@ -239,7 +275,6 @@ class Filler:
 
     def _take(self, fresh: Path, project: str) -> None:
         for path in fresh.iterdir():
-            kept = path.replace(self._folder / path.name)
-            artifact = artifact_of(kept)
+            artifact = artifact_of(path.replace(self._folder / path.name))
             if self.content is not None and artifact.project == canonicalize_name(project):
                 self.content.add(artifact)

@@ -10,20 +10,18 @@ Reading: the Go modules reference ("GOPROXY protocol"). Non-goals: authenticatio
 
 from __future__ import annotations
 
-import hashlib
-import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.origin.answers import blocked, not_found, redirected, with_validator
 from tests.origin.content import Artifact, Content
 from tests.origin.modules import GO, GoFile, escape, info
-from tests.origin.python import not_found, refusal
 from tests.origin.settings import Settings
 from tests.origin.store import Store, serve_blob
-from tests.origin.wire import Header, Request, Response
+from tests.origin.wire import Request, Response
 
-_PAGE = "text/html; charset=utf-8"
+_LIST = "text/plain; charset=utf-8"
 _PSEUDO = re.compile(r"-(?:0\.|[^-]*\.0\.)?[0-9]{14}-[0-9a-f]{12}")
 BRANCH = "main"
 
@@ -52,8 +50,8 @@ class GoPart:
             return not_found()
         if found[2] == "@v/list":
             body = "".join(f"{version}\n" for version in versions if not _PSEUDO.search(version))
-            return self._document(request, "text/plain; charset=utf-8", body.encode())
-        return self._document(request, "application/json", info(versions[-1]))
+            return with_validator(request, self.settings, _LIST, body.encode())
+        return with_validator(request, self.settings, "application/json", info(versions[-1]))
 
     def _versions(self, escaped: str) -> list[str]:
         files = [item for item in self.content if isinstance(item, GoFile)]
@@ -61,25 +59,9 @@ class GoPart:
         return list(dict.fromkeys(found))
 
     def _send(self, request: Request, artifact: Artifact) -> Response:
-        if artifact.project in self.content.blocked_packages:
-            return refusal(409, "MALWARE_DETECTED", f"all of {artifact.project} is blocked")
-        version = (artifact.project, artifact.version)
-        if version in self.content.blocked_versions:
-            return refusal(403, "MALWARE_DETECTED", f"{' '.join(version)} is blocked")
+        if (refused := blocked(self.content, artifact)) is not None:
+            return refused
         if self.settings.direct:
             return serve_blob(request, artifact.blob, self.settings.store_media_type)
         name = artifact.path.rsplit("/", 1)[1]
-        location = self.store_base() + self.store.presign(artifact.blob, name)
-        page = f'<a href="{html.escape(location)}">Found</a>.\n\n'.encode()
-        return Response.of(302, _PAGE, page, ("Location", location))
-
-    def _document(self, request: Request, media_type: str, body: bytes) -> Response:
-        headers: list[Header] = []
-        if self.settings.cache_control:
-            headers.append(("Cache-Control", self.settings.cache_control))
-        if self.settings.etag:
-            etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            headers.append(("ETag", etag))
-            if etag in request.all("if-none-match"):
-                return Response(304, tuple(headers))
-        return Response.of(200, media_type, body, *headers)
+        return redirected(self.store_base() + self.store.presign(artifact.blob, name))

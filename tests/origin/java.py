@@ -16,18 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from tests.origin.answers import HTML_TYPE, blocked, not_found, redirected, with_validator
 from tests.origin.blobs import Blob, BytesBlob, FileBlob
 from tests.origin.content import Artifact, Content
 from tests.origin.jars import ENDINGS, MOUNTS
-from tests.origin.python import not_found, refusal
 from tests.origin.settings import Settings
 from tests.origin.store import Store, serve_blob
-from tests.origin.wire import Header, Request, Response
+from tests.origin.wire import Request, Response
 
 METADATA = "maven-metadata.xml"
 CATALOG = "archetype-catalog.xml"
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
-_PAGE = "text/html; charset=utf-8"
 
 
 @dataclass(slots=True)
@@ -56,12 +55,15 @@ class JavaPart:
             text = self._digest(known, ending)
             return self._send(request, BytesBlob(text.encode()), path, self.content.at(plain))
         if path.endswith((METADATA, CATALOG)):
-            return self._document(request, self._metadata(path))
+            body = self._metadata(path)
+            if body is None:
+                return not_found()
+            return with_validator(request, self.settings, "text/xml", body)
         artifact = self.content.at(path)
         if artifact is not None:
             return self._send(request, artifact.blob, path, artifact)
         if self._children(path + "/"):
-            return Response.of(301, _PAGE, b"<html>moved</html>", ("Location", path + "/"))
+            return Response.of(301, HTML_TYPE, b"<html>moved</html>", ("Location", path + "/"))
         return not_found()
 
     # --- files -----------------------------------------------------------------------------------
@@ -75,17 +77,11 @@ class JavaPart:
         return artifact.blob if artifact is not None else None
 
     def _send(self, request: Request, blob: Blob, path: str, artifact: Artifact | None) -> Response:
-        if artifact is not None and artifact.project in self.content.blocked_packages:
-            return refusal(409, "MALWARE_DETECTED", f"all of {artifact.project} is blocked")
-        if artifact is not None:
-            version = (artifact.project, artifact.version)
-            if version in self.content.blocked_versions:
-                return refusal(403, "MALWARE_DETECTED", f"{' '.join(version)} is blocked")
+        if artifact is not None and (refused := blocked(self.content, artifact)) is not None:
+            return refused
         if self.settings.direct or artifact is None:
             return serve_blob(request, blob, self.settings.store_media_type)
-        location = self.store_base() + self.store.presign(blob, path.rsplit("/", 1)[1])
-        page = f'<a href="{html.escape(location)}">Found</a>.\n\n'.encode()
-        return Response.of(302, _PAGE, page, ("Location", location))
+        return redirected(self.store_base() + self.store.presign(blob, path.rsplit("/", 1)[1]))
 
     def _digest(self, blob: Blob, algorithm: str) -> str:
         key = (algorithm, id(blob))
@@ -102,19 +98,6 @@ class JavaPart:
         return made.hexdigest()
 
     # --- documents -------------------------------------------------------------------------------
-
-    def _document(self, request: Request, body: bytes | None) -> Response:
-        if body is None:
-            return not_found()
-        headers: list[Header] = []
-        if self.settings.cache_control:
-            headers.append(("Cache-Control", self.settings.cache_control))
-        if self.settings.etag:
-            etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            headers.append(("ETag", etag))
-            if etag in request.all("if-none-match"):
-                return Response(304, tuple(headers))
-        return Response.of(200, "text/xml", body, *headers)
 
     def _metadata(self, path: str) -> bytes | None:
         mount, *folders, name = path.strip("/").split("/")
@@ -175,4 +158,4 @@ class JavaPart:
         lines += [f'<a href="{quote(name)}" title="x">{html.escape(name)}</a>' for name in children]
         lines += ['<a href="https://elsewhere.example/x.jar">elsewhere</a>', "<script>1</script>"]
         body = "<!DOCTYPE html><html><body><pre>\n" + "\n".join(lines) + "\n</pre></body></html>\n"
-        return Response.of(200, _PAGE, body.encode())
+        return Response.of(200, HTML_TYPE, body.encode())

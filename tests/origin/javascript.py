@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,13 +22,13 @@ from urllib.parse import parse_qs, quote
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.origin.answers import blocked, not_found, package_blocked, redirected, with_validator
 from tests.origin.blobs import BytesBlob
 from tests.origin.content import Content
-from tests.origin.python import HTML_TYPE, not_found, refusal
 from tests.origin.settings import Settings
 from tests.origin.store import Store, serve_blob
 from tests.origin.tarballs import INDEX, Tarball, integrity_of
-from tests.origin.wire import Header, Request, Response
+from tests.origin.wire import Request, Response
 
 JSON_TYPE = "application/json"
 PREFIXES = ("/javascript/", "/javascript-upstream/")
@@ -81,7 +80,7 @@ class JavaScriptPart:
 
     def _packument(self, request: Request, name: str) -> Response:
         if name in self.content.blocked_packages:
-            return refusal(409, "MALWARE_DETECTED", f"every version of {name} is blocked")
+            return package_blocked(name)
         body = self._real(name) if name in self.packuments else self._made_up(name)
         return self._document(request, body) if body is not None else not_found()
 
@@ -149,16 +148,11 @@ class JavaScriptPart:
         artifact = self.content.at(path)
         if artifact is None:
             return not_found()
-        name, version = artifact.project, artifact.version
-        if name in self.content.blocked_packages:
-            return refusal(409, "MALWARE_DETECTED", f"every version of {name} is blocked")
-        if (name, version) in self.content.blocked_versions:
-            return refusal(403, "MALWARE_DETECTED", f"{name} {version} is blocked")
+        if (refused := blocked(self.content, artifact)) is not None:
+            return refused
         if self.settings.direct:
             return serve_blob(request, artifact.blob, self.settings.store_media_type)
-        location = self.store_base() + self.store.presign(artifact.blob, artifact.filename)
-        page = f'<a href="{html.escape(location)}">Found</a>.\n\n'.encode()
-        return Response.of(302, HTML_TYPE, page, ("Location", location))
+        return redirected(self.store_base() + self.store.presign(artifact.blob, artifact.filename))
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -219,12 +213,4 @@ class JavaScriptPart:
         return Response.of(200, JSON_TYPE, json.dumps(found).encode())
 
     def _document(self, request: Request, body: bytes) -> Response:
-        headers: list[Header] = []
-        if self.settings.cache_control:
-            headers.append(("Cache-Control", self.settings.cache_control))
-        if self.settings.etag:
-            etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            headers.append(("ETag", etag))
-            if etag in request.all("if-none-match"):
-                return Response(304, tuple(headers))
-        return Response.of(200, JSON_TYPE, body, *headers)
+        return with_validator(request, self.settings, JSON_TYPE, body)

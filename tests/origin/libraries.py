@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tests.origin.answers import not_found, refusal
 from tests.origin.credentials import Credentials
 from tests.origin.journal import Journal, Received
-from tests.origin.python import decoded_path, not_found, refusal
+from tests.origin.python import decoded_path
 from tests.origin.settings import Settings
 from tests.origin.wire import Request, Response
 

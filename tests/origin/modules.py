@@ -11,14 +11,11 @@ Reading: the Go modules reference ("Module cache", "Module zip files"). Non-goal
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import re
 import shutil
-import subprocess
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,13 +24,12 @@ from urllib.parse import quote
 
 from tests.origin.blobs import BytesBlob, FileBlob
 from tests.origin.content import Artifact
-from tests.origin.download import DownloadFailed, cache_folder
+from tests.origin.download import build_folder, kept, run_client
 
 GO = "go"
 ENDINGS = ("info", "mod", "zip")
 _STAMP = (2026, 1, 1, 0, 0, 0)
 _TIME = "2026-01-01T00:00:00Z"
-_LIMIT = 580.0
 _COMMANDS = ("mod download", "mod tidy", "test -count=1 ./...")  # all that tests have it do
 
 
@@ -126,25 +122,15 @@ def real_modules(project: Path) -> list[GoFile]:
     Blocking: some seconds the first time. A second call starts no process: the folder appears only
     when it is whole, named by a hash of the project. Raises DownloadFailed.
     """
-    made = hashlib.sha256(" ".join(_COMMANDS).encode())
-    for path in sorted(project.rglob("*")):
-        if path.is_file():
-            made.update(path.read_bytes())
-    target = cache_folder() / f"go-{made.hexdigest()[:16]}"
-    if not target.is_dir():
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-            work, modules = Path(temporary) / "project", Path(temporary) / "modules"
-            shutil.copytree(project, work)
-            for command in _COMMANDS:
-                _go(work, modules, command.split())
-            try:
-                (modules / "cache" / "download").replace(target)
-            except OSError:
-                # Another process did the same meanwhile: its folder is as good as ours.
-                if not target.is_dir():
-                    raise
-    return list(from_cache(target))
+
+    def make(temporary: Path) -> Path:
+        work, modules = temporary / "project", temporary / "modules"
+        shutil.copytree(project, work)
+        for command in _COMMANDS:
+            _go(work, modules, command.split())
+        return modules / "cache" / "download"
+
+    return list(from_cache(kept(build_folder("go", project, " ".join(_COMMANDS)), make)))
 
 
 def from_cache(folder: Path) -> Iterator[GoFile]:
@@ -165,18 +151,4 @@ def _go(folder: Path, modules: Path, arguments: list[str]) -> None:
     # Files of a module cache are read-only, which no temporary folder survives.
     flags = f"{os.environ.get('GOFLAGS', '')} -mod=mod -modcacherw".strip()
     own = {"GOMODCACHE": str(modules), "GOFLAGS": flags, "GOTOOLCHAIN": "local"}
-    try:
-        done = subprocess.run(
-            ["go", *arguments],
-            cwd=folder,
-            env={**os.environ, **own, "CGO_ENABLED": "0"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DownloadFailed(f"go: {error}") from error
-    if done.returncode:
-        raise DownloadFailed(f"go {arguments[0]}: {done.stderr[-2000:]}")
+    run_client(["go", *arguments], folder, {**os.environ, **own, "CGO_ENABLED": "0"})

@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
 
+from tests.origin.answers import HTML_TYPE, blocked, not_found, package_blocked, redirected
 from tests.origin.blobs import Blob, BytesBlob
 from tests.origin.content import INDEXES, REMEDIATED, Artifact, Content
 from tests.origin.settings import Settings
@@ -30,7 +31,6 @@ from tests.origin.wire import Header, Request, Response
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 PROVENANCE_TYPE = "application/vnd.pypi.integrity.v1+json"
-HTML_TYPE = "text/html; charset=utf-8"
 _WEIGHT = re.compile(r"[01](\.\d{0,3})?")
 _FILE_PREFIXES = ("/files/", "/python-upstream/")
 
@@ -86,7 +86,7 @@ class PythonPart:
 
     async def _page(self, request: Request, index: str, project: str) -> Response:
         if project in self.content.blocked_packages:
-            return _package_blocked(project)
+            return package_blocked(project)
         artifacts = self.content.page(index, project)
         if not artifacts and self.fill is not None and index == "python":
             await self.fill(project)
@@ -111,18 +111,11 @@ class PythonPart:
             blob = BytesBlob(f"signature of {path}\n".encode())
         if artifact is None or blob is None:
             return not_found()
-        if artifact.project in self.content.blocked_packages:
-            return refusal(
-                409, "MALWARE_DETECTED", f"every version of {artifact.project} is blocked"
-            )
-        if (artifact.project, artifact.version) in self.content.blocked_versions:
-            blocked = f"{artifact.project} {artifact.version} is blocked"
-            return refusal(403, "MALWARE_DETECTED", blocked)
+        if (refused := blocked(self.content, artifact)) is not None:
+            return refused
         if self.settings.direct:
             return serve_blob(request, blob, self.settings.store_media_type)
-        location = self.store_base() + self.store.presign(blob, path.rsplit("/", 1)[1])
-        page = f'<a href="{html.escape(location)}">Found</a>.\n\n'.encode()
-        return Response.of(302, HTML_TYPE, page, ("Location", location))
+        return redirected(self.store_base() + self.store.presign(blob, path.rsplit("/", 1)[1]))
 
     def _provenance(self, request: Request, rest: list[str]) -> Response:
         """`<project>/<version>/<file>/provenance`, or `bundle.json` in place of the last."""
@@ -276,21 +269,6 @@ def quality(accept: str, media_type: str) -> float:
             weights = [part[2:] for part in parameters if part.startswith("q=")]
             return float(weights[0]) if weights and _WEIGHT.fullmatch(weights[0]) else 1.0
     return 0.0
-
-
-def refusal(status: int, reason: str, message: str) -> Response:
-    """A refusal with a machine-readable reason."""
-    body = json.dumps({"code": status, "reason": reason, "message": message}).encode()
-    return Response.of(status, "application/json", body)
-
-
-def _package_blocked(project: str) -> Response:
-    return refusal(409, "MALWARE_DETECTED", f"every version of {project} is blocked")
-
-
-def not_found() -> Response:
-    """404 as the vendor words it: absent and held back look the same."""
-    return refusal(404, "NOT_FOUND", "not found")
 
 
 def _moved(status: int, location: str) -> Response:

@@ -15,9 +15,7 @@ import hashlib
 import io
 import json
 import re
-import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +24,12 @@ from urllib.parse import quote, unquote, urlsplit
 
 from tests.origin.blobs import BytesBlob, FileBlob
 from tests.origin.content import Artifact, Content
-from tests.origin.download import DownloadFailed, cache_folder
+from tests.origin.download import cache_folder, kept, run_client
 
 INDEX = "javascript"
 ALPHA, SCOPED, FALLBACK = "alpha-js", "@scope/beta-js", "fallback-js"
 # A tree of CommonJS, types, install scripts and binaries of platforms: 90 packages.
 WANTED = ("express", "@types/node", "vite", "esbuild")
-_LIMIT = 600.0
 _TARBALL = re.compile(r"/(?P<package>(?:@[^/]+/)?[^/@]+)/-/[^/]+\.tgz$")
 
 
@@ -113,20 +110,9 @@ def real_npm(folder: Path | None = None, wanted: tuple[str, ...] = WANTED) -> Re
 
     Blocking: half a minute the first time. Raises DownloadFailed.
     """
-    folder = folder or cache_folder()
     digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
-    target = folder / f"npm-{digest}"
-    if not target.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            fresh = _fetch(Path(temporary), wanted)
-            try:
-                fresh.rename(target)
-            except OSError:
-                # Another process did the same meanwhile: its folder is as good as ours.
-                if not target.is_dir():
-                    raise
-    return _read(target)
+    target = (folder or cache_folder()) / f"npm-{digest}"
+    return _read(kept(target, lambda temporary: _fetch(temporary, wanted)))
 
 
 def _fetch(folder: Path, wanted: tuple[str, ...]) -> Path:
@@ -135,17 +121,7 @@ def _fetch(folder: Path, wanted: tuple[str, ...]) -> Path:
         made.mkdir(parents=True)
     (project / "package.json").write_text('{"name":"wanted","version":"1.0.0"}')
     quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-    done = subprocess.run(
-        ["npm", "install", "--cache", str(cache), *quiet, *wanted],
-        check=False,
-        cwd=project,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT,
-    )
-    if done.returncode != 0:
-        raise DownloadFailed(done.stderr.strip()[-2000:])
+    run_client(["npm", "install", "--cache", str(cache), *quiet, *wanted], project)
     for path, content in _cached(cache / "_cacache"):
         match = _TARBALL.search(path)
         if match is None:

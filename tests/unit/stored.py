@@ -52,7 +52,7 @@ def until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.002)
+        time.sleep(0.002)  # a bounded poll
 
 
 class Elsewhere:

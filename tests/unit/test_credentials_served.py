@@ -191,7 +191,7 @@ def test_a_token_that_changes_five_times_a_second_costs_no_request(
             wanted = {basic(last.password, name) for name in (last.username, _written(last))}
             while origin.log[-1].header("authorization") not in wanted:
                 assert time.monotonic() - stopped < NOTICED
-                time.sleep(0.05)
+                time.sleep(0.05)  # a bounded poll of another process
         finally:
             ending.set()
             rotation.end()

@@ -149,6 +149,18 @@ async def test_what_cannot_be_used_is_an_error_where_there_is_no_old_one(
         assert proxy.stored() == []
 
 
+async def test_a_remembered_failure_holds_nothing_of_the_request_it_was_raised_in(
+    tmp_path: Path,
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        fault = origin.fault("origin", ROOT, times=None, **status(500))
+        assert (await proxy.get(ROOT, accept=JSON)).status == 503
+        fault.clear()
+        assert (await proxy.get(ROOT, accept=JSON)).status == 503  # remembered
+        remembered = proxy.app.bulk._decisions._known._known.values()
+        assert [error.__traceback__ for error, *_ in remembered] == [None]
+
+
 async def test_news_end_the_old_one(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         await proxy.get(ROOT, accept=JSON)

@@ -68,7 +68,7 @@ async def test_a_failure_of_one_is_heard_by_the_other(tmp_path: Path, size: int)
         leading = asyncio.create_task(fetch(one, artifact.link))
         await held.reached()
         following = asyncio.create_task(fetch(two, artifact.link))
-        await until(lambda: bool(two.app.artifacts._flights))
+        await until(lambda: bool(two.app.artifacts._flights._running))
         held.release()
         for got in await asyncio.gather(leading, following):
             assert not got.complete or got.status == 502
@@ -83,7 +83,7 @@ async def test_a_refusal_is_passed_on_as_it_is(tmp_path: Path) -> None:
         leading = asyncio.create_task(fetch(one, artifact.link))
         await held.reached()
         following = asyncio.create_task(fetch(two, artifact.link))
-        await until(lambda: bool(two.app.artifacts._flights))
+        await until(lambda: bool(two.app.artifacts._flights._running))
         held.release()
         found = await asyncio.gather(leading, following)
         assert [got.status for got in found] == [403, 403]
@@ -104,7 +104,7 @@ async def test_when_the_leading_proxy_stops_the_following_one_goes_on_by_itself(
         leading = asyncio.create_task(fetch(one, artifact.link))
         await stalled.reached()
         following = asyncio.create_task(fetch(two, artifact.link))
-        await until(lambda: any(f.visible for f in two.app.artifacts._flights.values()))
+        await until(lambda: any(f.visible for f in two.app.artifacts._flights._running.values()))
         await one.app.artifacts.close()
         assert not (await leading).complete
         got = await following
@@ -126,7 +126,9 @@ async def test_when_the_clients_of_the_leading_proxy_leave_the_others_get_it_all
             leading = await (await stream(one, artifact.link)).head()
             await stalled.reached()
             following = asyncio.create_task(fetch(two, artifact.link))
-            await until(lambda: any(f.visible for f in two.app.artifacts._flights.values()))
+            await until(
+                lambda: any(f.visible for f in two.app.artifacts._flights._running.values())
+            )
             leading.hang_up()
             got = await following
         assert (got.complete, got.sha256) == (True, artifact.blob.sha256)
@@ -142,7 +144,7 @@ async def test_without_a_digest_a_stopped_transfer_is_visibly_broken_everywhere(
         leading = asyncio.create_task(fetch(one, artifact.link))
         await stalled.reached()
         following = asyncio.create_task(fetch(two, artifact.link))
-        await until(lambda: any(f.visible for f in two.app.artifacts._flights.values()))
+        await until(lambda: any(f.visible for f in two.app.artifacts._flights._running.values()))
         await one.app.artifacts.close()
         assert not (await leading).complete
         assert not (await following).complete
@@ -158,11 +160,11 @@ async def test_when_the_disk_fails_under_the_leading_proxy_both_deliver(tmp_path
         leading = asyncio.create_task(fetch(one, artifact.link))
         await stalled.reached()
         following = asyncio.create_task(fetch(two, artifact.link))
-        await until(lambda: any(f.visible for f in two.app.artifacts._flights.values()))
+        await until(lambda: any(f.visible for f in two.app.artifacts._flights._running.values()))
         stalled.release()
         for got in await asyncio.gather(leading, following):
             assert (got.complete, got.sha256) == (True, artifact.blob.sha256)
-        await until(lambda: not two.app.artifacts._flights)
+        await until(lambda: not two.app.artifacts._flights._running)
         assert (await fetch(one, artifact.link)).cache == "cgr-proxy; hit"  # the other stored it
 
 

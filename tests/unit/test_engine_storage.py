@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ async def test_what_cannot_be_stored_takes_a_window_of_memory_not_all_of_it(
         with quick(flights, WINDOW=2 * MIB):
             slow = await (await stream(proxy, artifact.link, buffer=8192)).head()
             fast = asyncio.create_task(fetch(proxy, artifact.link))
-            flight = next(iter(proxy.app.artifacts._flights.values()))
+            flight = next(iter(proxy.app.artifacts._flights._running.values()))
             await until(lambda: flight.spooling and not flight.joinable)
             data = bytearray()
             most = 0
@@ -124,7 +125,7 @@ async def test_who_comes_when_the_first_bytes_are_gone_begins_a_flight_of_his_ow
         failing(proxy).fail("claim")
         with quick(flights, WINDOW=MIB):
             slow = await (await stream(proxy, artifact.link, buffer=8192)).head()
-            flight = next(iter(proxy.app.artifacts._flights.values()))
+            flight = next(iter(proxy.app.artifacts._flights._running.values()))
             await until(lambda: not flight.joinable)
             assert (await fetch(proxy, artifact.link)).sha256 == artifact.blob.sha256
             assert (await slow.rest()).sha256 == artifact.blob.sha256
@@ -137,10 +138,10 @@ async def test_a_flight_in_memory_that_nobody_reads_is_stopped(tmp_path: Path) -
         failing(proxy).fail("claim")
         with quick(flights, WINDOW=MIB, LEAVE_PAUSE=0.05):
             client: Stream = await (await stream(proxy, artifact.link, buffer=8192)).head()
-            flight = next(iter(proxy.app.artifacts._flights.values()))
+            flight = next(iter(proxy.app.artifacts._flights._running.values()))
             await until(lambda: not flight.joinable)
             client.hang_up()
-            await until(lambda: not proxy.app.artifacts._flights, seconds=5)
+            await until(lambda: not proxy.app.artifacts._flights._running, seconds=5)
             await asyncio.wait_for(origin.journal.idle.wait(), 5)
 
 
@@ -263,6 +264,7 @@ async def test_a_damaged_entry_is_a_miss(tmp_path: Path, how: str) -> None:
         got = await fetch(proxy, artifact.link)
         assert (got.complete, got.sha256) == (True, artifact.blob.sha256)
         assert bodies(origin, artifact) == 2
+        assert re.search(rb"\ncgr_proxy_cache_healed_total [1-9]", proxy.app.metrics.render()[0])
 
 
 async def test_an_entry_that_is_removed_while_it_is_served_is_served_to_its_end(

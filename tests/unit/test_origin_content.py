@@ -22,12 +22,13 @@ import pytest
 
 from tests.origin import (
     Content,
+    DownloadFailed,
     Origin,
     OriginThread,
     status,
 )
 from tests.origin.blobs import SyntheticBlob
-from tests.origin.download import Filler
+from tests.origin.download import Filler, kept
 from tests.origin.raw import IDENTITY, ask, basic, located
 from tests.origin.store import serve_blob
 from tests.origin.wheels import make_wheel, rebuild
@@ -91,6 +92,48 @@ def test_names_that_are_no_package_names_never_reach_the_package_client(tmp_path
 
     asyncio.run(fill_all())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept_is_made_once_and_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(temporary: Path) -> Path:
+        assert not target.exists()
+        made.append(temporary)
+        fresh = temporary / "fresh"
+        fresh.mkdir()
+        (fresh / "file").write_text("content")
+        return fresh
+
+    target = tmp_path / "cache" / "kept"
+    for _ in range(2):
+        assert (kept(target, make) / "file").read_text() == "content"
+    assert len(made) == 1
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_what_fails_half_way_is_not_kept(tmp_path: Path) -> None:
+    def fail(temporary: Path) -> Path:
+        (temporary / "half").mkdir()
+        raise DownloadFailed("no network")
+
+    with pytest.raises(DownloadFailed):
+        kept(tmp_path / "kept", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_process_kept_meanwhile_is_as_good(tmp_path: Path) -> None:
+    target = tmp_path / "kept"
+
+    def slow(temporary: Path) -> Path:
+        target.mkdir()
+        (target / "file").write_text("the other's")
+        fresh = temporary / "fresh"
+        fresh.mkdir()
+        return fresh
+
+    assert (kept(target, slow) / "file").read_text() == "the other's"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_range_beyond_the_end_is_clipped() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from proxy.errors import StorageFailed
 from proxy.storage.base import Field, Foreign, Progress, Storage, Writer
 from proxy.storage.disk import DiskStorage
 from proxy.storage.memory import MemoryStorage, MemoryWriter
+from tests.descriptors import exhausted
 from tests.unit.stored import get, put, read, sha256
 
 
@@ -24,17 +23,6 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
         disk = DiskStorage(tmp_path)
         yield disk
         disk.close()
-
-
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    """No file can be opened."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def begun(storage: Storage, key: str, *pieces: bytes) -> Writer:
@@ -238,7 +226,7 @@ def test_any_text_may_be_a_key(storage: Storage, key: str) -> None:
 
 def test_without_descriptors_reading_is_a_miss_and_nothing_is_lost(storage: Storage) -> None:
     record = put(storage, "a", b"x")
-    with no_descriptors():
+    with exhausted():
         body = storage.open(record)
         storage.lookup("a")
     assert body is None
@@ -254,7 +242,7 @@ def test_without_descriptors_writing_fails_as_a_storage_does(storage: Storage) -
         writer.rewind,
         MemoryWriter,
     ]
-    with no_descriptors():
+    with exhausted():
         failed = [_fails(call) for call in calls]
     assert failed == [True] * 5
     writer.close()

@@ -13,7 +13,7 @@ from proxy.storage.base import Record
 from proxy.storage.disk import DiskStorage
 from proxy.storage.known import LOOK, RACY, Known
 from proxy.storage.layout import entry_name
-from tests.unit.stored import put
+from tests.unit.stored import put, sha256
 
 OFTEN = 2_000_000
 
@@ -62,6 +62,14 @@ def test_what_this_process_changes_is_read_again_at_once(storage: DiskStorage) -
     known(storage, "a")
     storage.remove("a")
     assert storage.lookup("a") is None
+
+
+def test_what_gets_the_body_of_another_is_read_again_at_once(storage: DiskStorage) -> None:
+    put(storage, "a", b"x")
+    put(storage, "b", b"y")
+    record = known(storage, "b")
+    storage.share("b", sha256(b"x"), {})
+    assert (storage.lookup("b") or record).sha256 == sha256(b"x")
 
 
 def test_what_another_process_changes_is_read_again(storage: DiskStorage, tmp_path: Path) -> None:

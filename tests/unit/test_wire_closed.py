@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from pathlib import Path
 
-from proxy.server.wire import _reset, _unsent
+from proxy.server.wire import _reset, unsent
 from tests.certificates import Authority
 
 
@@ -28,5 +28,5 @@ async def test_a_tls_connection_that_was_closed_twice_is_reset_without_a_word(
     transport.close()
     _reset(transport)
 
-    assert _unsent(transport) == 0
+    assert unsent(transport) == 0
     server.close()

@@ -1,0 +1,206 @@
+"""What is under way: one flight for each body that is being brought here.
+
+Purpose: whoever wants what is not stored joins the flight that brings it, or begins one; what it
+came to is remembered when it has ended. A flight belongs to nobody who waits for it.
+
+Reading: `flight`, `download`; design rules 5, 8 and 9. Non-goals: whether what is stored will do
+(`artifacts`), fetching.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import final
+
+from proxy.cache.checksums import Checksums, not_before
+from proxy.cache.decisions import FAILURE_PAUSE, Decisions, Refusals
+from proxy.cache.download import Download
+from proxy.cache.flight import Flight
+from proxy.cache.found import Flying, Stored
+from proxy.cache.freshness import Policy
+from proxy.cache.judging import judge_of
+from proxy.cache.keys import beside, flight_name
+from proxy.cache.opening import DOUBT, Opening
+from proxy.cache.order import Order
+from proxy.cache.permits import Permit, facts_of
+from proxy.cache.rights import Rights
+from proxy.cache.status import CacheStatus
+from proxy.ecosystems.base import Ecosystem, Sealing, Verifier
+from proxy.errors import DigestMismatch, Unavailable
+from proxy.model import Source
+from proxy.observe.metrics import Metrics
+from proxy.storage.base import Body, Storage
+
+LOG = logging.getLogger(__name__)
+
+
+@final
+class Flights:
+    """By their names (`flight_name`). `decisions`: what is remembered of them. `clock`: epoch
+    seconds."""
+
+    def __init__(  # noqa: PLR0913  # made once, by `artifacts`
+        self,
+        storage: Storage,
+        download: Download,
+        policy: Policy,
+        decisions: Refusals,
+        *,
+        rights: Rights,
+        checksums: Checksums,
+        opening: Opening,
+        clock: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._storage = storage
+        self._download = download
+        self._policy = policy
+        self._decisions = decisions
+        self._rights = rights
+        self._checksums = checksums
+        self._opening = opening
+        self._clock = clock
+        self._metrics = metrics
+        self._wrong: Decisions[bool] = Decisions()
+        self._running: dict[str, Flight] = {}
+        self._leaders: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Stop every flight."""
+        for task in self._leaders:
+            task.cancel()
+        await asyncio.gather(*self._leaders, return_exceptions=True)
+
+    def find(self, name: str) -> Flight | None:
+        """The flight under way."""
+        return self._running.get(name)
+
+    def mistrust(self, name: str) -> None:
+        """Have the next flight of that name ask past caches in between: what came was wrong."""
+        self._wrong.remember(name, value=True, now=self._clock(), seconds=DOUBT)
+
+    async def fly(
+        self, ecosystem: Ecosystem, key: str, permit: Permit, *, head_only: bool
+    ) -> Stored | Flying:
+        """Join the flight of what a permit allows, or begin it, and wait until a head may be sent.
+
+        Stored: it has landed meanwhile. Raises its failure, and what is remembered of the last one.
+        """
+        name = flight_name(key, permit.source)
+        flight = self._running.get(name)
+        joined = flight is not None and not flight.done and flight.joinable
+        if flight is None or not joined:
+            if (known := self._decisions.find(name, self._clock())) is not None:
+                raise known
+            flight = self._start(ecosystem, key, name, permit)
+        if joined:
+            self._metrics.follower(ecosystem.name)
+        follower = flight.attach(head_only=head_only)
+        try:
+            await follower.head()
+        except BaseException:
+            follower.leave()
+            raise
+        unstored = flight.spooling or (flight.done and flight.record is None)
+        status = CacheStatus(fwd="miss", stored=not joined and not unstored, collapsed=joined)
+        flying = Flying(follower, status)
+        return self.landed(flying) or flying
+
+    def landed(self, flying: Flying) -> Stored | None:
+        """Turn a flight that has landed into the stored artifact; the flight is left then."""
+        record = flying.follower.flight.record
+        stored = self._opening.open(record, flying.status, 0) if record is not None else None
+        if stored is not None:
+            flying.close()
+        return stored
+
+    def _start(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flight:
+        no_cache = self._wrong.find(name, self._clock()) is not None
+        flight, about = Flight(permit.source.size), permit.compare
+        order = Order(
+            *(ecosystem.name, key, name, permit.source, lambda: facts_of(permit, self._clock())),
+            fetch_whole=lambda: self._whole(ecosystem, key, permit),
+            no_cache=no_cache,
+            verifier=_verifier(ecosystem, permit.source),
+            judge=judge_of(ecosystem, permit.source),
+        )
+        if about is not None:
+            every = self._checksums.every
+            order = replace(
+                order,
+                compare=lambda anew: every(ecosystem, about, no_cache=anew),
+                digests=tuple(name for name, _ in about.digests),
+                not_before=not_before(self._storage, key, about),
+            )
+        task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
+        flight.stoppable(task.cancel)
+        self._running[name] = flight
+        self._leaders.add(task)
+        task.add_done_callback(lambda done: self._ended(ecosystem, order, permit, flight, done))
+        return flight
+
+    async def _whole(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Body:
+        """The verified and stored whole of an artifact that is to be extracted from it."""
+        source, whole = permit.source, permit.source.whole
+        if whole is None:
+            raise AssertionError("an artifact is to be extracted from nothing")
+        parent = Source(source.location, source.package, source.version, whole.digest, whole.size)
+        part = replace(permit, source=parent)
+        found = await self.fly(ecosystem, beside(key, whole.path), part, head_only=False)
+        if isinstance(found, Stored):
+            return found.body
+        try:
+            # Not only waiting: a full disk waits for the slowest.
+            while await found.follower.more():
+                found.follower.passed(found.follower.spot().count)
+            stored = self.landed(found)
+        except BaseException:
+            found.close()
+            raise
+        if stored is not None:
+            return stored.body
+        found.close()
+        raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
+
+    def _ended(
+        self,
+        ecosystem: Ecosystem,
+        order: Order,
+        permit: Permit,
+        flight: Flight,
+        task: asyncio.Task[None],
+    ) -> None:
+        key, name = order.key, order.name
+        if self._running.get(name) is flight:
+            del self._running[name]
+        self._leaders.discard(task)
+        if not (stopped := task.cancelled()) and (defect := task.exception()) is not None:
+            LOG.error("a flight failed inside the proxy", exc_info=defect)
+        if (error := flight.error) is None:
+            return
+        if flight.headed:
+            # Whoever has a part of it has bytes that nobody vouched for.
+            self._opening.doubt(key)
+        if stopped:
+            return
+        if isinstance(error, DigestMismatch):
+            # Perhaps it is the listing that is wrong by now: it is asked again before its time.
+            self._rights.doubt(ecosystem, permit)
+            self.mistrust(name)
+        seconds = self._policy.remembered(error, FAILURE_PAUSE)
+        self._decisions.remember(name, error, self._clock(), seconds)
+
+
+def _verifier(ecosystem: Ecosystem, source: Source) -> Callable[[], Verifier] | None:
+    """What makes a judge of a sealed artifact; None: it has no seal."""
+    if not source.seal:
+        return None
+    if not isinstance(ecosystem, Sealing):
+        raise AssertionError(  # noqa: TRY004  # a defect of the ecosystem
+            "an ecosystem has sealed what it cannot verify"
+        )
+    return partial(ecosystem.verifier, source.seal, source.size)
