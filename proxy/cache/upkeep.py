@@ -239,8 +239,11 @@ class Upkeep:
                 return
             self._found = Reconciled()
             self._work = reconcile(self._folder, index, self._clock, self._found)
+        broken = self._found.broken
         try:
             next(self._work)
+            for _ in range(self._found.broken - broken):
+                self._storage.healed()
         except StopIteration:
             self._work = None
             self._reconciled_at = now

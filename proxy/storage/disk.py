@@ -92,7 +92,7 @@ class DiskStorage:
         clock: Callable[[], float] = time.time,
         healed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._healed = healed
+        self.healed = healed
         self.folder = Folder(directory / VERSION, PARTS)
         self.bodies = OpenBodies()
         self._known = Known()
@@ -278,10 +278,10 @@ class DiskStorage:
 
     def _heal(self, key: str) -> None:
         self.remove(key)
-        self._healed()
+        self.healed()
 
     def _drop_both(self, record: Record) -> None:
-        self._healed()
+        self.healed()
         self.folder.unlink(body_name(record.sha256))
         self._drop(record.key, record.sha256)
 
