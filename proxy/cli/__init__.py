@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from proxy import __version__
-from proxy.cli import audit, cache, check_config, client, serve
+from proxy.cli import audit, cache, check_config, client, serve, setup
 
 _CODES = (
     "Exit codes: 0 done; 1 something was found (cache verify) or a log cannot be read (audit);"
@@ -21,7 +21,7 @@ _CODES = (
     " incomplete; 75 the store cannot be had just now; 77 the store belongs to another user;"
     " 78 wrong configuration."
 )
-_COMMANDS = (serve, check_config, client, audit, cache)
+_COMMANDS = (serve, check_config, setup, client, audit, cache)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from proxy.ecosystems import apk_index
+from proxy.ecosystems import apk_index, apk_setup
 from proxy.ecosystems.apk_index import INDEX, Offers
 from proxy.ecosystems.apk_package import Package
 from proxy.ecosystems.base import one_line, package_url, refuse_post
 from proxy.ecosystems.json_objects import json_object
+from proxy.ecosystems.setups import Setup
 from proxy.errors import Malformed, NotFound, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
@@ -70,6 +71,11 @@ class Apk:
     def mounts(self) -> tuple[Mount, ...]:
         """One, for all organisations."""
         return (Mount((MOUNT,), MOUNT),)
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return apk_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a package as package URL; "" where a document is of none."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
+from proxy.ecosystems.setups import Setup
 from proxy.errors import MethodNotAllowed, ProxyError
 from proxy.model import (
     ArtifactTarget,
@@ -218,6 +219,16 @@ class Sifting(Protocol):
         out every package that it may not have; MUST raise BadRequest rather than pass on what it
         did not understand.
         """
+        ...
+
+
+@runtime_checkable
+class Introducing(Protocol):
+    """Of an ecosystem whose clients have to be told where the proxy is."""
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """Every client and what it wants to be told."""
         ...
 
 

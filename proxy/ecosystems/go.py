@@ -26,11 +26,12 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.ecosystems import go_paths
+from proxy.ecosystems import go_paths, go_setup
 from proxy.ecosystems.base import Span, one_line, package_url, refuse_post
 from proxy.ecosystems.go_paths import MOUNT, TEXT
 from proxy.ecosystems.go_zip import MAX_GO_MOD, go_mod_of
 from proxy.ecosystems.json_objects import json_object
+from proxy.ecosystems.setups import Setup
 from proxy.errors import Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
@@ -60,6 +61,11 @@ class Go:
     def mounts(self) -> tuple[Mount, ...]:
         """One: remediated builds are versions of the same modules."""
         return (Mount((MOUNT,), MOUNT),)
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return go_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a module as package URL; capitals stay, for they tell modules apart."""

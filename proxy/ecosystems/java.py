@@ -25,9 +25,10 @@ from typing import Final
 from urllib.parse import unquote
 from xml.parsers import expat  # a document type, hence any entity, is refused
 
-from proxy.ecosystems import java_folder, java_paths
+from proxy.ecosystems import java_folder, java_paths, java_setup
 from proxy.ecosystems.base import package_url, problem, refuse_post, to_folder
 from proxy.ecosystems.java_paths import CATALOG, FIELDS, MOUNTS, SIDECARS, TEXT
+from proxy.ecosystems.setups import Setup
 from proxy.errors import Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     HEX_LENGTHS,
@@ -59,6 +60,11 @@ class Java:
     def mounts(self) -> tuple[Mount, ...]:
         """All builds, and remediated builds only."""
         return tuple(Mount((name,), name) for name in MOUNTS)
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return java_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell `group:artifact` as package URL."""

@@ -23,11 +23,12 @@ from dataclasses import dataclass
 
 from proxy.ecosystems import javascript_calls as calls
 from proxy.ecosystems import javascript_names as names
-from proxy.ecosystems import packument
+from proxy.ecosystems import javascript_setup, packument
 from proxy.ecosystems.base import package_url
 from proxy.ecosystems.javascript_names import FALLBACK, MOUNT
 from proxy.ecosystems.json_objects import json_object, standard
 from proxy.ecosystems.negotiation import choose
+from proxy.ecosystems.setups import Setup
 from proxy.errors import InvalidName, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
@@ -57,6 +58,11 @@ class JavaScript:
     def mounts(self) -> tuple[Mount, ...]:
         """The upstream's two prefixes."""
         return (Mount((MOUNT,), MOUNT), Mount((FALLBACK,), MOUNT))
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return javascript_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a package (`name` or `@scope/name`) as package URL."""

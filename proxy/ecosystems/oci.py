@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from proxy.ecosystems import oci_documents, oci_paths
+from proxy.ecosystems import oci_documents, oci_paths, oci_setup
 from proxy.ecosystems.base import package_url
 from proxy.ecosystems.oci_names import BLOB, MANIFEST, PARAMETER, REPOSITORY
 from proxy.ecosystems.oci_paths import JSON, SCOPE, VERSION, Registries
+from proxy.ecosystems.setups import Setup
 from proxy.errors import (
     AccessError,
     BadRequest,
@@ -73,6 +74,11 @@ class Oci:
     def knowing(self, home: str, further: Mapping[str, str]) -> Oci:
         """The same in front of these registries: see `proxy.ecosystems.base.Federated`."""
         return Oci(registries=Registries(("cgr.dev", home), dict(further)))
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return oci_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a repository, and a tag or digest in it, as package URL."""

@@ -21,12 +21,14 @@ from proxy.ecosystems import (
     distribution,
     python_links,
     python_paths,
+    python_setup,
     simple_index,
     simple_json,
     wheel,
 )
 from proxy.ecosystems.base import Span, package_url, problem, refuse_post, to_folder
 from proxy.ecosystems.python_paths import FILE_MOUNTS, INDEXES, SCOPE
+from proxy.ecosystems.setups import Setup
 from proxy.ecosystems.simple_root import RootStream
 from proxy.errors import InvalidName, ProxyError, UnknownPath
 from proxy.model import (
@@ -55,6 +57,11 @@ class Python:
         """Five indexes and two prefixes of files."""
         indexes = tuple(Mount((prefix,), scope) for prefix, scope in INDEXES.items())
         return (*indexes, *(Mount((prefix,), SCOPE) for prefix in FILE_MOUNTS))
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return python_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a project (normalised) as package URL."""
