@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -114,6 +115,14 @@ class Apk:
         elif not _PEM.fullmatch(body):
             raise Malformed("The upstream's signing key is none.")
         return Document(body, target.representation, document.url)
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the smallest package of the repository that is open to everybody."""
+        index = yield "/apk/chainguard/x86_64/APKINDEX.tar.gz"
+        name = self.catalogue(index).smallest()
+        if not name:
+            raise Malformed("The upstream's package index lists nothing.")
+        return f"/apk/chainguard/x86_64/{name}"
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure in one line."""

@@ -233,6 +233,19 @@ class Introducing(Protocol):
 
 
 @runtime_checkable
+class Probing(Protocol):
+    """Of an ecosystem whose upstream can be tried out, by something small that it surely has."""
+
+    def probe(self) -> Generator[str, Document, str]:
+        """Find a small artifact that everybody may have whom the upstream knows.
+
+        Yields paths of documents (as clients ask for them here), is sent each as the upstream gave
+        it, and returns the path of the artifact. Raises Malformed.
+        """
+        ...
+
+
+@runtime_checkable
 class Federated(Protocol):
     """Of an ecosystem whose paths may mean one of several upstreams."""
 

@@ -106,6 +106,15 @@ class Go:
             raise Malformed("The upstream's .mod names no module.")
         return {}
 
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the `.mod` of a version of a module that needs no other."""
+        module = "/go/github.com/google/uuid/@v"
+        listed = (yield f"{module}/list").body.decode("utf-8", "replace").split()
+        versions = [word for word in listed if go_paths.is_version(word)]
+        if not versions:
+            raise Malformed("The upstream's list of github.com/google/uuid names no version.")
+        return f"{module}/{versions[-1]}.mod"
+
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure as one line: the go command prints it as the server's response."""
         return one_line(error, request_id)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote
@@ -103,6 +104,15 @@ class Java:
             return Document(_hex(document.body, algorithm).encode("ascii"), TEXT, document.url)
         fields = tuple((name, _hex(document.body, algorithm)) for algorithm, name in FIELDS)
         return Document(document.body, target.representation, document.url, fields)
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the POM of a library that few builds do without."""
+        metadata = yield "/java/commons-io/commons-io/maven-metadata.xml"
+        found = re.findall(rb"<version>([0-9][0-9A-Za-z.-]{0,40})</version>", metadata.body)
+        if not found:
+            raise Malformed("The upstream's metadata of commons-io names no version.")
+        version = found[-1].decode("ascii")
+        return f"/java/commons-io/commons-io/{version}/commons-io-{version}.pom"
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure as problem details: newer Maven prints them, all print the reason.
