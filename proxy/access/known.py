@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.access.entitlements import Verdict
 from proxy.errors import PlatformSilent
@@ -62,16 +62,16 @@ class Answer:
     organisation: str
     items: tuple[Entitlement, ...] = ()
     may_ask: bool = True
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The ecosystems and tiers that are named."""
+    names_tiers: bool = field(init=False, repr=False, compare=False)
+    """Whether any remediated tier is named."""
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The ecosystems and tiers that are named."""
-        return frozenset(item.ecosystem for item in self.items)
-
-    @property
-    def names_tiers(self) -> bool:
-        """Whether any remediated tier is named."""
-        return any(name.endswith(TIER) for name in self.names)
+    def __post_init__(self) -> None:
+        # Read off once: every request asks.
+        names = frozenset(item.ecosystem for item in self.items)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "names_tiers", any(name.endswith(TIER) for name in names))
 
 
 def judge(  # noqa: PLR0913  # the table's columns
