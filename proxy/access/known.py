@@ -28,7 +28,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proxy.access.entitlements import Verdict
+from proxy.access.entitlements import ALLOWED, Verdict
 from proxy.errors import PlatformSilent
 
 # What the platform can speak of. Of anything else (oci, apk, public documents) it says nothing:
@@ -86,14 +86,14 @@ def judge(  # noqa: PLR0913  # the table's columns
     """Decide. `holds`: the answer is young enough. `unasked`: what "you may not ask" means.
     `tiered`: an earlier answer for this organisation has named a tier."""
     if ecosystem not in NAMES:
-        return Verdict.ALLOWED
+        return ALLOWED
     if answer is None:
         return Verdict.UNKNOWN
     if not answer.may_ask:
         return unasked if holds else Verdict.UNKNOWN
     if _wanted(ecosystem, scope, tiered=tiered or answer.names_tiers) not in answer.names:
         return Verdict.DENIED
-    return Verdict.ALLOWED if holds else Verdict.UNKNOWN
+    return ALLOWED if holds else Verdict.UNKNOWN
 
 
 def _wanted(ecosystem: str, scope: str, *, tiered: bool) -> str:

@@ -131,8 +131,8 @@ class Writer:
         records = [self._access.popleft() for _ in range(min(len(self._access), self._batch))]
         if not messages and not records:
             return False
-        lines = [self._line(self._format.message, record) for record in messages]
-        lines += [self._line(self._access_line, record) for record in records]
+        lines = self._lines(self._format.message, messages)
+        lines += self._lines(self._access_line, records)
         self._write(lines)
         return True
 
@@ -140,6 +140,12 @@ class Writer:
         if isinstance(record, AccessRecord):
             return self._format.access(record)
         return self._format.repeat(record)
+
+    def _lines(self, make: Callable[[_Item], str], items: list[_Item]) -> list[str]:
+        try:
+            return [make(item) for item in items]
+        except Exception:  # noqa: BLE001  # one of them is odd, the others are not
+            return [self._line(make, item) for item in items]
 
     def _line(self, make: Callable[[_Item], str], item: _Item) -> str:
         try:
