@@ -16,15 +16,17 @@ from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 from proxy.config import values
-from proxy.config.settings import ECOSYSTEMS, MAX_LIVE
+from proxy.config.settings import ECOSYSTEMS, FURTHER, MAX_LIVE
 from proxy.model import HostRules
 
 SECTIONS = (
     "server", "cache", "limits", "upstream", "credentials", "entitlements", "clients",
-    "oidc", "registries", "log",
+    "oidc", "registries", "repositories", "log",
 )  # fmt: skip
 ARRAYS = ("clients", "oidc", "registries")
 """Sections that are written with two brackets, once for each."""
+NAMED = ("repositories",)
+"""Sections that are written with a name behind a dot, once for each."""
 DEFAULT_CREDENTIAL = "default"
 Default: TypeAlias = str | int | bool | tuple[str, ...]
 
@@ -231,6 +233,16 @@ REGISTRY = (
 )  # fmt: skip
 
 
+# One section; the names are relative to [repositories.NAME]. Each of them only in the file.
+REPOSITORY = (
+    Key("ecosystem", Shape.TEXT, "", values.choice("", *FURTHER),
+        f"What it is a repository of: {', '.join(FURTHER)}."),
+    Key("upstream", Shape.TEXT, "", values.optional_url,
+        "Address of the repository, with its path; https."),
+    *(key for key in CREDENTIAL if not key.name.startswith("identity")),
+)  # fmt: skip
+
+
 def scalar_keys() -> Mapping[str, Key]:
     """Every key that is no part of an array of tables, by its full dotted name."""
     fixed = SERVER + CACHE + LIMITS + UPSTREAM + ENTITLEMENTS + LOG
@@ -266,6 +278,7 @@ def reference() -> list[Reference]:
     rows += [(f"clients.{key.name}", key) for key in CLIENT]
     rows += [(f"oidc.{key.name}", key) for key in OIDC]
     rows += [(f"registries.{key.name}", key) for key in REGISTRY]
+    rows += [(f"repositories.<name>.{key.name}", key) for key in REPOSITORY]
     rows += [(key.name, key) for key in LOG]
     return [Reference(name, _as_toml(key), key.meaning) for name, key in rows]
 

@@ -26,6 +26,8 @@ Network = IPv4Network | IPv6Network
 ECOSYSTEMS = ("python", "java", "javascript", "oci", "apk", "go", "dotnet")
 # Those of `upstream.libraries`: their pull tokens may ask the platform what is entitled.
 LIBRARIES = ("python", "java", "javascript", "go", "dotnet")
+# Those that can have further upstreams by [repositories.NAME].
+FURTHER = ("apk",)
 # How many credentials of one ecosystem may be live at a time.
 MAX_LIVE = 2
 
@@ -195,6 +197,16 @@ class RegistrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """One [repositories.NAME] section. `credential` None: it is asked as nobody."""
+
+    name: str
+    ecosystem: str
+    upstream: str
+    credential: CredentialSettings | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """[log]. `audit` None: `audit.jsonl` in the cache folder; `audit_size` 0: no audit log."""
 
@@ -221,5 +233,6 @@ class Settings:
     clients: tuple[ClientSettings, ...]
     oidc: tuple[IssuerSettings, ...]
     registries: tuple[RegistrySettings, ...]
+    repositories: tuple[RepositorySettings, ...]
     log: LogSettings
     file: Path | None = None

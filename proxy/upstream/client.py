@@ -132,7 +132,7 @@ class HttpUpstream:
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
         if request.location.startswith("/"):
-            return parse_url(str(origin.origin()) + request.location)
+            return parse_url(str(origin).rstrip("/") + request.location)
         url = parse_url(request.location)
         if url.origin() != origin.origin():
             self._rules.check(url)
