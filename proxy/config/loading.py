@@ -131,6 +131,7 @@ def missing_files(settings: Settings) -> tuple[str, ...]:
         ("server.tls_certificate", settings.server.tls_certificate),
         ("server.tls_key", settings.server.tls_key),
         ("server.client_ca", settings.server.client_ca),
+        ("upstream.proxy_password_file", settings.upstream.proxy_password_file),
         ("upstream.ca_bundle", settings.upstream.ca_bundle),
     ]
     further = [item.credential for item in settings.registries]

@@ -179,7 +179,17 @@ def _keyless(settings: Settings) -> str:
     )
 
 
+def _way_out(settings: Settings) -> str:
+    given = settings.upstream
+    if given.proxy_password_file is not None and not given.proxy:
+        return "counts only with upstream.proxy: name the proxy that it is for"
+    if given.proxy.count("/") > 2:
+        return "a proxy has no path: scheme, host and port only"
+    return ""
+
+
 RULES = (
+    Rule(("upstream.proxy_password_file", "upstream.proxy"), _way_out),
     Rule(("server.listen", "clients", "oidc"), _clients_off_loopback),
     Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
     Rule(("server.trusted_proxies", "clients", "oidc"), _clients_behind_front),

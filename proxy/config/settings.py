@@ -96,7 +96,8 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """[upstream]. `frozen`: ecosystems that are served from the cache only."""
+    """[upstream]. `frozen`: ecosystems that are served from the cache only. `proxy` empty: the way
+    out is direct."""
 
     libraries: str
     registry: str
@@ -106,6 +107,8 @@ class UpstreamSettings:
     redirect_hosts: HostRules
     allow_networks: tuple[Network, ...]
     allow_insecure: bool
+    proxy: str
+    proxy_password_file: Path | None
     ca_bundle: Path | None
     frozen: frozenset[str]
 
