@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, final
 
+from proxy.access.asking import PlatformHttp
 from proxy.access.memory import Clocks as AccessClocks
 from proxy.access.memory import read_boot_id, steady_seconds
 from proxy.access.wiring import token_exchange
@@ -32,6 +33,7 @@ from proxy.secret import Secret
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
 from proxy.upstream.credentials import Clocks, Credentials, PairSource, Source
+from proxy.wiring.egress import way_out
 from proxy.wiring.pull_tokens import credential_sources
 from proxy.wiring.upstreams import challenging, ecosystems_of, origins_of
 
@@ -76,10 +78,17 @@ class Rounds:
         """Look at everything; the findings, in an order that is always the same."""
         redactor, limits = Redactor(), self.settings.limits
         clocks = AccessClocks(steady_seconds, self.wall, read_boot_id())
-        self._exchange = token_exchange(self.settings.upstream.issuer, self.tls, clocks)
+        try:
+            self._egress = await asyncio.to_thread(way_out, self.settings, redactor.register)
+        except ValueError as error:
+            fix = "Write user name and password of the proxy on the way out, a line each."
+            return [bad(ALL, "host", f"upstream.proxy_password_file: {error}", fix)]
+        self._asking = PlatformHttp(self.tls, self._egress, limits.first_byte_timeout)
+        self._exchange = token_exchange(self.settings.upstream.issuer, self._asking, clocks)
         self._sources: Mapping[str, Sequence[Source]] = credential_sources(self.settings)
         self._lookout = Lookout(
-            self.tls, limits.connect_timeout, limits.first_byte_timeout, self.wall
+            *(self.tls, limits.connect_timeout, limits.first_byte_timeout, self.wall),
+            egress=self._egress,
         )
         self._looks: dict[tuple[str, bool], asyncio.Task[Sight]] = {}
         self._visit = Visit(self.settings, self.token)
@@ -172,7 +181,7 @@ class Rounds:
         self, used: Sequence[Ecosystem], credentials: Credentials, clocks: AccessClocks
     ) -> list[Finding]:
         names = frozenset(item.name for item in used)
-        return await entitlements.examine(self.settings, names, credentials, self.tls, clocks)
+        return await entitlements.examine(self.settings, names, credentials, self._asking, clocks)
 
     async def _tokens(self, served: Sequence[Ecosystem], credentials: Credentials) -> list[Finding]:
         names = {item.name for item in served}
@@ -238,6 +247,7 @@ class Rounds:
             clock=time.monotonic,
             observer=_Unobserved(),
             challenging=challenging(self.settings),
+            egress=self._egress,
         )
         stack.push_async_callback(upstream.close)
         return Trial(item, upstream, rules, limits.max_document)
