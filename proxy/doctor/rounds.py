@@ -191,12 +191,20 @@ class Rounds:
                 continue  # one that this version does not serve
             pairs = [source for source in sources if isinstance(source, PairSource)]
             found += await asyncio.to_thread(tokens.examine, name, pairs, self.wall())
-            if len(pairs) < len(sources) and credentials.authorization(name) is None:
-                fix = (
-                    f"Let this machine reach {self.settings.upstream.issuer}, and look at the file."
-                )
-                found.append(bad(name, "token", "no token is given for the assumed identity", fix))
+            if len(pairs) < len(sources):
+                found.append(self._assumed(name, credentials))
         return found
+
+    def _assumed(self, name: str, credentials: Credentials) -> Finding:
+        """Of an identity that needs no pull token."""
+        issuer = self.settings.upstream.issuer
+        if credentials.authorization(name) is not None:
+            return good(name, "token", f"{issuer} gives a token for the assumed identity")
+        fix = (
+            f"Let this machine reach {issuer}, look whether identity_token_file is there and young,"
+            " and whether the identity may be assumed with it."
+        )
+        return bad(name, "token", f"{issuer} gives no token for the assumed identity", fix)
 
     async def _ecosystem(self, item: Ecosystem, credentials: Credentials) -> list[Finding]:
         """Try one out; directly, and if that goes well through the proxy."""
