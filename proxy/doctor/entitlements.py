@@ -47,7 +47,7 @@ async def examine(
         return list(_judge(Answer("", ()), told, names, "by [entitlements] ecosystems"))
     if not asks(settings):
         return [good(ALL, CHECK, "nobody is asked: the upstream's own refusals decide")]
-    http = PlatformHttp(tls, settings.limits.first_byte_timeout)
+    http = PlatformHttp(tls, deadline=settings.limits.first_byte_timeout)
     issuer = Issuer(http, upstream.issuer, wall=clocks.wall)
     platform = Platform(
         http,

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, final
 
+from proxy.access.asking import PlatformHttp
 from proxy.access.memory import Clocks as AccessClocks
 from proxy.access.memory import read_boot_id, steady_seconds
 from proxy.access.wiring import token_exchange
@@ -76,7 +77,9 @@ class Rounds:
         """Look at everything; the findings, in an order that is always the same."""
         redactor, limits = Redactor(), self.settings.limits
         clocks = AccessClocks(steady_seconds, self.wall, read_boot_id())
-        self._exchange = token_exchange(self.settings.upstream.issuer, self.tls, clocks)
+        self._exchange = token_exchange(
+            self.settings.upstream.issuer, PlatformHttp(self.tls), clocks
+        )
         self._sources: Mapping[str, Sequence[Source]] = credential_sources(self.settings)
         self._lookout = Lookout(
             self.tls, limits.connect_timeout, limits.first_byte_timeout, self.wall
