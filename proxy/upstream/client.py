@@ -23,6 +23,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from proxy.egress import Egress
 from proxy.errors import (
     CredentialRefused,
     ForbiddenAddress,
@@ -55,7 +56,7 @@ class HttpUpstream:
     `origins`: upstream name (see `proxy.model.upstream_name`) to base URL, such as
     `https://libraries.cgr.dev`; `challenging`: the names of those that want bearer tokens. `clock`:
     monotonic seconds. `resolver`: looks up learnt names (their addresses are checked on top); None:
-    the system's.
+    the system's. `egress`: everybody is asked through it; it looks up the names then.
     """
 
     def __init__(  # noqa: PLR0913  # the composition root's one call
@@ -71,6 +72,7 @@ class HttpUpstream:
         frozen: frozenset[str] = frozenset(),
         challenging: frozenset[str] = frozenset(),
         resolver: AbstractResolver | None = None,
+        egress: Egress | None = None,
     ) -> None:
         self._origins = {name: parse_url(origin) for name, origin in origins.items()}
         self._credentials = credentials
@@ -90,6 +92,7 @@ class HttpUpstream:
             resolver=CheckedResolver(rules, resolver),
             clock=clock,
             observer=observer,
+            egress=egress,
         )
 
     async def close(self) -> None:
@@ -132,7 +135,7 @@ class HttpUpstream:
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
         if request.location.startswith("/"):
-            return parse_url(str(origin.origin()) + request.location)
+            return parse_url(str(origin).rstrip("/") + request.location)
         url = parse_url(request.location)
         if url.origin() != origin.origin():
             self._rules.check(url)

@@ -22,6 +22,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from proxy.egress import Egress
 from proxy.errors import CredentialRefused, NotFound, ProxyError, RateLimited, Unavailable
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
@@ -81,7 +82,8 @@ class Exchange:
     """Asks hosts, one at a time. `origins`: by upstream name, those that may be sent the pull
     token; `challenging`: the names of those that want bearer tokens in its place.
 
-    `resolver` looks up learnt names, and refuses those that lead where they must not.
+    `resolver` looks up learnt names, and refuses those that lead where they must not; with `egress`
+    nobody here looks up any.
     """
 
     def __init__(  # noqa: PLR0913  # made once, by `client`
@@ -96,6 +98,7 @@ class Exchange:
         resolver: AbstractResolver,
         clock: Callable[[], float],
         observer: UpstreamObserver,
+        egress: Egress | None = None,
     ) -> None:
         self.scrubber = Scrubber()
         self._credentials = credentials
@@ -107,6 +110,8 @@ class Exchange:
         self._bearers = Bearers(self, origins, rules, clock)
         self._basic: set[str] = set()  # the further ones that want their credential itself
         self._breakers = Breakers(self._configured)
+        self._egress = egress
+        self._shown = egress.headers if egress is not None else {}
         # Configured upstreams may lie anywhere; learnt addresses only where the rules allow.
         self._own = self._session(tls, None)
         self._learnt = self._session(tls, resolver)
@@ -213,6 +218,8 @@ class Exchange:
         configured = role is not Role.LEARNT and str(url.origin()) in self._configured
         session = self._own if configured else self._learnt
         headers = _headers(request, token, own=role is not Role.LEARNT)
+        if url.scheme == "http":
+            headers |= self._shown  # there is no tunnel that could be asked for with it
         started = self._clock()
         outcome = "error"
         try:
@@ -223,6 +230,7 @@ class Exchange:
                     headers=headers,
                     data=request.body or None,
                     allow_redirects=False,
+                    proxy_headers=self._shown,
                 )
             outcome = str(response.status)
             if role is Role.REGISTRY and response.status == 401 and _challenge(response):
@@ -294,6 +302,7 @@ class Exchange:
             connect_timeout=self._limits.connect_timeout,
             read_timeout=self._limits.read_timeout,
             resolver=resolver,
+            egress=self._egress,
         )
 
 

@@ -103,7 +103,7 @@ def test_every_file_that_the_configuration_names_is_mounted_as_a_folder(
 
     named = {word.strip('",') for word in text.split() if word.strip('"').startswith("/run/")}
 
-    assert len(named) == 10
+    assert len(named) == 11
     assert {os.path.dirname(path) for path in named} <= set(mounts)  # noqa: PTH120
     assert not [path for path, mount in mounts.items() if "subPath" in mount]
     assert {mount["name"] for mount in mounts.values()} == volumes

@@ -65,10 +65,10 @@ def test_the_manager_learns_of_the_start_a_reload_and_the_stop(
         assert reloading["RELOADING"] == "1"
         assert before <= int(reloading["MONOTONIC_USEC"])
         assert manager.told() == ready
-        assert "reloaded" in {record["message"] for record in proxy.messages()}
         proxy.signal(signal.SIGTERM)
         assert manager.told() == {"STOPPING": "1", "STATUS": "draining"}
         assert proxy.wait() == 0
+        assert "reloaded" in {record["message"] for record in proxy.messages()}
 
 
 def test_a_proxy_that_cannot_start_is_never_ready(origin: OriginThread, tmp_path: Path) -> None:
