@@ -490,10 +490,17 @@ async def running(
 class Process(Evidence):
     """A proxy as a process of its own. `url`, `admin_url`: from its ready line."""
 
-    def __init__(self, origin: Upstream, folder: Path, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        origin: Upstream,
+        folder: Path,
+        arguments: Sequence[str],
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(origin, folder)
         self._log = folder / "stderr.log"
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
+        usual = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
+        environment = {**usual, **(variables or {})}
         with self._log.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "proxy", "serve", *arguments],
@@ -591,10 +598,13 @@ def process(
     credentials: Mapping[str, tuple[str, str]] | None = None,
     tracebacks: bool = False,
     ready: bool = True,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Process]:
-    """Run a proxy as a process. `ready` False: do not wait for it (it is about to fail)."""
+    """Run a proxy as a process. `ready` False: do not wait for it (it is about to fail).
+
+    `variables`: of its environment, besides the usual ones."""
     file = configuration(folder, origin, tables, credentials)
-    proxy = Process(origin, folder, ["--config", str(file)])
+    proxy = Process(origin, folder, ["--config", str(file)], variables)
     try:
         if ready:
             proxy.ready()

@@ -44,8 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     # The very file of the start: if it goes, a search could find another, or none at all.
     file = settings.file or arguments.config
     from proxy.app import run as run_app  # noqa: PLC0415  # late: a wrong configuration is told first
+    from proxy.server.notify import VARIABLE, Notifier  # noqa: PLC0415  # likewise
 
-    return run_app(settings, lambda: load(file, environ, overrides))
+    notifier = Notifier(os.environ.pop(VARIABLE, ""))  # not for our children
+    return run_app(settings, lambda: load(file, environ, overrides), notifier)
 
 
 def _forget_tokens() -> None:

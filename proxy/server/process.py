@@ -22,6 +22,8 @@ from typing import Protocol, final
 
 from aiohttp import http_parser
 
+from proxy.server.notify import Notifier
+
 LOG = logging.getLogger(__name__)
 GARBAGE = 20_000
 """Objects that are made between two looks for circles among them."""
@@ -75,11 +77,11 @@ def using(key: str, path: Path | None = None) -> Iterator[None]:
         raise CannotStart(f"{key}{which} names what holds nothing usable", EX_CONFIG) from error
 
 
-def run(make: Callable[[], Service]) -> int:
-    """Run one service until it is told to stop; the exit code."""
+def run(make: Callable[[], Service], notifier: Notifier | None = None) -> int:
+    """Run one service until it is told to stop; the exit code. `notifier`: who is told of it."""
     try:
         _harden()
-        asyncio.run(_serve(make))
+        asyncio.run(_serve(make, notifier or Notifier()))
     except CannotStart as error:
         LOG.error("cannot start: %s", error)  # noqa: TRY400  # a traceback says no more
         return error.code
@@ -104,7 +106,7 @@ def _settle_down() -> None:
     gc.set_threshold(GARBAGE)
 
 
-async def _serve(make: Callable[[], Service]) -> None:
+async def _serve(make: Callable[[], Service], notifier: Notifier) -> None:
     signals = _Signals()
     service = make()
     try:
@@ -114,10 +116,20 @@ async def _serve(make: Callable[[], Service]) -> None:
         await service.stop(signals.hurry)
         raise
     _settle_down()
-    signals.on_reload(service.reload)
+
+    async def reload() -> None:
+        await notifier.reloading()
+        try:
+            await service.reload()
+        finally:
+            await notifier.ready(service.ready_line)
+
+    signals.on_reload(reload)
     sys.stdout.write(f"{service.ready_line}\n")
     sys.stdout.flush()
+    await notifier.ready(service.ready_line)
     await signals.stopping.wait()
+    await notifier.stopping()
     LOG.info("draining")
     await service.stop(signals.hurry)
     LOG.info("stopped")
