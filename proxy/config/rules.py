@@ -175,6 +175,12 @@ def _keyless(settings: Settings) -> str:
     )
 
 
+def _shared_places(settings: Settings) -> str:
+    if settings.server.workers <= settings.limits.max_upstream_connections:
+        return ""
+    return "workers share limits.max_upstream_connections, and each of them needs one at least"
+
+
 RULES = (
     Rule(("server.listen", "clients", "oidc"), _clients_off_loopback),
     Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
@@ -186,6 +192,7 @@ RULES = (
     Rule(("oidc", "upstream.allow_insecure"), _plain_issuer),
     Rule(("registries", "upstream.allow_insecure"), _plain_registry),
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
+    Rule(("server.workers", "limits.max_upstream_connections"), _shared_places),
     _plain_http("libraries"),
     _plain_http("registry"),
     _plain_http("apk"),

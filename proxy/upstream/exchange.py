@@ -27,7 +27,7 @@ from proxy.upstream.addresses import AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
-from proxy.upstream.breaker import Breaker, Breakers, Turn
+from proxy.upstream.breaker import Breaker, Breakers, News, Turn, clamp_retry_after
 from proxy.upstream.challenge import (
     BasicWanted,
     BearerChallenge,
@@ -44,6 +44,8 @@ LOG = logging.getLogger(__name__)
 USER_AGENT = "cgr-proxy"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USABLE = REDIRECTS | {200, 206, 304}
+# Of an origin: what was learnt; for QUIET, of how many seconds.
+Tell = Callable[[str, News, float], None]
 _NOT_OFFERED = frozenset({400, 405, 415, 501})  # of a POST: no outage, asking again is vain
 _PROOFS = _USABLE | {404}  # the token was good; other statuses may come from something in between
 
@@ -107,6 +109,7 @@ class Exchange:
         self._bearers = Bearers(self, origins, rules, clock)
         self._basic: set[str] = set()  # the further ones that want their credential itself
         self._breakers = Breakers(self._configured)
+        self.tell: Tell = _tell_nobody
         # Configured upstreams may lie anywhere; learnt addresses only where the rules allow.
         self._own = self._session(tls, None)
         self._learnt = self._session(tls, resolver)
@@ -194,16 +197,25 @@ class Exchange:
         self._settle(breaker, url, None)
         return response
 
+    def hear(self, origin: str, news: News, seconds: float) -> None:
+        """Another process has learnt this of an origin; see `tell`."""
+        self._breakers.of(origin).hear(news, self._clock(), seconds)
+
     def _settle(self, breaker: Breaker, url: URL, error: ProxyError | None) -> None:
         """Tell the breaker how it ended, and the log what that changed, a few lines an outage."""
-        detail = error.detail if error is not None else ""
+        detail, origin, was_open = error.detail if error else "", str(url.origin()), breaker.is_open
+        if isinstance(error, RateLimited):
+            self.tell(origin, News.QUIET, clamp_retry_after(error.retry_after or 1))
         match breaker.settle(error, self._clock()):
             case Turn.FAILS:
                 LOG.warning("the upstream %s fails: %s", url.host, detail)
             case Turn.DOWN:
                 LOG.warning("the upstream %s is held to be down: %s", url.host, detail)
+                self.tell(origin, News.DOWN, 0.0)
             case Turn.BACK:
                 LOG.warning("the upstream %s answers again", url.host)
+                if was_open:
+                    self.tell(origin, News.BACK, 0.0)
             case None:
                 pass
 
@@ -295,6 +307,10 @@ class Exchange:
             read_timeout=self._limits.read_timeout,
             resolver=resolver,
         )
+
+
+def _tell_nobody(_origin: str, _news: News, _seconds: float) -> None:
+    """There is one process."""
 
 
 def _challenge(response: aiohttp.ClientResponse) -> BearerChallenge | None:
