@@ -32,6 +32,8 @@ from proxy.workers.news import News
 from proxy.workers.terms import Terms, terms_of
 
 LOG = logging.getLogger(__name__)
+LAST_WORDS = 1.0
+"""Seconds that a supervisor has to take them."""
 REPORT = 1.0
 """Seconds between two reports: what a worker that is killed had counted since is lost."""
 
@@ -67,7 +69,7 @@ def run_worker(descriptor: int) -> int:
 
     try:
         code = process.run(make, line.begin, complain)
-        line.end()
+        line.end(sock)
     finally:
         logs.stop()
     return code
@@ -118,13 +120,13 @@ class _Line:
         self._start(repeat(REPORT, self._report, "reporting to the supervisor"))
         self._start(repeat(LOOK, self._look, "looking at the store's generation"))
 
-    def end(self) -> None:
-        """After the loop: what was counted to the last."""
+    def end(self, sock: socket.socket) -> None:
+        """After the loop: what was counted to the last. `sock`: another hold of the line."""
         whole = self._channel is None or not self._channel.waiting
         if self.app is not None and whole:
-            self._sock.setblocking(True)  # noqa: FBT003  # the library's
+            sock.settimeout(LAST_WORDS)
             with suppress(OSError):
-                self._sock.sendall(framed(report_of(self.app)))
+                sock.sendall(framed(report_of(self.app)))
 
     # --- inside ------------------------------------------------------------------------------
 

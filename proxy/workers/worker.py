@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import site
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, final
 
+import proxy
 from proxy.observe.totals import Family
 from proxy.workers.channel import Channel, Message, open_channel
 from proxy.workers.terms import Terms
@@ -118,7 +121,8 @@ async def start_worker(terms: Terms) -> Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # the supervisor's has one line, for scripts
                 pass_fds=[theirs.fileno()],
-                env={name: text for name, text in os.environ.items() if name not in _NOT_INHERITED},
+                env=_environment(),
+                process_group=0,  # a Ctrl-C is the supervisor's to act on
             )
         except BaseException:
             ours.close()
@@ -129,9 +133,17 @@ async def start_worker(terms: Terms) -> Worker:
 
 
 def _command(descriptor: int) -> list[str]:
-    """This program again, found in the same way: the folder that we happen to be in is searched
-    only where that is how we were found ourselves."""
-    flags = [] if sys.path[:1] == [os.getcwd()] else ["-P"]  # noqa: PTH109  # as sys.path has it
-    if sys.flags.isolated:
-        flags = ["-I"]
-    return [sys.executable, *flags, "-m", "proxy", "serve", f"--worker-channel={descriptor}"]
+    """This program again; what lies in the folder that we happen to be in is not taken for it."""
+    flag = "-I" if sys.flags.isolated else "-P"
+    return [sys.executable, flag, "-m", "proxy", "serve", f"--worker-channel={descriptor}"]
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and where the program is if it was not installed (a checkout)."""
+    found = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
+    home = str(Path(proxy.__file__).resolve().parent.parent)
+    if home not in (*site.getsitepackages(), site.getusersitepackages()):
+        # Behind what stands there: it must not come before anything.
+        before = found.get("PYTHONPATH")
+        found["PYTHONPATH"] = f"{before}{os.pathsep}{home}" if before else home
+    return found
