@@ -23,6 +23,8 @@ from proxy.workers.terms import Terms
 from proxy.workers.worker import Worker, start_worker
 
 LOG = logging.getLogger(__name__)
+START = 120.0
+"""Seconds that all of them have at first, on a machine that is busy with other things."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 SETTLED = 5.0
@@ -98,9 +100,11 @@ class Crew:
         ready = loop.create_task(self._all_ready.wait())
         either: list[asyncio.Future[Any]] = [ready, self._failure]
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=START, return_when=asyncio.FIRST_COMPLETED)
             if self._failure.done():
                 self._failure.result()
+            if not ready.done():
+                raise CannotStart(f"not all workers are ready after {START:g} s", EX_UNAVAILABLE)
         finally:
             ready.cancel()
 
@@ -151,8 +155,10 @@ class Crew:
                     ended, code = f"cannot start: {worker.failed[0]}", worker.failed[1]
             if self._stopping.is_set():
                 return
-            if code > 0 and not self._all_ready.is_set() and not self._failure.done():
-                self._failure.set_exception(CannotStart(_alone(ended, number), code))
+            if not self._all_ready.is_set():
+                if not self._failure.done():
+                    code = code if code > 0 else EX_UNAVAILABLE
+                    self._failure.set_exception(CannotStart(_alone(ended, number), code))
                 return
             self.restarts += 1
             pause = FIRST_PAUSE if well else min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * pause))
