@@ -35,6 +35,7 @@ from proxy.storage.disk import DiskStorage
 from proxy.upstream.credentials import Clocks as TokenClocks
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.tls import client_context
+from proxy.wiring.egress import way_out
 from proxy.wiring.engine import make_engine, make_upstream
 from proxy.wiring.entitlements import make_entitlements
 from proxy.wiring.listeners import clients_listener, make_admin, operators_listener
@@ -72,17 +73,18 @@ class App:
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         with process.using("upstream.ca_bundle"):
             tls = trust(settings.upstream.ca_bundle)
+        with process.using("upstream.proxy_password_file"):
+            egress = way_out(settings, logs.redactor.register)
+        platform = PlatformHttp(tls, egress)
         self.credentials = Credentials(
             credential_sources(settings),
             logs.redactor.register,
-            token_exchange(settings.upstream.issuer, tls, clocks),
+            token_exchange(settings.upstream.issuer, platform, clocks),
             TokenClocks(clock, steady),
         )
         self.health = Health(self._degraded)
-        self.live = Live(
-            settings, PlatformHttp(tls), load=load, wall=clock, clock=steady, opens=opens
-        )
-        self.entitlements = make_entitlements(settings, self.credentials, tls, clocks)
+        self.live = Live(settings, platform, load=load, wall=clock, clock=steady, opens=opens)
+        self.entitlements = make_entitlements(settings, self.credentials, platform, clocks)
         # First what may be wrong: nothing that would have to be closed is open by then.
         self.admin_endpoint = make_admin(settings, self.entitlements, self.health, self.metrics)
         changes, room = Changes(), settings.cache.max_size
@@ -96,7 +98,7 @@ class App:
         if disorder:
             self.storage.doubt()
         self.upkeep = Upkeep(self.storage, changes, room)
-        self.upstream = make_upstream(settings, self.credentials, tls, self.metrics)
+        self.upstream = make_upstream(settings, self.credentials, self.metrics, tls, egress)
         engine = make_engine(settings, self.storage, self.upstream, self.metrics, clock)
         self.documents, self.bulk, self.artifacts = engine.documents, engine.bulk, engine.artifacts
         self._watch_everything(logs, clock)

@@ -6,12 +6,11 @@ root only hands over values. Non-goals: reading settings.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.access.asking import PlatformHttp
+from proxy.access.asking import Asking
 from proxy.access.entitlements import Verdict
 from proxy.access.exchange import Issuer, PullTokens, Tokens
 from proxy.access.learning import PlatformEntitlements, Terms
@@ -38,20 +37,19 @@ class PlatformOptions:
     taking_turns: bool = False
 
 
-def token_exchange(issuer: str, tls: ssl.SSLContext, clocks: Clocks) -> TokenExchange:
+def token_exchange(issuer: str, asking: Asking, clocks: Clocks) -> TokenExchange:
     """Make what gets tokens of any audience from the issuer, given its base URL."""
-    return Issuer(PlatformHttp(tls), issuer, wall=clocks.wall)
+    return Issuer(asking, issuer, wall=clocks.wall)
 
 
 def ask_platform(
     options: PlatformOptions,
     tokens: TokenSource,
-    tls: ssl.SSLContext,
+    asking: Asking,
     clocks: Clocks,
     assumed: Callable[[str], Subject | None] | None = None,
 ) -> PlatformEntitlements:
     """Make the entitlements that the platform knows; `start` them. `assumed`: see `PullTokens`."""
-    asking = PlatformHttp(tls)
     issuer = Issuer(asking, options.issuer, wall=clocks.wall)
     platform = Platform(
         asking,

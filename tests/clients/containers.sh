@@ -42,6 +42,8 @@ from_debian() {
     cd "$work"
     for name in $DEBIAN; do
       apt-get download -qq "$name" && dpkg -x "$name"_*.deb "$folder" || echo "not to be had: $name"
+      # Some of them do not know their own version.
+      dpkg-deb -f "$name"_*.deb Package Version >"$folder/$name.version" || true
     done
   )
 }

@@ -31,13 +31,14 @@ _MAVENS = {
     "4.0.0-rc-4": "203e16d9d6d7f78e4ee3ad7fbd0427e7111ec32e23707fb83f9b585edee3b3e4",
 }
 MAVENS = ("installed", *_MAVENS)
+IVY, BAZEL = "2.5.3", "2.1.0"
 _IVY = (
-    "org.apache.ivy:ivy:2.5.3:jar",
+    f"org.apache.ivy:ivy:{IVY}:jar",
     "9502aa5aabf0b1484924a13ef4b5d24f121f7f91aab6768f11cc9d0906c0803b",
 )
 _BAZEL = (
-    "@bazel/bazel-linux_x64@2.1.0",
-    "package/bazel-2.1.0-linux-x86_64",
+    f"@bazel/bazel-linux_x64@{BAZEL}",
+    f"package/bazel-{BAZEL}-linux-x86_64",
     "e13581d44faad6ac807dd917e682fef20359d26728166ac35dadd8ee653a580d",
 )
 _QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"

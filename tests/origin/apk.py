@@ -36,7 +36,7 @@ class ApkSettings:
 
     `discovery`: where the keys are can be asked; `jwks`: in place of the address that is told ("":
     the true one). `signed`: the index is. `index_redirect`: it comes from the object store, too.
-    `index_bytes`: in place of the true ones.
+    `index_bytes`: in place of the true ones. `public`: nobody has to show a pull token, nor may.
     """
 
     discovery: bool = True
@@ -44,6 +44,7 @@ class ApkSettings:
     signed: bool = True
     index_redirect: bool = False
     index_bytes: bytes | None = None
+    public: bool = False
 
 
 @dataclass(slots=True)
@@ -67,6 +68,10 @@ class ApkHost:
         if request.method != "GET":
             self.journal.violation(received, request.method)
             return Response(405, (("Allow", "GET"),))
+        if self.behaviour.public:
+            if request.header("authorization") is not None:
+                self.journal.violation(received, "a credential where none belongs")
+            return self._serve(request, received, path, path.removeprefix(f"/{ORGANISATION}/"))
         verdict = self.credentials.judge(request.header("authorization"))
         if verdict == "unknown":
             self.journal.violation(received, "a credential that was never issued here")

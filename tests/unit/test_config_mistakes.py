@@ -182,6 +182,24 @@ BROKEN = [
         "small letters",
     ),
     ('[[registries]]\nalias = "a"\nurl = "r.example"', "registries[0].url", "must be a URL"),
+    # repositories
+    ('repositories = "a"', "repositories", "is written as [repositories.NAME]"),
+    ('[[repositories]]\nname = "a"', "repositories", "is written as [repositories.NAME]"),
+    ("[repositories.a]", "repositories[a].ecosystem", "is missing"),
+    ("[repositories.a]", "repositories[a].upstream", "is missing"),
+    ('[repositories.a]\necosystem = "java"', "repositories[a].ecosystem", "is none of"),
+    ('[repositories.a]\nname = "b"', "repositories.a.name", "stands in the brackets"),
+    ("[repositories.a]\nmembers = []", "repositories[a].members", "unknown key"),
+    (
+        '[repositories."A/b"]\necosystem = "apk"\nupstream = "https://p.example"',
+        "repositories[0].name",
+        "an alias has small letters",
+    ),
+    (
+        '[repositories.a]\necosystem = "apk"\nupstream = "http://p.example"',
+        "repositories",
+        "plain http",
+    ),
     (
         '[[registries]]\nalias = "a"\nurl = "http://r.example"',
         "registries",
