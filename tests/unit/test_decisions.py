@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from proxy.cache.decisions import Decisions
+from proxy.cache.decisions import Decisions, Refusals
 from proxy.cache.ready import OVERHEAD, Ready
+from proxy.errors import NotFound, ProxyError, Unavailable
 
 
 def test_a_decision_holds_for_its_time() -> None:
@@ -63,3 +64,37 @@ def test_a_value_that_would_push_out_all_others_is_not_kept() -> None:
     ready.drop("small")
     ready.drop("small")
     assert ready.used == 0
+
+
+def told(refusals: Refusals) -> list[tuple[str, str | None, float]]:
+    said: list[tuple[str, str | None, float]] = []
+
+    def tell(key: str, error: ProxyError | None, seconds: float) -> None:
+        said.append((key, error.detail if error else None, seconds))
+
+    refusals.on_news(tell)
+    return said
+
+
+def test_only_what_the_upstream_said_is_told_to_other_processes() -> None:
+    refusals = Refusals()
+    said = told(refusals)
+    refusals.remember("a", NotFound("no"), 100.0, 30.0)
+    refusals.remember("b", Unavailable("silent"), 100.0, 1.0)
+    refusals.remember("c", NotFound("no"), 100.0, 0.0)  # is not remembered here either
+    refusals.forget("a")
+    refusals.forget("never known")
+    assert said == [("a", "no", 30.0), ("a", None, 0.0)]
+
+
+def test_what_another_process_was_told_counts_here_and_is_not_told_on() -> None:
+    refusals = Refusals()
+    said = told(refusals)
+    refusals.hear("a", NotFound("no"), 100.0, 30.0)
+    refusals.hear("b", NotFound("no"), 100.0, 30.0)
+    assert [type(refusals.find(key, 129.0)) for key in "ab"] == [NotFound, NotFound]
+    refusals.hear("a", None, 110.0, 0.0)
+    assert refusals.find("a", 110.0) is None
+    refusals.forget_all()
+    assert refusals.find("b", 110.0) is None
+    assert said == []
