@@ -211,6 +211,48 @@ def test_an_address_that_other_workers_share_is_taken(origin: OriginThread, tmp_
         assert "Address already in use" in said[0]
 
 
+# --- TLS -----------------------------------------------------------------------------------------
+
+
+def test_every_worker_speaks_tls_knows_certificates_and_takes_a_new_one_at_sighup(
+    origin: OriginThread, tmp_path: Path
+) -> None:
+    farm = Authority("farm", tmp_path)
+    build, files = farm.client("CN=build-7,O=farm"), farm.server("127.0.0.1")
+    server = {
+        "tls_certificate": str(files.certificate),
+        "tls_key": str(files.key),
+        "client_ca": str(farm.file),
+    }
+    who = [{"name": "build", "subjects": ["CN=build-7,O=farm"], "ecosystems": ["python"]}]
+
+    def shown() -> tuple[str, bytes | None, bytes]:
+        """Which worker, with which certificate, with which status."""
+        with (
+            proxy.connect() as sock,
+            farm.context(build).wrap_socket(sock, server_hostname="127.0.0.1") as secure,
+        ):
+            secure.sendall(request_bytes("GET", PAGE, "127.0.0.1", {}))
+            raw = b"".join(iter(lambda: secure.recv(1 << 16), b""))
+            worker = (answers(raw)[0].header("X-Request-Id") or "")[:8]
+            return worker, secure.getpeercert(binary_form=True), raw[:12]
+
+    with crew(tmp_path, origin, server=server, clients=who) as proxy:
+        assert proxy.url.startswith("https://")
+        seen = {shown() for _ in range(20)}
+        (old,) = {certificate for _, certificate, _ in seen}
+        assert {status for _, _, status in seen} == {b"HTTP/1.1 200"}
+        assert len(seen) == 2
+        new = farm.server("127.0.0.1")
+        new.key.replace(files.key)
+        new.certificate.replace(files.certificate)
+        proxy.signal(signal.SIGHUP)
+        until(lambda: bool(lines(proxy, "reloaded")))
+        seen = {shown() for _ in range(20)}
+        assert old not in {certificate for _, certificate, _ in seen}
+        assert len(seen) == 2
+
+
 # --- signals -------------------------------------------------------------------------------------
 
 
