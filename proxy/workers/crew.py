@@ -34,6 +34,10 @@ ANSWER = 1.5
 RENEWAL = 15.0
 SILENT = 10.0
 """Seconds without a report after which a worker is not well."""
+HANGS = 60.0
+"""The same, after which it is taken for dead."""
+LOOK = 5.0
+"""Seconds between two looks for such."""
 HURRY = 4.0
 """Seconds that workers have to end when they are to hurry; then they are killed."""
 MARGIN = 5.0
@@ -107,6 +111,16 @@ class Crew:
                 raise CannotStart(f"not all workers are ready after {START:g} s", EX_UNAVAILABLE)
         finally:
             ready.cancel()
+
+    async def look(self) -> None:
+        """End a worker that has not said anything for long: clients who come to it would wait for
+        ever, while others would answer them."""
+        now = asyncio.get_running_loop().time()
+        for worker in self.ready:
+            if now - worker.heard > HANGS:
+                number, pid = worker.number, worker.pid
+                LOG.error("worker %d (process %d) hangs for %g s; it is killed", number, pid, HANGS)
+                worker.kill()
 
     async def stop(self, hurry: asyncio.Event, grace: float) -> None:
         """Drain all; returns when the last one has ended."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import final
@@ -31,6 +31,7 @@ from proxy.workers.channel import Channel, Message, framed, open_channel, receiv
 from proxy.workers.news import News
 from proxy.workers.terms import Terms, terms_of
 
+EX_USAGE = 2
 LOG = logging.getLogger(__name__)
 LAST_WORDS = 1.0
 """Seconds that a supervisor has to take them."""
@@ -40,8 +41,12 @@ REPORT = 1.0
 
 def run_worker(descriptor: int) -> int:
     """Run one worker at the other end of a supervisor's socket; the exit code."""
-    os.set_inheritable(descriptor, False)  # noqa: FBT003  # the library's
-    sock = socket.socket(fileno=descriptor)
+    try:
+        sock = socket.socket(fileno=descriptor)
+        sock.set_inheritable(False)  # the library's
+    except OSError:
+        sys.stderr.write("cgr-proxy: only a supervisor starts workers: use --workers\n")
+        return EX_USAGE
     # A Ctrl-C, or a terminal's end, is the supervisor's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -33,7 +33,7 @@ from proxy.server.listener import Listener
 from proxy.server.own_names import OwnNames
 from proxy.server.rounds import repeat
 from proxy.server.wire import Server
-from proxy.workers.crew import RENEWAL, Crew
+from proxy.workers.crew import LOOK, RENEWAL, Crew
 from proxy.workers.reserving import Reserved, reserve
 from proxy.workers.terms import Loading, Terms
 
@@ -91,6 +91,7 @@ class Supervisor:
             for rounds in (
                 repeat(POLL, self._reloads.poll, "looking at the configuration"),
                 repeat(POLL, self._admin_endpoint.poll, "reading the admin token"),
+                repeat(LOOK, self._crew.look, "looking after the workers"),
             )
         ]
         self._health.started = True

@@ -141,9 +141,10 @@ def _command(descriptor: int) -> list[str]:
 def _environment() -> dict[str, str]:
     """Ours, and where the program is if it was not installed (a checkout)."""
     found = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
-    home = str(Path(proxy.__file__).resolve().parent.parent)
-    if home not in (*site.getsitepackages(), site.getusersitepackages()):
+    home = Path(proxy.__file__).resolve().parent.parent
+    installed = (*site.getsitepackages(), site.getusersitepackages())
+    if home not in (Path(folder).resolve() for folder in installed):
         # Behind what stands there: it must not come before anything.
         before = found.get("PYTHONPATH")
-        found["PYTHONPATH"] = f"{before}{os.pathsep}{home}" if before else home
+        found["PYTHONPATH"] = f"{before}{os.pathsep}{home}" if before else str(home)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -20,8 +21,12 @@ from proxy.workers.channel import (
     open_channel,
     receive_blocking,
 )
+from proxy.workers.crew import HANGS, Crew
 from proxy.workers.reserving import reserve
 from proxy.workers.terms import Loading, Terms, terms_of
+from tests.engine import until
+from tests.origin import Origin
+from tests.running import configuration
 
 # --- the line ------------------------------------------------------------------------------------
 
@@ -164,3 +169,40 @@ def test_a_store_that_cannot_be_written_is_a_warning(
     Generation(storage.folder).advance()
     assert "cannot be told to forget" in caplog.text
     storage.close()
+
+
+# --- the crew ------------------------------------------------------------------------------------
+
+
+async def test_a_worker_that_says_nothing_for_a_minute_is_killed_and_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process is stopped, as one that hangs; the crew's clock is ahead."""
+    async with Origin() as origin:
+        file = configuration(tmp_path, origin, {"server": {"listen": "127.0.0.1:0", "workers": 2}})
+        loading = Loading(file, {}, {})
+        settings = await asyncio.to_thread(loading.load)
+        held = reserve(settings.server.listen)
+        at = loading.at(Address("127.0.0.1", held.port))
+        crew = Crew(
+            1,
+            lambda number, disorder: Terms(
+                number, 1, at, loading.text, loading.text, opens=True, disorder=disorder
+            ),
+        )
+        try:
+            await crew.start()
+            (worker,) = crew.ready
+            os.kill(worker.pid, signal.SIGSTOP)
+            await crew.look()
+            worker.heard -= HANGS
+            assert crew.troubles() == ["workers that do not say how they are: 1"]
+            await crew.look()
+            await until(lambda: bool(crew.ready) and crew.ready[0] is not worker)
+            assert crew.restarts == 1
+            assert "hangs for 60 s; it is killed" in caplog.text
+        finally:
+            hurry = asyncio.Event()
+            hurry.set()
+            await crew.stop(hurry, 10.0)
+            held.close()
