@@ -322,6 +322,19 @@ def test_sighup_removes_a_client_at_all_workers_within_a_second_and_for_later_on
         assert {one.status for one in everywhere(proxy, PAGE, authorization=kept)} == {200}
 
 
+def test_a_worker_that_comes_later_does_not_open_what_was_shut_meanwhile(
+    origin: OriginThread, tmp_path: Path
+) -> None:
+    with crew(tmp_path, origin, clients=[client("gone", "python")]) as proxy:
+        configuration(tmp_path, origin, tables(2))  # nobody: on loopback a start would open
+        proxy.signal(signal.SIGHUP)
+        until(lambda: bool(lines(proxy, "reloaded")))
+        replace(proxy)
+        gone = basic(token("gone"))
+        assert {one.status for one in everywhere(proxy, PAGE, authorization=gone)} == {401}
+        assert {one.status for one in everywhere(proxy, PAGE)} == {401}
+
+
 def test_a_worker_that_comes_later_runs_with_the_settings_of_the_start(
     origin: OriginThread, tmp_path: Path
 ) -> None:

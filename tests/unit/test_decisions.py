@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from proxy.cache.decisions import Decisions, Refusals
+from proxy.cache.packages import Packages
 from proxy.cache.ready import OVERHEAD, Ready
+from proxy.ecosystems.oci import Oci
 from proxy.errors import NotFound, ProxyError, Unavailable
+from proxy.model import ArtifactTarget, DocumentTarget
+from proxy.server.canonical import canonicalise
 
 
 def test_a_decision_holds_for_its_time() -> None:
@@ -98,3 +102,27 @@ def test_what_another_process_was_told_counts_here_and_is_not_told_on() -> None:
     refusals.forget_all()
     assert refusals.find("b", 110.0) is None
     assert said == []
+
+
+def test_a_package_that_was_open_and_is_refused_is_told_once_and_closed_everywhere() -> None:
+    oci = Oci()
+    target = oci.classify(canonicalise("GET", "/v2/chainguard/static/manifests/latest", host=None))
+    layer = f"/v2/chainguard/static/blobs/sha256:{'ab' * 32}"
+    artifact = oci.classify(canonicalise("GET", layer, host=None))
+    assert isinstance(target, DocumentTarget)
+    assert isinstance(artifact, ArtifactTarget)
+    one, two = Packages(300.0, lambda: 1000.0), Packages(300.0, lambda: 1000.0)
+    said: list[str] = []
+
+    def tell(key: str) -> None:
+        said.append(key)
+        two.hear(key)
+
+    one.on_news(tell)
+    for packages in (one, two):
+        packages.shown("oci", target)
+        assert packages.is_open("oci", artifact)
+    for _ in range(2):
+        one.refused("oci", target)
+    assert [packages.is_open("oci", artifact) for packages in (one, two)] == [False, False]
+    assert len(said) == 1
