@@ -29,6 +29,7 @@ from proxy.observe.tokens import TokenNumbers
 from proxy.server import process
 from proxy.server.health import Health
 from proxy.server.hot import Hot
+from proxy.server.notify import Notifier
 from proxy.server.rounds import repeat
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
@@ -209,10 +210,15 @@ def keep_audit(settings: Settings, logs: Logs) -> None:
             logs.keep_audit(AuditFile(where, settings.log.audit_size))
 
 
-def run(settings: Settings, load: Callable[[], Settings] | None = None) -> int:
-    """Run one process; the exit code. `load`: the settings anew, for a reload."""
+def run(
+    settings: Settings,
+    load: Callable[[], Settings] | None = None,
+    notifier: Notifier | None = None,
+) -> int:
+    """Run one process; the exit code. `load`: the settings anew, for a reload. `notifier`: the
+    service manager that is told how it goes."""
     logs = start_logs(settings.log.level, settings.log.format, access=settings.log.access)
     try:
-        return process.run(lambda: App(settings, logs, load=load))
+        return process.run(lambda: App(settings, logs, load=load), notifier)
     finally:
         logs.stop()

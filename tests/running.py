@@ -495,12 +495,12 @@ class Process(Evidence):
         origin: Upstream,
         folder: Path,
         arguments: Sequence[str],
-        environ: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(origin, folder)
         self._log = folder / "stderr.log"
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
-        environment |= environ or {}
+        usual = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
+        environment = {**usual, **(variables or {})}
         with self._log.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "proxy", "serve", *arguments],
@@ -609,12 +609,13 @@ def process(
     credentials: Mapping[str, tuple[str, str]] | None = None,
     tracebacks: bool = False,
     ready: bool = True,
-    environ: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Process]:
     """Run a proxy as a process. `ready` False: do not wait for it (it is about to fail).
-    `environ`: what its environment has besides."""
+
+    `variables`: of its environment, besides the usual ones."""
     file = configuration(folder, origin, tables, credentials)
-    proxy = Process(origin, folder, ["--config", str(file)], environ)
+    proxy = Process(origin, folder, ["--config", str(file)], variables)
     try:
         if ready:
             proxy.ready()

@@ -83,6 +83,10 @@ class Refusals:
         known = self._known.find(key, now)
         return copy(known) if known is not None else None
 
+    def holds(self, key: str, now: float) -> bool:
+        """Whether `find` would find one."""
+        return self._known.find(key, now) is not None
+
     def remember(self, key: str, error: ProxyError, now: float, seconds: float) -> None:
         """Keep a failure so long. What is news to us is news to other processes."""
         self._known.remember(key, copy(error), now, seconds)

@@ -171,7 +171,7 @@ class Documents:
         """How to ask whether what `get` has just given would be given again: fresh, from the same
         entry, undoubted. None: only `get` can tell."""
         key = self._key(ecosystem, target)
-        facts, clock, doubted = held.facts, self._clock, self._doubted
+        facts, clock, doubt = held.facts, self._clock, self._doubted.find
         unchanged = self._shelf.unchanged(key, held)
         if unchanged is None:
             return None
@@ -181,8 +181,9 @@ class Documents:
 
         def stands() -> int | None:
             now = clock()
-            fresh = since <= now < ends and doubted.find(key, now) is None
-            return int(now - since) if fresh and unchanged() else None
+            if not since <= now < ends or doubt(key, now) is not None or not unchanged():
+                return None
+            return int(now - since)
 
         return stands
 

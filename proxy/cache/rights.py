@@ -18,6 +18,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from typing import final
 
 from proxy.cache.checksums import Checksums
@@ -170,6 +171,12 @@ class Rights:
             return True
         target, packages = permit.target, self._documents.packages
         return target is not None and packages.is_open(ecosystem.name, target)
+
+    def settled_between(self, permit: Permit, facts: ArtifactFacts) -> tuple[float, float]:
+        """Between which moments (epoch seconds) `is_settled` says yes, by these facts alone."""
+        if withheld_of(facts, permit):
+            return inf, -inf
+        return facts.checked_at - self._policy.ttl, facts.checked_at + self._policy.ttl
 
     async def confirm(  # one caller
         self,

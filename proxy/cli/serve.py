@@ -11,9 +11,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.cli.configuration import Commands, add_config_option, report
 from proxy.config import ConfigError, load
+
+if TYPE_CHECKING:
+    from proxy.server.notify import Notifier
 
 _TOKEN_VARIABLE = re.compile(r"CHAINGUARD_[A-Z]+_TOKEN")
 
@@ -56,19 +60,28 @@ def run(arguments: argparse.Namespace) -> int:
     _forget_tokens()
     # The very file of the start: if it goes, a search could find another, or none at all.
     file = settings.file or arguments.config
+    # Late: a wrong configuration is told first.
+    from proxy.server.notify import VARIABLE, Notifier  # noqa: PLC0415
+
+    notifier = Notifier(os.environ.pop(VARIABLE, ""))  # not for our children
     if settings.server.workers > 1:
-        return _supervise(file, environ, overrides)
-    from proxy.app import run as run_app  # noqa: PLC0415  # late: a wrong configuration is told first
+        return _supervise(file, environ, overrides, notifier)
+    from proxy.app import run as run_app  # noqa: PLC0415
 
-    return run_app(settings, lambda: load(file, environ, overrides))
+    return run_app(settings, lambda: load(file, environ, overrides), notifier)
 
 
-def _supervise(file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, str]) -> int:
+def _supervise(
+    file: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, str],
+    notifier: Notifier,
+) -> int:
     from proxy.workers.supervisor import supervise  # noqa: PLC0415  # late, as above
     from proxy.workers.terms import Loading  # noqa: PLC0415  # the same
 
     try:
-        return supervise(Loading(file, environ, overrides))
+        return supervise(Loading(file, environ, overrides), notifier)
     except ConfigError as error:
         return report(error)  # it has changed since it was looked at
 

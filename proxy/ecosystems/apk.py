@@ -25,16 +25,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from proxy.ecosystems import apk_index
+from proxy.ecosystems import apk_index, apk_setup
 from proxy.ecosystems.apk_index import INDEX, Offers
 from proxy.ecosystems.apk_package import Package
 from proxy.ecosystems.base import one_line, package_url, refuse_post
 from proxy.ecosystems.json_objects import json_object
+from proxy.ecosystems.setups import Setup
 from proxy.errors import Malformed, NotFound, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
@@ -81,6 +82,11 @@ class Apk:
         """One, for all organisations."""
         return (Mount((MOUNT,), MOUNT),)
 
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return apk_setup.SETUPS
+
     def purl(self, package: str, version: str = "") -> str:
         """Spell a package as package URL; "" where a document is of none."""
         if not package:
@@ -121,6 +127,14 @@ class Apk:
         elif not _PEM.fullmatch(body):
             raise Malformed("The upstream's signing key is none.")
         return Document(body, target.representation, document.url)
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the smallest package of the repository that is open to everybody."""
+        index = yield "/apk/chainguard/x86_64/APKINDEX.tar.gz"
+        name = self.catalogue(index).smallest()
+        if not name:
+            raise Malformed("The upstream's package index lists nothing.")
+        return f"/apk/chainguard/x86_64/{name}"
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure in one line."""

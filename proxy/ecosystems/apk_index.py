@@ -74,6 +74,12 @@ class Offers:
             seal=checksum,
         )
 
+    def smallest(self) -> str:
+        """The file name of the smallest package; "": there is none."""
+        rows = [row.split(b" ") for row in self.rows.splitlines() if row]
+        sized = [(int(size), name) for name, _, size in rows if size.isdigit()]
+        return min(sized)[1].decode("utf-8", "replace") if sized else ""
+
 
 def check(index: Document) -> None:
     """Tell an index that is whole from anything else. Raises Malformed."""

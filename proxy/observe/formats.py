@@ -14,8 +14,9 @@ import traceback
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
+from proxy.observe.alike import Alike
 from proxy.observe.redaction import Redactor
 
 MAX_MESSAGE = 8192
@@ -54,11 +55,20 @@ class AccessRecord(NamedTuple):
     error: str = ""
 
 
+# The same answer once more: `time`, `request_id` (one of ours), `duration`, and all the rest.
+# A plain tuple: it is made with every hit.
+Repeat: TypeAlias = tuple[float, str, float, Alike[AccessRecord]]
+
+
 class LineFormat(Protocol):
     """Makes one line, with its line feed, of ASCII."""
 
     def access(self, record: AccessRecord) -> str:
         """The line of an answered request."""
+        ...
+
+    def repeat(self, repeat: Repeat) -> str:
+        """The line that `access` would make of it."""
         ...
 
     def message(self, record: logging.LogRecord) -> str:
@@ -90,6 +100,18 @@ class JsonFormat:
             f'{{"time":"{timestamp(record[0])}","level":"info","logger":"access"'
             f',"request_id":{json_string(record[1])}{before}{record[9] * 1000:.2f}{after}'
         )
+
+    def repeat(self, repeat: Repeat) -> str:
+        """See `LineFormat`."""
+        time, request_id, duration, alike = repeat
+        before, after = alike.pieces(self._redactor.generation, self._pieces)
+        return (
+            f'{{"time":"{timestamp(time)}","level":"info","logger":"access"'
+            f',"request_id":"{request_id}"{before}{duration * 1000:.2f}{after}'
+        )
+
+    def _pieces(self, record: AccessRecord) -> tuple[str, str]:
+        return self._fixed_parts(record[2:9], record[10:])
 
     def _fixed_parts(
         self, who_and_what: tuple[str, str, str, str, str, int, int], how: tuple[str, str, str]
@@ -148,6 +170,13 @@ class TextFormat:
             f"{record.peer} {request} {record.status} {record.sent} "
             f"{record.duration * 1000:.2f}ms {record.ecosystem or '-'} {record.cache or '-'} "
             f"{user_agent}{error}"
+        )
+
+    def repeat(self, repeat: Repeat) -> str:
+        """See `LineFormat`."""
+        time, request_id, duration, alike = repeat
+        return self.access(
+            alike.record._replace(time=time, request_id=request_id, duration=duration)
         )
 
     def message(self, record: logging.LogRecord) -> str:

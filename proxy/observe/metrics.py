@@ -76,6 +76,10 @@ class Metrics:
 
         `ecosystem` and `cache` empty where there is none. For the loop's thread only.
         """
+        self.answers(ecosystem, status, cache).count(seconds, sent)
+
+    def answers(self, ecosystem: str, status: int, cache: str) -> Cell:
+        """Where the answers with these labels are counted: for who gives many of the same."""
         labels = (ecosystem, status, cache)
         cell = self._cells.get(labels)
         if cell is None:
@@ -86,7 +90,7 @@ class Metrics:
             )
             if OTHER not in cell.labels:  # what others are called is an open set
                 self._cells[labels] = cell
-        cell.count(seconds, sent)
+        return cell
 
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         """One exchange with an upstream ended: `outcome` is one of `UPSTREAM_OUTCOMES`.

@@ -22,6 +22,8 @@ from typing import Protocol, final
 
 from aiohttp import http_parser
 
+from proxy.server.notify import Notifier
+
 LOG = logging.getLogger(__name__)
 GARBAGE = 20_000
 """Objects that are made between two looks for circles among them."""
@@ -95,16 +97,17 @@ def using(key: str, path: Path | None = None) -> Iterator[None]:
 
 def run(
     make: Callable[[], Service],
+    notifier: Notifier | None = None,
     superior: Callable[[], Superior] | None = None,
     complain: Callable[[CannotStart], None] | None = None,
 ) -> int:
-    """Run one service until it is told to stop; the exit code.
+    """Run one service until it is told to stop; the exit code. `notifier`: who is told of it.
 
     `superior`: None for signals and standard output; `complain` for a line in the log.
     """
     try:
         _harden()
-        asyncio.run(_serve(make, superior or _Signals))
+        asyncio.run(_serve(make, superior or _Signals, notifier or Notifier()))
     except CannotStart as error:
         (complain or _complain)(error)
         return error.code
@@ -133,7 +136,9 @@ def _settle_down() -> None:
     gc.set_threshold(GARBAGE)
 
 
-async def _serve(make: Callable[[], Service], obey: Callable[[], Superior]) -> None:
+async def _serve(
+    make: Callable[[], Service], obey: Callable[[], Superior], notifier: Notifier
+) -> None:
     superior = obey()
     service = make()
     try:
@@ -143,9 +148,19 @@ async def _serve(make: Callable[[], Service], obey: Callable[[], Superior]) -> N
         await service.stop(superior.hurry)
         raise
     _settle_down()
-    superior.on_reload(service.reload)
+
+    async def reload() -> None:
+        await notifier.reloading()
+        try:
+            await service.reload()
+        finally:
+            await notifier.ready(service.ready_line)
+
+    superior.on_reload(reload)
     superior.ready(service.ready_line)
+    await notifier.ready(service.ready_line)
     await superior.stopping.wait()
+    await notifier.stopping()
     LOG.info("draining")
     await service.stop(superior.hurry)
     LOG.info("stopped")

@@ -73,7 +73,7 @@ def run_worker(descriptor: int) -> int:
         sock.sendall(framed({"failed": str(error), "code": error.code}))
 
     try:
-        code = process.run(make, line.begin, complain)
+        code = process.run(make, superior=line.begin, complain=complain)
         line.end(sock)
     finally:
         logs.stop()

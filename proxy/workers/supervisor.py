@@ -30,6 +30,7 @@ from proxy.server import process
 from proxy.server.admin import Admin
 from proxy.server.health import Health
 from proxy.server.listener import Listener
+from proxy.server.notify import Notifier
 from proxy.server.own_names import OwnNames
 from proxy.server.rounds import repeat
 from proxy.server.wire import Server
@@ -42,12 +43,13 @@ SCRAPE = 2.0
 """Seconds that a scrape waits for the workers' numbers; then the last ones have to do."""
 
 
-def supervise(loading: Loading) -> int:
-    """Run workers and their supervisor until told to stop; the exit code. Raises ConfigError."""
+def supervise(loading: Loading, notifier: Notifier) -> int:
+    """Run workers and their supervisor until told to stop; the exit code. `notifier`: the service
+    manager. Raises ConfigError."""
     settings = loading.load()
     logs = start_logs(settings.log.level, settings.log.format, access=settings.log.access)
     try:
-        return process.run(lambda: Supervisor(settings, loading))
+        return process.run(lambda: Supervisor(settings, loading), notifier)
     finally:
         logs.stop()
 
@@ -78,6 +80,7 @@ class Supervisor:
         if (where := given.admin_listen) is not None:
             server = Server(self._admin_endpoint, self._admin_endpoint.refuse)
             self._admin = Listener(server, where.host, where.port)
+        self._url = ""
         self._pollers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -86,6 +89,7 @@ class Supervisor:
         if self._admin is not None:
             await self._admin.start()
         await self._crew.start()
+        self._url = self._crew.ready[0].url
         self._pollers = [
             self._loop.create_task(rounds)
             for rounds in (
@@ -100,7 +104,7 @@ class Supervisor:
     def ready_line(self) -> str:
         """The line that scripts wait for: the real addresses."""
         admin = self._admin.url if self._admin is not None else "off"
-        return f"cgr-proxy ready {self._crew.ready[0].url} admin {admin}"
+        return f"cgr-proxy ready {self._url} admin {admin}"
 
     async def reload(self) -> None:
         """Read the configuration for all, and have each read again what it has for itself."""

@@ -26,8 +26,6 @@ from proxy.workers.terms import Terms
 
 LAST_WORDS = 1.0
 """Seconds for what a dead worker has still said."""
-# What belongs to the one process that a service manager has started.
-_NOT_INHERITED = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 
 
 @final
@@ -140,7 +138,7 @@ def _command(descriptor: int) -> list[str]:
 
 def _environment() -> dict[str, str]:
     """Ours, and where the program is if it was not installed (a checkout)."""
-    found = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
+    found = dict(os.environ)
     home = Path(proxy.__file__).resolve().parent.parent
     installed = (*site.getsitepackages(), site.getusersitepackages())
     if home not in (Path(folder).resolve() for folder in installed):

@@ -24,6 +24,7 @@ from tests.origin.blobs import FileBlob
 from tests.origin.download import kept, run_client
 from tests.origin.jars import JAVA, MavenFile
 from tests.origin.maven import fetch
+from tests.printed import printed
 
 PROJECTS = Path(__file__).parent / "projects"
 _MAVENS = {
@@ -84,18 +85,13 @@ def bazel() -> Path:
     return kept(cache_folder() / f"bazel-{sha256[:16]}", make)
 
 
-def settings(url: str, *, password: str = "", mirror_of: str = "*", more: str = "") -> str:
-    """Maven's user settings: everything through one mirror. `more`: elements besides."""
-    server = ""
-    if password:
-        server = (
-            "<servers><server><id>farm</id><username>any</username>"
-            f"<password>{password}</password></server></servers>"
-        )
-    return (
-        f"<settings>{server}<mirrors><mirror><id>farm</id><mirrorOf>{mirror_of}</mirrorOf>"
-        f"<url>{url}/java/</url></mirror></mirrors>{more}</settings>"
-    )
+def settings(url: str, *, mirror_of: str = "*", more: str = "") -> str:
+    """Maven's user settings, as `cgr-proxy setup` prints them. `more`: elements besides."""
+    (text,) = printed("maven", url)
+    everything = "<mirrorOf>*</mirrorOf>"
+    assert everything in text
+    text = text.replace(everything, f"<mirrorOf>{mirror_of}</mirrorOf>")
+    return text.replace("</settings>", f"{more}</settings>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +148,22 @@ class Workshop:
         environment = clean_environment(self.home) | variables
         return run_program(command, self.project, environment, limit=_LIMIT)
 
-    def maven(self, program: str, configured: str, *arguments: str) -> Done:
-        """Run a Maven with these settings."""
+    def maven(self, program: str, configured: str, *arguments: str, token: str = "") -> Done:
+        """Run a Maven with these settings, and a client's token in its environment."""
         file = self.folder / "settings.xml"
         file.write_text(configured, "utf-8")
         local = f"-Dmaven.repo.local={self.repository}"
-        return self.run(program, "-B", "-ntp", "-s", str(file), local, *arguments)
+        given = {"CGR_PROXY_TOKEN": token} if token else {}
+        return self.run(program, "-B", "-ntp", "-s", str(file), local, *arguments, **given)
+
+    def gradle(self, url: str, *arguments: str, token: str = "") -> Done:
+        """Run Gradle with what `cgr-proxy setup` prints, and a client's token."""
+        (text,) = printed("gradle", url)
+        script = self.home / "gradle" / "init.d" / "cgr-proxy.gradle"
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(text, "utf-8")
+        given = {"CGR_PROXY_TOKEN": token} if token else {}
+        return self.run("gradle", "--no-daemon", *arguments, **given)
 
     def files(self, ending: str = "") -> list[Path]:
         """Of the local repository, those whose names end so."""

@@ -109,7 +109,7 @@ def test_nothing_secret_is_in_the_arguments_or_the_environment_of_a_worker(
         "CHAINGUARD_PYTHON_IDENTITY_ID": origin.username,
         "CHAINGUARD_PYTHON_TOKEN": origin.password,
     }
-    started = process(tmp_path, origin, tables(2), credentials={}, environ=environ)
+    started = process(tmp_path, origin, tables(2), credentials={}, variables=environ)
     with started as proxy:
         assert {answer.status for answer in everywhere(proxy, PAGE)} == {200}
         for pid in proxy.workers():

@@ -27,6 +27,7 @@ from tests.origin.settings import Settings
 from tests.origin.store import Store, serve_blob
 from tests.origin.wire import Header, Request, Response
 
+PUBLIC = "chainguard"
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -79,8 +80,9 @@ class ApkHost:
             self.journal.counters[f"credentials_{verdict}"] += 1
             return _plain(401, "unauthenticated", ("WWW-Authenticate", 'Basic realm="apk"'))
         organisation, _, rest = path.removeprefix("/").partition("/")
-        if organisation != ORGANISATION:
+        if organisation not in (ORGANISATION, PUBLIC):
             return _plain(403, "no such organisation, or none of yours")
+        path = f"/{ORGANISATION}/{rest}"  # the public one has the same
         return self._serve(request, received, path, rest)
 
     def index(self, repository: str = apks.REPOSITORY) -> bytes:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.observe.alike import Alike
 from proxy.observe.formats import AccessRecord, JsonFormat, TextFormat
 from proxy.observe.logs import AccessLog, Format, Logs, start_logs
 from proxy.observe.redaction import LINGER, MASK, Redactor
@@ -263,6 +264,16 @@ def test_any_text_is_one_line_in_both_formats(text: str) -> None:
             assert line.endswith("\n")
             assert line[:-1].isascii()
             assert line[:-1].isprintable()
+
+
+@given(st.text(max_size=300))
+def test_the_line_of_a_repeated_answer_is_that_of_any_other_in_both_formats(text: str) -> None:
+    redactor = Redactor()
+    record = AccessRecord(9.5, "id23", text, "p", "GET", text, "e", 200, 7, 0.25, "hit", text)
+    repeat = (9.5, "id23", 0.25, Alike(record._replace(time=0.0, request_id="", duration=0.0)))
+    for formats in (JsonFormat(redactor), TextFormat(redactor)):
+        assert formats.repeat(repeat) == formats.access(record)
+        assert formats.repeat(repeat) == formats.access(record)
 
 
 # --- secrets -------------------------------------------------------------------------------
