@@ -75,7 +75,7 @@ class Documents:
         self._max_document = max_document
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
-        self._decisions = Refusals()
+        self.refusals = self._decisions = Refusals()
         self._doubted: Decisions[str] = Decisions()
         self._shelf = Shelf(storage, healed)
         self.packages = Packages(policy.ttl, clock)
@@ -84,6 +84,11 @@ class Documents:
         """End every revalidation."""
         await self._flights.close()
         await self._variants.close()
+
+    def forget_all(self) -> None:
+        """What is remembered of the upstream's answers counts no more; what is stored does."""
+        self.refusals.forget_all()
+        self.packages.forget_all()
 
     async def variant(
         self,

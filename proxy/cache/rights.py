@@ -76,6 +76,10 @@ class Rights:
         """End every probe."""
         await self._probes.close()
 
+    def forget_all(self) -> None:
+        """What is known only here counts no more."""
+        self._confirmed.forget_all()
+
     # --- is it listed? -----------------------------------------------------------------------
 
     async def permit(  # noqa: PLR0913  # one caller

@@ -186,6 +186,11 @@ class Hot:
             self._sweeping = True
             loop.call_later(LIFE, self._sweep, loop)
 
+    def forget_all(self) -> None:
+        """Answer nothing from memory that was asked before."""
+        self._answers.clear()
+        self._used = 0
+
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of what is over: nothing is held for longer than twice its life."""
         ended = loop.time() - LIFE
