@@ -358,6 +358,19 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Further:
+    """Where the search for an artifact goes on: `listing` says more of it.
+
+    `target`: what to look for there, with what has been learnt on the way. `otherwise`: what holds
+    where the upstream has no such document; None: the artifact is not listed then.
+    """
+
+    listing: DocumentTarget
+    target: ArtifactTarget
+    otherwise: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A document's bytes with what is needed to read them.
 

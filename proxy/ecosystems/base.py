@@ -22,6 +22,7 @@ from proxy.model import (
     DocumentTarget,
     ErrorBody,
     ForwardTarget,
+    Further,
     Links,
     Mount,
     RequestLine,
@@ -61,8 +62,8 @@ class Ecosystem(Protocol):
         """
         ...
 
-    def locate(self, target: ArtifactTarget, listing: Document) -> Source:
-        """Find an artifact in a document that may list it.
+    def locate(self, target: ArtifactTarget, listing: Document) -> Source | Further:
+        """Find an artifact in a document that may list it, or the document that says more of it.
 
         MUST raise NotListed when it does not, Malformed when the document cannot be understood.
         """
