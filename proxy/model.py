@@ -288,8 +288,8 @@ class ForwardTarget:
 
     `path`: the upstream's path, percent-encoded, query included. `method`: a HEAD is asked as GET.
     `max_body`: bytes of a POST's body, unpacked. `sifted`: what names packages in the body is
-    taken out where the client may not have them (see `proxy.ecosystems.base.Sifting`), so that a
-    client which is limited to some may ask.
+    taken out where the client may not have them, or in the answer (see `Sifting` and `Answering` of
+    `proxy.ecosystems.base`), so that a client which is limited to some may ask.
     """
 
     path: str

@@ -223,6 +223,25 @@ class Sifting(Protocol):
 
 
 @runtime_checkable
+class Answering(Protocol):
+    """Of an ecosystem with calls that are passed on, whose answers hold links or name packages."""
+
+    def answer(
+        self,
+        target: ForwardTarget,
+        answer: Document,
+        links: Links,
+        may: Callable[[str, str], bool],
+    ) -> Document:
+        """Make the answer that the client gets of the upstream's, which is valid JSON.
+
+        Its links point here as those of documents do. `may`: as for `Sifting`. MUST leave out every
+        package that the client may not have; MUST raise Malformed for what it did not understand.
+        """
+        ...
+
+
+@runtime_checkable
 class Federated(Protocol):
     """Of an ecosystem whose paths may mean one of several upstreams."""
 
