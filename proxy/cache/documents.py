@@ -35,6 +35,7 @@ from proxy.model import (
     Digest,
     Document,
     DocumentTarget,
+    Further,
     Grant,
     Links,
     Source,
@@ -104,7 +105,9 @@ class Documents:
             ecosystem, target, held.document, held.sha256, links, coding=coding
         )
 
-    async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
+    async def locate(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held
+    ) -> Source | Further:
         """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
         return await self._variants.locate(ecosystem, target, held.document, held.sha256)
 
