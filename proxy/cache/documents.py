@@ -27,6 +27,7 @@ from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import aside
 from proxy.cache.variants import Variant, Variants
+from proxy.cache.verdicts import from_text, to_text
 from proxy.cache.whole import receive
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Blocked, Malformed, ProxyError, Unavailable
@@ -157,6 +158,12 @@ class Documents:
         verdict = self._judge(target, held, self._clock())
         return verdict is not None and verdict.usable
 
+    def refusal(self, ecosystem: Ecosystem, target: DocumentTarget) -> ProxyError | None:
+        """What the upstream said when it took back a document that was held, if that is the last
+        that was heard of it."""
+        verdict = self._shelf.verdict(self._key(ecosystem, target))
+        return from_text(verdict) if verdict else None
+
     def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
         key = self._key(ecosystem, target)
@@ -230,7 +237,7 @@ class Documents:
                 status = stale(error, verdict.ttl, remembered=remembered)
                 return replace(held, age=verdict.age, status=status)
             if settlement is Settlement.FORGET:
-                self._shelf.remove(key)
+                self._shelf.refuse(key, to_text(error))
             if settlement is Settlement.RAISE:
                 error = too_old(error, verdict.age)
         raise error.with_traceback(None)

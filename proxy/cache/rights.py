@@ -113,8 +113,13 @@ class Rights:
                 continue
             except ProxyError as error:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
-                    # What is stored was allowed, and nobody has said otherwise since.
-                    return permit_of(facts, stale(error, self._ttl(facts)))
+                    said = self._documents.refusal(ecosystem, listing)
+                    if said is None:
+                        # What is stored was allowed, and nobody has said otherwise since.
+                        return permit_of(facts, stale(error, self._ttl(facts)))
+                    if isinstance(said, NotFound):
+                        continue
+                    raise said from None
                 # Whether it is listed there cannot be told now: asking the others would only
                 # make the client wait longer for the same answer.
                 raise
