@@ -158,11 +158,15 @@ class Documents:
         verdict = self._judge(target, held, self._clock())
         return verdict is not None and verdict.usable
 
-    def refusal(self, ecosystem: Ecosystem, target: DocumentTarget) -> ProxyError | None:
-        """What the upstream said when it took back a document that was held, if that is the last
-        that was heard of it."""
-        verdict = self._shelf.verdict(self._key(ecosystem, target))
-        return from_text(verdict) if verdict else None
+    async def last(self, ecosystem: Ecosystem, target: DocumentTarget) -> Held | None:
+        """What was heard of a document last, however long ago; None: it is not known.
+
+        Raises the refusal by which the upstream has taken it back.
+        """
+        key = self._key(ecosystem, target)
+        if verdict := self._shelf.verdict(key):
+            raise from_text(verdict)
+        return await self._shelf.load(key)
 
     def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""

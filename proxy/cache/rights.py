@@ -28,7 +28,7 @@ from proxy.cache.freshness import Policy
 from proxy.cache.permits import Permit, in_order, permit_of, withheld_of
 from proxy.cache.ready import Ready
 from proxy.cache.singleflight import SingleFlight
-from proxy.cache.status import CacheStatus, stale
+from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.verdicts import from_text, to_text
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Blocked, NotFound, NotListed, Outcome, ProxyError, StorageFailed
@@ -105,25 +105,38 @@ class Rights:
             )
         for listing in in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
-            limit = _left(deadline) if own else None
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
             try:
-                held = await self._documents.get(ecosystem, listing, grant, links, limit=limit)
+                held = await self._documents.get(
+                    ecosystem, listing, grant, links, limit=left if own else None
+                )
                 return await self._locate(ecosystem, target, listing, held, facts)
             except (NotListed, NotFound):
                 continue
             except ProxyError as error:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
-                    said = self._documents.refusal(ecosystem, listing)
-                    if said is None:
-                        # What is stored was allowed, and nobody has said otherwise since.
-                        return permit_of(facts, stale(error, self._ttl(facts)))
-                    if isinstance(said, NotFound):
-                        continue
-                    raise said from None
+                    with suppress(NotListed, NotFound):
+                        permit = await self._last_permit(ecosystem, target, listing, facts)
+                        return replace(permit, status=stale(error, self._ttl(facts)))
+                    continue
                 # Whether it is listed there cannot be told now: asking the others would only
                 # make the client wait longer for the same answer.
                 raise
         raise NotFound("No current index page of the upstream lists this file.")
+
+    async def _last_permit(
+        self,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+        listing: DocumentTarget,
+        facts: ArtifactFacts,
+    ) -> Permit:
+        """The decision while a listing cannot be asked: by what was heard of it last, though that
+        may be too old for who asks for it itself. Raises NotListed, what it was taken back with."""
+        held = await self._documents.last(ecosystem, listing)
+        if held is None:
+            return permit_of(facts, HIT)  # it was allowed, and nobody has said otherwise since
+        return await self._locate(ecosystem, target, listing, held, facts)
 
     async def _locate(
         self,
@@ -334,7 +347,3 @@ class Rights:
 
 
 _SAYS_NOTHING = (Outcome.SILENCE, Outcome.RUBBISH)
-
-
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - asyncio.get_running_loop().time())

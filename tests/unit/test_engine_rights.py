@@ -319,3 +319,29 @@ async def test_a_page_that_was_taken_back_withholds_what_it_listed_while_the_ups
         origin.content.add(artifact)
         async with running(tmp_path, origin) as proxy:
             assert (await fetch(proxy, artifact.link)).sha256 == artifact.blob.sha256
+
+
+REPLACED: dict[str, Callable[[Origin, Artifact], object]] = {
+    "other bytes": other_noise,
+    "it is off its page": lambda origin, artifact: (
+        origin.content.synthetic(size=KIB, version="2.0"),
+        origin.content.drop(artifact.filename),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", list(REPLACED))
+async def test_what_a_page_has_said_of_an_artifact_counts_when_the_page_itself_is_too_old(
+    tmp_path: Path, what: str
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = await primed(origin, proxy, 10 * KIB)
+        REPLACED[what](origin, artifact)
+        proxy.clock.advance(TTL)
+        assert (await fetch(proxy, "/python/simple/bigblob/")).status == 200
+        await origin.close_listener()
+        proxy.clock.advance(2 * 86_400)  # longer than max_stale
+        assert (await fetch(proxy, "/python/simple/bigblob/")).status == 503
+        found = await all_ways(proxy, artifact)
+        assert {got.status for got in found.values()} <= {503, 404}
+        await origin.reopen()
