@@ -183,14 +183,15 @@ class Trial:
 
     async def _located(self, target: ArtifactTarget, listing: DocumentTarget) -> Source:
         """What a document says of it, and those that it refers to. Raises NotListed, NotFound."""
-        found = self._ecosystem.locate(target, await self._read(listing))
+        found: Source | Further = Further(listing, target)
         while isinstance(found, Further):
+            otherwise = found.otherwise
             try:
                 found = self._ecosystem.locate(found.target, await self._read(found.listing))
             except NotFound:
-                if found.otherwise is None:
+                if otherwise is None:
                     raise
-                return found.otherwise
+                return otherwise
         return found
 
     # --- saying what it means -----------------------------------------------------------------
