@@ -65,16 +65,15 @@ class Grounds:
         records = self._records(record, permit)
         if listed is None or not records:
             return None
-        look, clock, against = self._storage.lookup, self._clock, self._decisions.find
-        is_settled, since = self._rights.is_settled, facts.fetched_at
+        look, clock, against = self._storage.lookup, self._clock, self._decisions.holds
+        settled, since = self._settled(ecosystem, name, permit, facts), facts.fetched_at
 
         def stands() -> int | None:
-            if any(look(one.key) is not one for one in records):
-                return None
+            for one in records:
+                if look(one.key) is not one:
+                    return None
             now = clock()
-            if listed() is None or against(name, now) is not None:
-                return None
-            if not is_settled(ecosystem, name, permit, facts, follows=False):
+            if listed() is None or against(name, now) or not settled(now):
                 return None
             return max(0, int(now - since))
 
@@ -96,6 +95,21 @@ class Grounds:
             every.append(one)
         first, *others = every
         return first if not others else partial(_all, every)
+
+    def _settled(
+        self, ecosystem: Ecosystem, name: str, permit: Permit, facts: ArtifactFacts
+    ) -> Callable[[float], bool]:
+        """How to ask whether the upstream was asked a short while ago, and did not refuse.
+
+        While the entry is the same, so is the moment that it was confirmed at, and any verdict.
+        """
+        is_settled = self._rights.is_settled
+        begins, ends = self._rights.settled_between(permit, facts)
+
+        def settled(now: float) -> bool:
+            return begins < now < ends or is_settled(ecosystem, name, permit, facts, follows=False)
+
+        return settled
 
     def _records(self, record: Record, permit: Permit) -> tuple[Record, ...]:
         """The entries that have to stay as they are; none: they are not all there."""

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import final
 
 from proxy.cache.checksums import Checksums
@@ -74,6 +75,10 @@ class Rights:
     async def close(self) -> None:
         """End every probe."""
         await self._probes.close()
+
+    def forget_all(self) -> None:
+        """What is known only here counts no more."""
+        self._confirmed.forget_all()
 
     # --- is it listed? -----------------------------------------------------------------------
 
@@ -149,6 +154,12 @@ class Rights:
             return True
         target, packages = permit.target, self._documents.packages
         return target is not None and packages.is_open(ecosystem.name, target)
+
+    def settled_between(self, permit: Permit, facts: ArtifactFacts) -> tuple[float, float]:
+        """Between which moments (epoch seconds) `is_settled` says yes, by these facts alone."""
+        if withheld_of(facts, permit):
+            return inf, -inf
+        return facts.checked_at - self._policy.ttl, facts.checked_at + self._policy.ttl
 
     async def confirm(  # one caller
         self,

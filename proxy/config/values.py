@@ -95,6 +95,13 @@ def count(value: int) -> int:
     return value
 
 
+def workers(value: int) -> int:
+    """A number of processes: 1 to 64."""
+    if not 1 <= value <= 64:  # what more of them would need is another machine
+        raise ValueError("must be between 1 and 64")
+    return value
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     """One of a few words."""
 

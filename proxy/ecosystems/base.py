@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
+from proxy.ecosystems.setups import Setup
 from proxy.errors import MethodNotAllowed, ProxyError
 from proxy.model import (
     ArtifactTarget,
@@ -218,6 +219,29 @@ class Sifting(Protocol):
         `may`: tells whether the client may have a package in a version ("": in any). MUST leave
         out every package that it may not have; MUST raise BadRequest rather than pass on what it
         did not understand.
+        """
+        ...
+
+
+@runtime_checkable
+class Introducing(Protocol):
+    """Of an ecosystem whose clients have to be told where the proxy is."""
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """Every client and what it wants to be told."""
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """Of an ecosystem whose upstream can be tried out, by something small that it surely has."""
+
+    def probe(self) -> Generator[str, Document, str]:
+        """Find a small artifact that everybody may have whom the upstream knows.
+
+        Yields paths of documents (as clients ask for them here), is sent each as the upstream gave
+        it, and returns the path of the artifact. Raises Malformed.
         """
         ...
 

@@ -68,6 +68,8 @@ class Libraries:
                 continue
             if scope not in self.settings.entitled:
                 return refusal(403, "NOT_ENTITLED", f"the organisation is not entitled to {scope}")
+            if not self.credentials.covers(request.header("authorization"), scope):
+                return refusal(403, "WRONG_TOKEN", f"the token is not one for {scope}")
             return await part.answer(request, path)
         return not_found()
 
