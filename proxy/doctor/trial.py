@@ -185,13 +185,13 @@ class Trial:
         """What a document says of it, and those that it refers to. Raises NotListed, NotFound."""
         found: Source | Further = Further(listing, target)
         while isinstance(found, Further):
-            otherwise = found.otherwise
+            further = found
             try:
-                found = self._ecosystem.locate(found.target, await self._read(found.listing))
+                found = self._ecosystem.locate(further.target, await self._read(further.listing))
             except NotFound:
-                if otherwise is None:
+                if further.otherwise is None:
                     raise
-                return otherwise
+                return further.otherwise
         return found
 
     # --- saying what it means -----------------------------------------------------------------
