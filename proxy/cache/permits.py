@@ -45,6 +45,13 @@ def in_order(
     return allowed
 
 
+def asks_own(target: ArtifactTarget, grant: Grant, facts: ArtifactFacts) -> bool:
+    """Whether the listing of the stored copy is one that may be asked for this client: only then
+    does it say anything of the copy that none lists it."""
+    listings = in_order(target, grant, facts)
+    return bool(listings) and listings[0].path == facts.listing
+
+
 def permit_of(
     facts: ArtifactFacts, status: CacheStatus, document: DocumentTarget | None = None
 ) -> Permit:

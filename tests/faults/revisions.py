@@ -113,5 +113,6 @@ _REVISE: dict[str, Callable[[Origin, int], None]] = {
     "go": _go,
     "oci": _oci,
     "apk": _apk,
+    "openvex": lambda _origin, _number: None,  # the origin has one revision of each
 }
 _LISTED = {"python", "javascript", "apk"}
