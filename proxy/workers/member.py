@@ -147,7 +147,11 @@ class _Line:
     async def _listen(self) -> None:
         self._channel = await open_channel(self._sock)
         while (message := await self._channel.receive()) is not None:
-            self._obey(message)
+            try:
+                self._obey(message)
+            except Exception:
+                # The next one may be the order to stop.
+                LOG.exception("what the supervisor said could not be done")
         if not self.stopping.is_set():
             LOG.error("the supervisor is gone; this worker drains and ends")
         self.stopping.set()
