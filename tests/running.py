@@ -496,6 +496,7 @@ class Process(Evidence):
         folder: Path,
         arguments: Sequence[str],
         variables: Mapping[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "proxy"),
     ) -> None:
         super().__init__(origin, folder)
         self._log = folder / "stderr.log"
@@ -503,7 +504,7 @@ class Process(Evidence):
         environment = {**usual, **(variables or {})}
         with self._log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "serve", *arguments],
+                [*command, "serve", *arguments],
                 cwd=TOP,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -552,6 +553,11 @@ class Process(Evidence):
         words = line.split()
         assert words[:2] == ["cgr-proxy", "ready"], (line, self.log_bytes().decode())
         self.url, self.admin_url = words[2], words[4]
+
+    def said(self) -> bytes:
+        """What else was on standard output, to its end."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read()
 
     def log_bytes(self) -> bytes:
         """The log so far; while the process runs it may be half a second behind."""
@@ -610,12 +616,13 @@ def process(
     tracebacks: bool = False,
     ready: bool = True,
     variables: Mapping[str, str] | None = None,
+    command: Sequence[str] = (sys.executable, "-m", "proxy"),
 ) -> Iterator[Process]:
     """Run a proxy as a process. `ready` False: do not wait for it (it is about to fail).
 
-    `variables`: of its environment, besides the usual ones."""
+    `variables`: of its environment, besides the usual ones. `command`: another installation."""
     file = configuration(folder, origin, tables, credentials)
-    proxy = Process(origin, folder, ["--config", str(file)], variables)
+    proxy = Process(origin, folder, ["--config", str(file)], variables, command)
     try:
         if ready:
             proxy.ready()

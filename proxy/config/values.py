@@ -314,6 +314,8 @@ def package(text: str) -> str:
     if kind == "pypi":
         # Index pages are asked for under the normal name (PEP 503).
         name = re.sub("[-_.]+", "-", name).lower()
+    elif kind == "nuget":
+        name = name.lower()  # the same package in any case
     return f"pkg:{kind}/{name}{version[:1]}{quote(unquote(version[1:]), safe=':')}{star}"
 
 

@@ -49,7 +49,8 @@ _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600
 
 
 class Metrics:
-    """The numbers of one proxy. All methods are cheap, and safe from any thread but `request`.
+    """The numbers of one proxy. All methods are cheap, and safe from any thread but `request` and
+    `answers`.
 
     `ecosystems`: the names that may appear as label. `version`: of the program.
     """

@@ -198,7 +198,8 @@ class _Line:
     async def _look(self) -> None:
         app = self.app
         if app is not None and app.storage.generation.changed():
-            app.documents.forget_all()
+            app.documents.refusals.forget_all()
+            app.documents.packages.forget_all()
             app.artifacts.forget_all()
             app.bulk.refusals.forget_all()
             app.hot.forget_all()
