@@ -12,8 +12,8 @@ import pytest
 from proxy.cli import main
 from tests.faults.workers import (
     PAGE,
-    SECOND,
     SIZE,
+    SOON,
     alpha,
     crew,
     everywhere,
@@ -80,7 +80,7 @@ def test_a_purge_makes_all_workers_forget_what_they_remember(
         assert proxy.get("/python/simple/later/").status == 404
         file = ["--config", str(tmp_path / "cgr-proxy.toml")]
         assert main(["cache", "purge", *file, "pkg:pypi/later"]) == 0
-        until(lambda: proxy.get("/python/simple/later/").status == 200, SECOND)
+        until(lambda: proxy.get("/python/simple/later/").status == 200, SOON)
         until(lambda: {one.status for one in everywhere(proxy, "/python/simple/later/")} == {200})
 
 
