@@ -87,11 +87,6 @@ class Documents:
         await self._flights.close()
         await self._variants.close()
 
-    def forget_all(self) -> None:
-        """What is remembered of the upstream's answers counts no more; what is stored does."""
-        self.refusals.forget_all()
-        self.packages.forget_all()
-
     async def variant(
         self,
         ecosystem: Ecosystem,
