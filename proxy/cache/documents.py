@@ -22,7 +22,7 @@ from proxy.cache.found import Standing
 from proxy.cache.freshness import Policy, Settlement, Verdict, judge, lifetime_of, settle, too_old
 from proxy.cache.keys import document_key
 from proxy.cache.packages import Packages
-from proxy.cache.shelf import Held, Shelf
+from proxy.cache.shelf import Held, Shelf, validator_of
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import aside
@@ -296,7 +296,7 @@ class Documents:
             ecosystem=ecosystem.name,
             location=target.path,
             accept=target.accept,
-            etag=_validator(target, held),
+            etag=validator_of(target, held),
             last_modified=held.facts.last_modified if held else "",
             upstream=target.upstream,
             package=target.package,
@@ -338,13 +338,3 @@ class Documents:
         too_large = f"The upstream's document is larger than {limit} bytes"
         too_large += "." if most == limit else " ([limits] max_document)."
         return await receive(response, limit, too_large)
-
-
-def _validator(target: DocumentTarget, held: Held | None) -> str:
-    """What to make a question conditional with. Where digests name documents they are as good an
-    ETag as any: registries take them for one, or send the few bytes again."""
-    if held is None:
-        return ""
-    if not held.facts.etag and target.verbatim and not held.facts.last_modified:
-        return f'"sha256:{held.sha256}"'
-    return held.facts.etag
