@@ -268,7 +268,7 @@ class Documents:
             seconds = self._policy.remembered(error, pause)
             self._decisions.remember(key, error, self._clock(), seconds)
             raise
-        self._decisions.forget(key)
+        self._decisions.forget(key, new=held is None)
         self.packages.shown(ecosystem.name, target)
         if target.by_digest:
             await self._keep_by_digest(ecosystem, target, found)
