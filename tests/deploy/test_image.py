@@ -188,6 +188,38 @@ def test_it_runs_under_the_system_calls_of_the_unit(
         assert proxy.get("/javascript/alpha-js").status == 200
 
 
+def test_it_starts_as_the_chart_starts_it(
+    engine: Engine, origin: OriginThread, short: Path, tmp_path: Path
+) -> None:
+    """With the chart's configuration and arguments, and a volume as Kubernetes hands it over."""
+    manifests = engine.tools.rendered(tmp_path / "rendered.yaml")
+    told = {it["kind"]: it for it in manifests}
+    (container,) = told["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    folder = short / "chart"
+    config, volume = folder / "etc", folder / "volume"
+    for path in (config, volume):
+        path.mkdir(parents=True)
+    (config / "cgr-proxy.toml").write_text(told["ConfigMap"]["data"]["cgr-proxy.toml"], "utf-8")
+    os.chown(volume, 0, USER)  # what fsGroup does
+    volume.chmod(0o2775)
+    mounts = (f"--volume={config}:/etc/cgr-proxy:ro", f"--volume={volume}:/var/cache/cgr-proxy")
+
+    serve, *arguments = container["args"]
+    free = ("--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0")
+    proxy = Process(origin, folder, [*arguments, *free], command=engine.command(*mounts))
+    try:
+        proxy.ready()
+        answer = proxy.get(container["readinessProbe"]["httpGet"]["path"])
+        assert (serve, answer.status) == ("serve", 200)
+        pause = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert engine.must("podman", "exec", "--latest", *pause[:2], "print('has it')").strip()
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+    finally:
+        proxy.kill()
+    assert (volume / "store").stat().st_uid == USER
+
+
 def test_there_is_nothing_in_it_but_python_and_the_proxy(engine: Engine) -> None:
     listing = "import os; print(sorted(os.listdir('/bin')), sorted(os.listdir('/opt/cgr-proxy')))"
     entry = ("--entrypoint=/opt/cgr-proxy/bin/python3", IMAGE)
