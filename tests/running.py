@@ -535,6 +535,17 @@ class Process(Evidence):
         """Open file descriptors."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
+    def workers(self) -> list[int]:
+        """The processes that it has started, those of workers."""
+        found = []
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                # The name, in brackets, may hold anything; state and parent stand behind it.
+                state, parent, *_ = file.read_text("ascii").rpartition(")")[2].split()
+                if int(parent) == self.pid and state != "Z":
+                    found.append(int(file.parent.name))
+        return sorted(found)
+
     def ready(self) -> None:
         """Wait for the ready line. Fails when the process ends before."""
         assert self._process.stdout is not None

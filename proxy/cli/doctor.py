@@ -15,8 +15,10 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import ssl
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from proxy.doctor.findings import Finding
 
 _GREEN, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[1;31m", "\x1b[2m", "\x1b[0m"
+_NARROW = 30  # characters; with less room lines are not broken
 _ERASE = "\r\x1b[K"
 
 
@@ -61,24 +64,38 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        print(table(findings, colour=_colours(sys.stdout, environ)), end="")
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        print(table(findings, colour=_colours(sys.stdout, environ), width=width), end="")
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def table(findings: Sequence[Finding], *, colour: bool) -> str:
-    """One line a finding, and below it what to do; the number of what is wrong at the end."""
+def table(findings: Sequence[Finding], *, colour: bool, width: int = 0) -> str:
+    """One line a finding, and below it what to do; the number of what is wrong at the end.
+
+    `width`: of the terminal, in characters; 0: no line is broken.
+    """
     first = max((len(item.ecosystem) for item in findings), default=0)
     second = max((len(item.check) for item in findings), default=0)
     lines = []
     for item in findings:
         word, paint = ("ok  ", _GREEN) if item.ok else ("FAIL", _RED)
-        start = f"{item.ecosystem:<{first}}  {item.check:<{second}}"
-        lines.append(f"{start}  {_painted(word, paint, colour)}  {item.detail}")
-        if item.fix:
-            lines.append(_painted(f"{'':<{first + second + 4}}fix:  {item.fix}", _DIM, colour))
+        start, room = f"{item.ecosystem:<{first}}  {item.check:<{second}}  ", first + second + 10
+        detail, *more = _broken(item.detail, width - room)
+        lines.append(f"{start}{_painted(word, paint, colour)}  {detail}")
+        lines += [f"{'':<{room}}{line}" for line in more]
+        for at, line in enumerate(_broken(item.fix, width - room)):
+            said = f"{'fix:  ' if at == 0 else '':>{room}}{line}"
+            lines.append(_painted(said, _DIM, colour))
     wrong = sum(not item.ok for item in findings)
     lines.append(f"{len(findings)} checks, {wrong} of them failed" if wrong else "all is well")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _broken(text: str, room: int) -> list[str]:
+    """A text in lines of a terminal that has so much room beside the other columns."""
+    if not text or room < _NARROW:
+        return [text] if text else []
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
 
 
 def _painted(text: str, paint: str, wanted: bool) -> str:  # noqa: FBT001  # as the table has it

@@ -7,9 +7,8 @@ what becomes of a request (`proxy.access`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from ssl import SSLContext
 
-from proxy.access.asking import PlatformHttp
+from proxy.access.asking import Asking
 from proxy.access.exchange import Issuer, PullTokens, Tokens
 from proxy.access.known import NAMES, Answer
 from proxy.access.memory import Clocks
@@ -34,26 +33,25 @@ async def examine(
     settings: Settings,
     served: Collection[str],
     credentials: Credentials,
-    tls: SSLContext,
+    asking: Asking,
     clocks: Clocks,
 ) -> list[Finding]:
     """Ask whom the configuration names; a finding of each ecosystem in `served` that has a pull
     token, or one for all."""
     given, upstream = settings.entitlements, settings.upstream
-    asking = [name for name in LIBRARIES if name in settings.credentials]
-    told = [name for name in asking if name in served]
+    tokens = [name for name in LIBRARIES if name in settings.credentials]
+    told = [name for name in tokens if name in served]
     if given.source == "static":
         names = frozenset(NAMES[name] for name in given.ecosystems if name in NAMES)
         return list(_judge(Answer("", ()), told, names, "by [entitlements] ecosystems"))
     if not asks(settings):
         return [good(ALL, CHECK, "nobody is asked: the upstream's own refusals decide")]
-    http = PlatformHttp(tls, deadline=settings.limits.first_byte_timeout)
-    issuer = Issuer(http, upstream.issuer, wall=clocks.wall)
+    issuer = Issuer(asking, upstream.issuer, wall=clocks.wall)
     platform = Platform(
-        http,
+        asking,
         Tokens(issuer, upstream.api, clocks.steady),
         PullTokens(credentials, credentials.subject),
-        asking,
+        tokens,
         url=upstream.api,
         organisation=given.organization,
     )

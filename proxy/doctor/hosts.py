@@ -13,13 +13,15 @@ import asyncio
 import email.utils
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from cryptography import x509
 
 from proxy.doctor.findings import ALL, Finding, bad, good
+from proxy.egress import Egress
 
 MAX_SKEW = 60.0  # seconds
 _PORTS = {"https": 443, "http": 80}
@@ -27,6 +29,8 @@ _INSPECTED = (
     "Something between here and the host looks into TLS, or the system's authorities are old. Name"
     " that authority's certificate in [upstream] ca_bundle, or exempt the host from inspection."
 )
+_WAY_OUT = "Look at [upstream] proxy and proxy_password_file, and at what that proxy allows."
+Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Failed(Exception):
@@ -59,12 +63,14 @@ class Sight:
 @dataclass(frozen=True, slots=True)
 class Lookout:
     """Looks at hosts. `tls`: what the proxy trusts; `limit`: seconds for each step up to a
-    connection, `patience` for an answer; `wall`: seconds since the epoch."""
+    connection, `patience` for an answer; `wall`: seconds since the epoch; `egress`: the proxy
+    on the way out."""
 
     tls: ssl.SSLContext
     limit: float
     patience: float
     wall: Callable[[], float]
+    egress: Egress | None = None
 
     async def look(self, url: str, *, ask: bool = True) -> Sight:
         """Go as far as it goes. `ask` False: up to a connection, for a host that answers nobody
@@ -75,7 +81,7 @@ class Lookout:
             await self._resolve(host, port)
             reader, writer = await self._connect(host, port, secure=parts.scheme == "https")
             try:
-                behind = await self._ask(parts.netloc, reader, writer) if ask else None
+                behind = await self._ask(url, reader, writer) if ask else None
                 return Sight(url, behind=behind)
             finally:
                 writer.transport.abort()
@@ -83,21 +89,22 @@ class Lookout:
             return Sight(url, failed.check, failed.detail, failed.fix)
 
     async def _resolve(self, host: str, port: int) -> None:
+        """By way of a proxy it is that one's name that is looked up here."""
+        if self.egress is not None:
+            host, port = _place(self.egress.url)
         try:
             async with asyncio.timeout(self.limit):
                 loop = asyncio.get_running_loop()
                 await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, TimeoutError):
             fix = f"Mend DNS. {_open(host, port)}"
-            raise _Failed("host", "its name cannot be resolved", fix) from None
+            raise _Failed("host", f"the name {host} cannot be resolved", fix) from None
 
-    async def _connect(
-        self, host: str, port: int, *, secure: bool
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self, host: str, port: int, *, secure: bool) -> Streams:
         tls = self.tls if secure else None
         try:
             async with asyncio.timeout(self.limit):
-                return await asyncio.open_connection(host, port, ssl=tls)
+                return await self._stream(host, port, tls)
         except ssl.SSLCertVerificationError as error:
             detail = f"is issued by {await self._issuer(host, port)} and not trusted"
             detail = f"its certificate {detail}: {error.verify_message}"
@@ -108,25 +115,57 @@ class Lookout:
             raise _Failed("tls", detail, fix) from None
         except TimeoutError:
             detail = f"no connection within {self.limit:g} s"
-            raise _Failed("host", detail, _open(host, port)) from None
-        except OSError as error:
-            words = error.strerror or type(error).__name__
+            raise _Failed("host", detail, self._reach(host, port)) from None
+        except (OSError, EOFError) as error:
+            words = getattr(error, "strerror", None) or type(error).__name__
             detail = f"no connection could be made ({words})"
-            raise _Failed("host", detail, _open(host, port)) from None
+            raise _Failed("host", detail, self._reach(host, port)) from None
+
+    async def _stream(self, host: str, port: int, tls: ssl.SSLContext | None) -> Streams:
+        """A connection, through a tunnel where there is a proxy on the way out."""
+        if self.egress is None:
+            return await asyncio.open_connection(host, port, ssl=tls)
+        there = self.tls if self.egress.url.startswith("https:") else None
+        reader, writer = await asyncio.open_connection(*_place(self.egress.url), ssl=there)
+        if tls is not None:
+            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            fields = (f"{name}: {value}" for name, value in self.egress.headers.items())
+            lines = (f"CONNECT {shown} HTTP/1.1", f"Host: {shown}", *fields, "", "")
+            writer.write("\r\n".join(lines).encode("ascii"))
+            status = (await reader.readuntil(b"\r\n\r\n"))[9:12]
+            if status != b"200":
+                writer.transport.abort()
+                told = status.decode("ascii", "replace")
+                detail = f"the proxy on the way out, {self.egress.url}, answers {told}"
+                raise _Failed("host", detail, _WAY_OUT)
+            await writer.start_tls(tls, server_hostname=host)
+        return reader, writer
+
+    def _reach(self, host: str, port: int) -> str:
+        if self.egress is None:
+            return _open(host, port)
+        return f"{_open(*_place(self.egress.url))} {_WAY_OUT}"
 
     async def _ask(
-        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, url: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> float | None:
         """Seconds that the clock here is behind the date of the answer; None: it has none."""
-        fields = (f"Host: {host}", "Accept-Encoding: identity", "User-Agent: cgr-proxy")
-        lines = ("GET / HTTP/1.1", *fields, "Connection: close", "", "")
+        host, target = urlsplit(url).netloc, "/"
+        more: Mapping[str, str] = {}
+        if self.egress is not None and url.startswith("http:"):
+            target, more = f"http://{host}/", self.egress.headers
+        fields = {"Host": host, "Accept-Encoding": "identity", "User-Agent": "cgr-proxy", **more}
+        lines = (f"{name}: {value}" for name, value in fields.items())
+        asked = "\r\n".join((f"GET {target} HTTP/1.1", *lines, "Connection: close", "", ""))
         try:
             async with asyncio.timeout(self.patience):
-                writer.write("\r\n".join(lines).encode("ascii"))
+                writer.write(asked.encode("ascii"))
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
             fix = f"Let nothing answer in the place of {host}."
             raise _Failed("host", "it connects, but gives no answer", fix) from None
+        if head[9:12] == "407":
+            raise _Failed("host", "the proxy on the way out answers 407", _WAY_OUT)
         dates = [line[5:] for line in head.splitlines() if line.lower().startswith("date:")]
         try:
             told = email.utils.parsedate_to_datetime(dates[0].strip()).timestamp()
@@ -141,8 +180,8 @@ class Lookout:
         blind.verify_mode = ssl.CERT_NONE
         try:
             async with asyncio.timeout(self.limit):
-                _, writer = await asyncio.open_connection(host, port, ssl=blind)
-        except (OSError, TimeoutError):
+                _, writer = await self._stream(host, port, blind)
+        except (OSError, EOFError, TimeoutError, _Failed):
             return "nobody (it is shown no more)"
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.transport.abort()
@@ -151,6 +190,11 @@ class Lookout:
         except ValueError:
             return "nobody who can be read"
         return repr(name.encode("ascii", "backslashreplace").decode("ascii")[:200])
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _PORTS[parts.scheme]
 
 
 def _open(host: str, port: int) -> str:

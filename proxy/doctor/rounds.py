@@ -33,6 +33,7 @@ from proxy.secret import Secret
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
 from proxy.upstream.credentials import Clocks, Credentials, PairSource, Source
+from proxy.wiring.egress import way_out
 from proxy.wiring.pull_tokens import credential_sources
 from proxy.wiring.upstreams import challenging, ecosystems_of, origins_of
 
@@ -77,12 +78,17 @@ class Rounds:
         """Look at everything; the findings, in an order that is always the same."""
         redactor, limits = Redactor(), self.settings.limits
         clocks = AccessClocks(steady_seconds, self.wall, read_boot_id())
-        self._exchange = token_exchange(
-            self.settings.upstream.issuer, PlatformHttp(self.tls), clocks
-        )
+        try:
+            self._egress = await asyncio.to_thread(way_out, self.settings, redactor.register)
+        except ValueError as error:
+            fix = "Write user name and password of the proxy on the way out, a line each."
+            return [bad(ALL, "host", f"upstream.proxy_password_file: {error}", fix)]
+        self._asking = PlatformHttp(self.tls, self._egress, limits.first_byte_timeout)
+        self._exchange = token_exchange(self.settings.upstream.issuer, self._asking, clocks)
         self._sources: Mapping[str, Sequence[Source]] = credential_sources(self.settings)
         self._lookout = Lookout(
-            self.tls, limits.connect_timeout, limits.first_byte_timeout, self.wall
+            *(self.tls, limits.connect_timeout, limits.first_byte_timeout, self.wall),
+            egress=self._egress,
         )
         self._looks: dict[tuple[str, bool], asyncio.Task[Sight]] = {}
         self._visit = Visit(self.settings, self.token)
@@ -175,7 +181,7 @@ class Rounds:
         self, used: Sequence[Ecosystem], credentials: Credentials, clocks: AccessClocks
     ) -> list[Finding]:
         names = frozenset(item.name for item in used)
-        return await entitlements.examine(self.settings, names, credentials, self.tls, clocks)
+        return await entitlements.examine(self.settings, names, credentials, self._asking, clocks)
 
     async def _tokens(self, served: Sequence[Ecosystem], credentials: Credentials) -> list[Finding]:
         names = {item.name for item in served}
@@ -185,12 +191,20 @@ class Rounds:
                 continue  # one that this version does not serve
             pairs = [source for source in sources if isinstance(source, PairSource)]
             found += await asyncio.to_thread(tokens.examine, name, pairs, self.wall())
-            if len(pairs) < len(sources) and credentials.authorization(name) is None:
-                fix = (
-                    f"Let this machine reach {self.settings.upstream.issuer}, and look at the file."
-                )
-                found.append(bad(name, "token", "no token is given for the assumed identity", fix))
+            if len(pairs) < len(sources):
+                found.append(self._assumed(name, credentials))
         return found
+
+    def _assumed(self, name: str, credentials: Credentials) -> Finding:
+        """Of an identity that needs no pull token."""
+        issuer = self.settings.upstream.issuer
+        if credentials.authorization(name) is not None:
+            return good(name, "token", f"{issuer} gives a token for the assumed identity")
+        fix = (
+            f"Let this machine reach {issuer}, look whether identity_token_file is there and young,"
+            " and whether the identity may be assumed with it."
+        )
+        return bad(name, "token", f"{issuer} gives no token for the assumed identity", fix)
 
     async def _ecosystem(self, item: Ecosystem, credentials: Credentials) -> list[Finding]:
         """Try one out; directly, and if that goes well through the proxy."""
@@ -241,6 +255,7 @@ class Rounds:
             clock=time.monotonic,
             observer=_Unobserved(),
             challenging=challenging(self.settings),
+            egress=self._egress,
         )
         stack.push_async_callback(upstream.close)
         return Trial(item, upstream, rules, limits.max_document)

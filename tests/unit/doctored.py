@@ -104,4 +104,5 @@ async def scene(
         else:
             file = configuration(folder, origin, given, credentials)
             yield Scene(origin, None, load(file, {}, {}))
-        assert origin.violations == []
+        violations = list(origin.violations)
+        assert violations == []

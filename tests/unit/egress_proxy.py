@@ -81,7 +81,8 @@ class EgressProxy:
                 await asyncio.gather(_pump(reader, back), _pump(there, writer))
             else:
                 plain = head.replace(f"http://{place}", "", 1)
-                kept = [line for line in plain.split("\r\n") if not line.startswith("Proxy-")]
+                ours = ("proxy-", "connection:")
+                kept = [one for one in plain.split("\r\n") if not one.lower().startswith(ours)]
                 kept.insert(1, "Connection: close")  # one request a connection
                 back.write("\r\n".join(kept).encode("latin-1"))
                 await _pump(there, writer)

@@ -124,6 +124,16 @@ def test_the_table_says_below_a_line_what_to_do() -> None:
     ]
 
 
+def test_on_a_narrow_terminal_lines_are_broken_between_words() -> None:
+    long = bad("python", "token", "one two three four five six seven", "Do this, and then that.")
+    assert table([long], colour=False, width=51).splitlines() == [
+        "python  token  FAIL  one two three four five six",
+        "                     seven",
+        "               fix:  Do this, and then that.",
+        "1 checks, 1 of them failed",
+    ]
+
+
 def test_on_a_terminal_the_table_has_colours() -> None:
     shown = table(FINDINGS, colour=True)
     assert "\x1b[32mok  \x1b[0m" in shown

@@ -166,6 +166,25 @@ async def test_no_token_at_all_is_a_finding_and_ecosystems_without_one_are_none(
     assert found["oci", "document"].ok  # public images
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_an_identity_that_is_assumed_gets_a_token_or_not(
+    tmp_path: Path, *, trusted: bool
+) -> None:
+    proof = tmp_path / "identity.jwt"
+    proof.write_text("canary-of-the-workload\n")
+    identity = f"{'a' * 40}/{'b' * 16}"
+    keyless = {"identity": identity, "identity_token_file": str(proof)}
+    tables = {"credentials": {"python": keyless}}
+    async with scene(tmp_path / "proxy", tables, credentials={}, runs=False) as made:
+        known = identity if trusted else f"{'a' * 40}/{'c' * 16}"
+        made.origin.platform.trust("canary-of-the-workload", known)
+        found = await made.findings()
+    assert found["python", "token"].ok is trusted
+    assert (("python", "document") in found) is trusted
+    assert made.origin.issuer_url in found["python", "token"].detail
+    assert "canary-of-the-workload" not in made.said
+
+
 # --- entitlements --------------------------------------------------------------------------------
 
 
