@@ -151,6 +151,14 @@ def test_it_serves_as_nobody_on_a_root_that_cannot_be_written(
     assert {path.stat().st_uid for path in entries} == {USER}
 
 
+def test_its_workers_need_nothing_that_can_be_written_either(
+    engine: Engine, origin: OriginThread, short: Path
+) -> None:
+    with serving(engine, short / "crew", origin, server={"workers": 2}) as proxy:
+        assert [proxy.get(PAGE).status for _ in range(6)] == [200] * 6
+        assert proxy.get("/metrics", url=proxy.admin_url).status == 200
+
+
 def test_the_health_check_is_the_images_own_and_needs_no_shell(
     engine: Engine, origin: OriginThread, short: Path
 ) -> None:
