@@ -28,7 +28,7 @@ from proxy.cache.documents import Documents
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.freshness import Policy
 from proxy.cache.listings import Listings
-from proxy.cache.permits import Permit, in_order, permit_of, withheld_of
+from proxy.cache.permits import Permit, in_order, withheld_of
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import CacheStatus, stale
 from proxy.cache.verdicts import from_text, to_text
@@ -119,8 +119,10 @@ class Rights:
                 continue
             except ProxyError as error:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
-                    # What is stored was allowed, and nobody has said otherwise since.
-                    return permit_of(facts, stale(error, self._ttl(facts)))
+                    with suppress(NotListed, NotFound):
+                        permit = await self._listings.last(ecosystem, target, listing, facts)
+                        return replace(permit, status=stale(error, self._ttl(facts)))
+                    continue
                 # Whether it is listed there cannot be told now: asking the others would only
                 # make the client wait longer for the same answer.
                 raise
