@@ -128,10 +128,19 @@ class Rounds:
     # --- what there is -----------------------------------------------------------------------
 
     def _is_used(self, ecosystem: Ecosystem) -> bool:
-        """Of containers there are public ones, to be had without a pull token."""
+        """Those with a pull token. Of containers there are public ones, to be had without; but
+        where other ecosystems have one, only a client that names containers wants them."""
         name = ecosystem.name
+        if name in self.settings.upstream.frozen:
+            return False
         open_to_all = name in challenging(self.settings)
-        return (name in self._sources or open_to_all) and name not in self.settings.upstream.frozen
+        wanted = self._is_named(name) or not self._sources
+        return name in self._sources or (open_to_all and wanted)
+
+    def _is_named(self, ecosystem: str) -> bool:
+        wanted = [client.ecosystems for client in self.settings.clients]
+        wanted += [jobs.ecosystems for jobs in self.settings.oidc]
+        return any(ecosystem in names for names in wanted)
 
     def _unused(self, tried: Sequence[Ecosystem], used: Sequence[Ecosystem]) -> list[Finding]:
         found = []
@@ -140,7 +149,7 @@ class Rounds:
                 found.append(good(item.name, "document", "served from the cache only (frozen)"))
             elif item not in used:
                 found.append(good(item.name, "token", "no pull token is configured: not in use"))
-        if not self._sources:
+        if not self._sources and not any(self._is_named(item.name) for item in used):
             fix = "Name one in [credentials.<ecosystem>]; `chainctl auth pull-token` makes it."
             found.append(bad(ALL, "token", "no pull token is configured at all", fix))
         return found

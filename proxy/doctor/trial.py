@@ -219,7 +219,10 @@ class Trial:
             fix = "Have the organisation entitled to this ecosystem, or use a pull token of it."
             return bad(self._name, "entitlement", detail, fix)
         if isinstance(error, NotFound):
-            fix = "Look whether [upstream] names the right address, with the right path."
+            fix = (
+                "Look whether [upstream] names the right address, with the right path, and what the"
+                " organisation's policy leaves out."
+            )
             return bad(self._name, "document", f"the upstream does not have {path}", fix)
         if isinstance(error, InsecureUpstream):
             return bad(self._name, "tls", error.detail, "See the finding about its host.")

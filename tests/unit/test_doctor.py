@@ -8,12 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config import ECOSYSTEMS as NAMED
 from proxy.doctor.findings import ALL
+from proxy.ecosystems import ECOSYSTEMS
+from proxy.ecosystems.base import Introducing, Probing
 from tests.origin import html_page, status, wrong_bytes
-from tests.running import Clock
+from tests.running import Clock, client, token
 from tests.unit.doctored import PROBED, WHEEL, scene
 
 STORED = pytest.mark.parametrize("ecosystem", PROBED)
+
+
+def test_every_ecosystem_that_wants_a_pull_token_can_be_tried_and_set_up() -> None:
+    named = [item for item in ECOSYSTEMS if item.name in NAMED]
+    assert len(named) >= len(PROBED)
+    assert [item.name for item in named if not isinstance(item, Probing)] == []
+    assert [item.name for item in named if not isinstance(item, Introducing)] == []
 
 
 async def test_where_all_is_well_everything_is_looked_at(tmp_path: Path) -> None:
@@ -164,6 +174,32 @@ async def test_no_token_at_all_is_a_finding_and_ecosystems_without_one_are_none(
     assert found["python", "token"].ok
     assert ("python", "document") not in found
     assert found["oci", "document"].ok  # public images
+
+
+async def test_containers_that_nobody_asked_for_are_left_alone(tmp_path: Path) -> None:
+    async with scene(tmp_path, credentials={"python": ("-", "-")}, runs=False) as made:
+        pair = made.origin.pair
+        (tmp_path / "python.pair").write_text(f"{pair.username}\n{pair.password}\n")
+        found = await made.findings()
+        assert made.origin.count(server="registry") == 0
+    assert found["python", "document"].ok
+    assert "not in use" in found["oci", "token"].detail
+
+
+async def test_public_images_need_no_token_where_a_client_may_have_them(tmp_path: Path) -> None:
+    tables = {"clients": [client("farm", "oci")]}
+    async with scene(tmp_path, tables, credentials={}) as made:
+        found = await made.findings(token=token("farm"))
+    assert [item for item in found.values() if not item.ok] == []
+    assert "the same bytes" in found["oci", "proxy"].detail
+
+
+async def test_a_frozen_ecosystem_is_not_asked(tmp_path: Path) -> None:
+    tables = {"upstream": {"frozen": ["python"]}}
+    async with scene(tmp_path, tables, runs=False) as made:
+        found = await made.findings()
+        assert made.origin.count(pattern="/python/") == 0
+    assert "frozen" in found["python", "document"].detail
 
 
 @pytest.mark.parametrize("trusted", [True, False])
