@@ -53,7 +53,8 @@ class App:
 
     `clock`: seconds since the epoch; `steady`: seconds that only go forward. `load`: the settings
     anew, for a reload. `trust`: makes the TLS context for upstreams, from the operator's bundle.
-    Raises CannotStart for a named file that cannot be used.
+    `opens`: see `Live`. `disorder`: another process has died and could not tell the index what it
+    had stored. Raises CannotStart for a named file that cannot be used.
     """
 
     def __init__(  # noqa: PLR0913  # what a test may put in the place of the machine's own
@@ -65,6 +66,8 @@ class App:
         load: Callable[[], Settings] | None = None,
         *,
         trust: Callable[[Path | None], SSLContext] = client_context,
+        opens: bool = True,
+        disorder: bool = False,
     ) -> None:
         self.settings = settings
         clocks = Clocks(steady, clock, read_boot_id())
@@ -81,7 +84,7 @@ class App:
             TokenClocks(clock, steady),
         )
         self.health = Health(self._degraded)
-        self.live = Live(settings, platform, load=load, wall=clock, clock=steady)
+        self.live = Live(settings, platform, load=load, wall=clock, clock=steady, opens=opens)
         self.entitlements = make_entitlements(settings, self.credentials, platform, clocks)
         # First what may be wrong: nothing that would have to be closed is open by then.
         self.admin_endpoint = make_admin(settings, self.entitlements, self.health, self.metrics)
@@ -93,6 +96,8 @@ class App:
                 max_body=room,
                 healed=self.metrics.cache_healed,
             )
+        if disorder:
+            self.storage.doubt()
         self.upkeep = Upkeep(self.storage, changes, room)
         self.upstream = make_upstream(settings, self.credentials, self.metrics, tls, egress)
         engine = make_engine(settings, self.storage, self.upstream, self.metrics, clock)
@@ -165,12 +170,17 @@ class App:
 
     async def reload(self) -> None:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
+        kept = await self.renew()
+        LOG.info("reloaded%s", f", but for the configuration: {kept}" if kept else "")
+
+    async def renew(self) -> str:
+        """The same without a word; why the configuration stays as it was, "" where it does not."""
         kept = await self.live.reload()
         await self.admin_endpoint.reload()
         await asyncio.gather(self.credentials.reload(), self.live.renew_keys())
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
-        LOG.info("reloaded%s", f", but for the configuration: {kept}" if kept else "")
+        return kept
 
     def _watch_everything(self, logs: Logs, clock: Callable[[], float]) -> None:
         self.metrics.watch(TokenNumbers(self.credentials.ends, clock))

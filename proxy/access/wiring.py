@@ -16,6 +16,7 @@ from proxy.access.exchange import Issuer, PullTokens, Tokens
 from proxy.access.learning import PlatformEntitlements, Terms
 from proxy.access.memory import Clocks, Memory
 from proxy.access.platform import Platform
+from proxy.access.turn import Turn
 from proxy.model import Subject, TokenExchange, TokenSource
 
 
@@ -23,7 +24,7 @@ from proxy.model import Subject, TokenExchange, TokenSource
 class PlatformOptions:
     """`issuer`, `api`: base URLs. `ecosystems`: whose pull tokens may ask. `directory`: where the
     last answer is kept. `assume`: where we may not ask, the upstream's own refusals decide.
-    `refresh`, `grace` in seconds."""
+    `refresh`, `grace` in seconds. `taking_turns`: several processes share that directory."""
 
     issuer: str
     api: str
@@ -33,6 +34,7 @@ class PlatformOptions:
     assume: bool
     refresh: float
     grace: float
+    taking_turns: bool = False
 
 
 def token_exchange(issuer: str, asking: Asking, clocks: Clocks) -> TokenExchange:
@@ -60,4 +62,5 @@ def ask_platform(
     unasked = Verdict.ALLOWED if options.assume else Verdict.UNKNOWN
     terms = Terms(options.refresh, options.grace, unasked)
     memory = Memory(options.directory, options.api, clocks)
-    return PlatformEntitlements(platform, memory, terms, clocks)
+    turn = Turn(options.directory) if options.taking_turns else None
+    return PlatformEntitlements(platform, memory, terms, clocks, turn)

@@ -12,6 +12,7 @@ organisation is entitled to (`server.repeats` asks that for the `scope` that is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 from proxy.cache.decisions import Refusals
@@ -78,17 +79,22 @@ class Grounds:
 
         if stands() is None:
             return None
-        return Basis(permit.document.scope if permit.document else target.scope, stands)
+        return Basis(permit.steps[0].document.scope if permit.steps else target.scope, stands)
 
     def _listed(
         self, ecosystem: Ecosystem, permit: Permit, facts: ArtifactFacts
     ) -> Standing | None:
-        """How to ask whether the listing is current and still says the same."""
-        listing = permit.document
+        """How to ask whether the listing, and what it refers to, is current and says the same."""
         # Where another one than that of the entry lists it, that one is asked first, and may again.
-        if listing is None or listing.path != facts.listing:
+        if not permit.steps or permit.steps[0].document.path != facts.listing:
             return None
-        return self._documents.standing_now(ecosystem, listing, permit.listing_sha256)
+        now, every = self._documents.standing_now, []
+        for step in permit.steps:
+            if (one := now(ecosystem, step.document, step.sha256)) is None:
+                return None
+            every.append(one)
+        first, *others = every
+        return first if not others else partial(_all, every)
 
     def _settled(
         self, ecosystem: Ecosystem, name: str, permit: Permit, facts: ArtifactFacts
@@ -112,6 +118,13 @@ class Grounds:
             return (record,)
         other = self._storage.lookup(beside(record.key, about))
         return (record, other) if other is not None else ()
+
+
+def _all(every: list[Standing]) -> int | None:
+    """Of what several documents say together: the age of the oldest."""
+    ages = [one() for one in every]
+    known = [age for age in ages if age is not None]
+    return max(known) if len(known) == len(ages) else None
 
 
 def _unlisted() -> int:

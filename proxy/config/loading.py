@@ -45,12 +45,19 @@ from proxy.config.sources import (
     from_environment,
     from_options,
     from_table,
-    read_file,
+    parse_file,
+    read_content,
 )
 
 
-def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, str]) -> Settings:
-    """Load the settings. `overrides`: dotted key to text, from the command line.
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, str],
+    content: bytes | None = None,
+) -> Settings:
+    """Load the settings. `overrides`: dotted key to text, from the command line. `content`: what
+    the file held when it was read; None: it is read now.
 
     Raises ConfigError with every mistake (a file that cannot be read or is not TOML is one alone).
     """
@@ -62,7 +69,8 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     registries: tuple[RegistrySettings, ...] = ()
     repositories: tuple[RepositorySettings, ...] = ()
     if file is not None:
-        given, stanzas = from_table(read_file(file), file, mistakes)
+        content = read_content(file) if content is None else content
+        given, stanzas = from_table(parse_file(file, content), file, mistakes)
         clients = read_clients(stanzas["clients"], file, mistakes)
         issuers = read_issuers(stanzas["oidc"], file, mistakes)
         registries = read_registries(stanzas["registries"], file, mistakes)

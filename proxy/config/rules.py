@@ -179,6 +179,12 @@ def _keyless(settings: Settings) -> str:
     )
 
 
+def _shared_places(settings: Settings) -> str:
+    if settings.server.workers <= settings.limits.max_upstream_connections:
+        return ""
+    return "workers share limits.max_upstream_connections, and each of them needs one at least"
+
+
 def _way_out(settings: Settings) -> str:
     given = settings.upstream
     if given.proxy_password_file is not None and not given.proxy:
@@ -201,6 +207,7 @@ RULES = (
     Rule(("registries", "upstream.allow_insecure"), _plain_registry),
     Rule(("repositories", "upstream.allow_insecure"), _plain_repository),
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
+    Rule(("server.workers", "limits.max_upstream_connections"), _shared_places),
     _plain_http("libraries"),
     _plain_http("registry"),
     _plain_http("apk"),

@@ -81,6 +81,8 @@ SERVER = (
         'Metrics and probes; "" turns it off; off loopback it needs admin_token_file.'),
     Key("server.admin_token_file", Shape.PATH, "", _same,
         "File with the bearer token that the admin listener asks for."),
+    Key("server.workers", Shape.INTEGER, 1, values.workers,
+        "Processes that answer clients; 1 is one process, more get a supervisor beside them."),
     Key("server.public_url", Shape.TEXT, "", values.optional_url,
         'What clients call us, for absolute links; "" takes scheme and host from the request.'),
     Key("server.trusted_proxies", Shape.LIST, (), values.network,

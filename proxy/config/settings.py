@@ -60,6 +60,7 @@ class ServerSettings:
     listen: Address
     admin_listen: Address | None
     admin_token_file: Path | None
+    workers: int
     public_url: str
     trusted_proxies: tuple[Network, ...]
     tls_certificate: Path | None

@@ -73,9 +73,9 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def read_file(path: Path) -> dict[str, object]:
-    """Read a TOML file. Raises ConfigError with one mistake, the line in it where TOML says so."""
-    content = _content(path)
+def parse_file(path: Path, content: bytes) -> dict[str, object]:
+    """Parse what a TOML file holds. Raises ConfigError with one mistake, the line in it where TOML
+    says so."""
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -90,7 +90,8 @@ def read_file(path: Path) -> dict[str, object]:
         raise ConfigError((f"{masked(str(path))}: holds a number that is too long",)) from None
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """What a file holds. Raises ConfigError where it cannot be read, or is far too large."""
     try:
         with path.open("rb") as stream:
             content = stream.read(_LARGEST_FILE + 1)

@@ -30,7 +30,7 @@ from proxy.errors import (
     NotListed,
     ProxyError,
 )
-from proxy.model import ArtifactTarget, Document, DocumentTarget, Source
+from proxy.model import ArtifactTarget, Document, DocumentTarget, Further, Source
 from proxy.server.canonical import canonicalise
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.base import Upstream, UpstreamRequest
@@ -180,10 +180,23 @@ class Trial:
         """Where it is and what it must be, by what lists it or stands beside it."""
         for document in target.listed_in or target.checksum_of:
             try:
-                return self._ecosystem.locate(target, await self._read(document))
+                return await self._located(target, document)
             except (NotFound, NotListed):
                 continue
         return Source(target.path, target.package, target.version, target.digest)
+
+    async def _located(self, target: ArtifactTarget, listing: DocumentTarget) -> Source:
+        """What a document says of it, and those that it refers to. Raises NotListed, NotFound."""
+        found: Source | Further = Further(listing, target)
+        while isinstance(found, Further):
+            further = found
+            try:
+                found = self._ecosystem.locate(further.target, await self._read(further.listing))
+            except NotFound:
+                if further.otherwise is None:
+                    raise
+                return further.otherwise
+        return found
 
     # --- saying what it means -----------------------------------------------------------------
 

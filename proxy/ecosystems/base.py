@@ -23,6 +23,7 @@ from proxy.model import (
     DocumentTarget,
     ErrorBody,
     ForwardTarget,
+    Further,
     Links,
     Mount,
     RequestLine,
@@ -62,8 +63,8 @@ class Ecosystem(Protocol):
         """
         ...
 
-    def locate(self, target: ArtifactTarget, listing: Document) -> Source:
-        """Find an artifact in a document that may list it.
+    def locate(self, target: ArtifactTarget, listing: Document) -> Source | Further:
+        """Find an artifact in a document that may list it, or the document that says more of it.
 
         MUST raise NotListed when it does not, Malformed when the document cannot be understood.
         """
@@ -241,6 +242,25 @@ class Probing(Protocol):
 
         Yields paths of documents (as clients ask for them here), is sent each as the upstream gave
         it, and returns the path of the artifact. Raises Malformed.
+        """
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """Of an ecosystem with calls that are passed on, whose answers hold links or name packages."""
+
+    def answer(
+        self,
+        target: ForwardTarget,
+        answer: Document,
+        links: Links,
+        may: Callable[[str, str], bool],
+    ) -> Document:
+        """Make the answer that the client gets of the upstream's, which is valid JSON.
+
+        Its links point here as those of documents do. `may`: as for `Sifting`. MUST leave out every
+        package that the client may not have; MUST raise Malformed for what it did not understand.
         """
         ...
 

@@ -77,10 +77,12 @@ class LineFormat(Protocol):
 
 
 class JsonFormat:
-    """One JSON object a line."""
+    """One JSON object a line. `worker`: which one of several processes writes; empty: the only
+    one."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, worker: str = "") -> None:
         self._redactor = redactor
+        self._worker = {"worker": worker} if worker else {}
         self._generation = redactor.generation
         self._fixed = lru_cache(maxsize=_CACHED)(self._fixed_parts)
 
@@ -132,11 +134,13 @@ class JsonFormat:
         return before, after
 
     def message(self, record: logging.LogRecord) -> str:
-        """`time`, `level`, `logger`, `message`, and `request_id` and `exception` where known."""
+        """`time`, `level`, `logger`, `message`, and `worker`, `request_id` and `exception` where
+        known."""
         fields = {
             "time": timestamp(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._worker,
             "message": _message(record, self._redactor),
         }
         request_id = getattr(record, "request_id", None)
@@ -149,10 +153,11 @@ class JsonFormat:
 
 
 class TextFormat:
-    """One line for a person at a terminal."""
+    """One line for a person at a terminal. `worker`: as for `JsonFormat`."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, worker: str = "") -> None:
         self._redactor = redactor
+        self._worker = f"/{worker}" if worker else ""
 
     def access(self, record: AccessRecord) -> str:
         """`time access id who peer "METHOD path" status bytes ms ecosystem cache "agent" error`."""
@@ -180,9 +185,8 @@ class TextFormat:
         tag = "" if request_id is None else f" [{request_id}]"
         exception = _exception(record, self._redactor).rstrip("\n").replace("\n", " | ")
         text = _message(record, self._redactor) + (f" | {exception}" if exception else "")
-        return text_line(
-            f"{timestamp(record.created)} {record.levelname.lower()} {record.name}{tag}: {text}"
-        )
+        where = f"{record.name}{self._worker}{tag}"
+        return text_line(f"{timestamp(record.created)} {record.levelname.lower()} {where}: {text}")
 
 
 def json_line(fields: dict[str, str]) -> str:

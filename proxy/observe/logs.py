@@ -176,9 +176,10 @@ class Logs:
 
 
 def start_logs(
-    level: Level, line_format: Format, *, access: bool, sink: Sink | None = None
+    level: Level, line_format: Format, *, access: bool, sink: Sink | None = None, worker: str = ""
 ) -> Logs:
-    """Log to standard error, or to `sink`; `auto` is text on a terminal, else JSON."""
+    """Log to standard error, or to `sink`; `auto` is text on a terminal, else JSON. `worker`: which
+    one of several processes this is, for its messages."""
     if sink is None:
         standard_error = open_sink(STANDARD_ERROR)
         text = line_format == "text" or (line_format == "auto" and standard_error.is_terminal)
@@ -186,6 +187,6 @@ def start_logs(
     else:
         text = line_format == "text"
     redactor = Redactor()
-    lines: LineFormat = TextFormat(redactor) if text else JsonFormat(redactor)
+    lines: LineFormat = (TextFormat if text else JsonFormat)(redactor, worker)
     number = logging.getLevelNamesMapping()[level.upper()]
     return Logs(Writer(sink, lines), redactor, number, access=access)

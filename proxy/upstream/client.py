@@ -35,8 +35,10 @@ from proxy.errors import (
 from proxy.upstream.addresses import AddressRules, CheckedResolver, parse_url
 from proxy.upstream.answers import read_head
 from proxy.upstream.base import Head, UpstreamRequest
+from proxy.upstream.breaker import News
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange, UpstreamLimits, UpstreamObserver
+from proxy.upstream.outages import Tell
 from proxy.upstream.response import HttpResponse, Pace
 from proxy.upstream.session import read_side_body
 from proxy.upstream.slots import Slots
@@ -103,6 +105,14 @@ class HttpUpstream:
     def open_breakers(self) -> tuple[str, ...]:
         """Origins that are held to be down."""
         return self._exchange.open_breakers
+
+    def on_news(self, tell: Tell) -> None:
+        """Have other processes told what is learnt here of an origin."""
+        self._exchange.outages.tell = tell
+
+    def hear(self, origin: str, news: News, seconds: float) -> None:
+        """Take what another process has learnt of an origin."""
+        self._exchange.outages.hear(origin, news, seconds)
 
     def is_down(self, ecosystem: str) -> bool:
         """Tell whether the configured origin of an ecosystem is held to be down."""

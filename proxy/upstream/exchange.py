@@ -28,7 +28,6 @@ from proxy.upstream.addresses import AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
-from proxy.upstream.breaker import Breaker, Breakers, Turn
 from proxy.upstream.challenge import (
     BasicWanted,
     BearerChallenge,
@@ -38,6 +37,7 @@ from proxy.upstream.challenge import (
     wants_basic,
 )
 from proxy.upstream.credentials import Credentials
+from proxy.upstream.outages import Outages
 from proxy.upstream.scrubber import Scrubber
 from proxy.upstream.session import FAILURES, make_session, read_side_body, translate
 
@@ -109,7 +109,7 @@ class Exchange:
         self._challenging = challenging
         self._bearers = Bearers(self, origins, rules, clock)
         self._basic: set[str] = set()  # the further ones that want their credential itself
-        self._breakers = Breakers(self._configured)
+        self.outages = Outages(self._configured, clock)
         self._egress = egress
         self._shown = egress.headers if egress is not None else {}
         # Configured upstreams may lie anywhere; learnt addresses only where the rules allow.
@@ -125,12 +125,12 @@ class Exchange:
     @property
     def open_breakers(self) -> tuple[str, ...]:
         """Origins that are held to be down."""
-        return self._breakers.open_origins
+        return self.outages.open_origins
 
     def look(self, request: UpstreamRequest, url: URL, *, own: bool) -> None:
         """Raise what is known without asking: RateLimited, Unavailable, CredentialRefused."""
         now = self._clock()
-        breaker = self._breakers.of(str(url.origin()))
+        breaker = self.outages.of(url)
         if (seconds := breaker.quiet(now)) > 0:
             raise RateLimited(
                 "The upstream asked for a pause; try again later.",
@@ -180,7 +180,7 @@ class Exchange:
     ) -> aiohttp.ClientResponse:
         """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
         self.look(request, url, own=False)
-        breaker = self._breakers.of(str(url.origin()))
+        breaker = self.outages.of(url)
         breaker.enter()
         try:
             if token is not None:
@@ -188,29 +188,16 @@ class Exchange:
             response = await self._get(request, url, token, role, seconds)
             await self._judge(request, response, token, role)
         except ProxyError as error:
-            self._settle(breaker, url, error)
+            self.outages.settle(breaker, url, error)
             raise
         except (Challenged, BasicWanted):
-            self._settle(breaker, url, None)
+            self.outages.settle(breaker, url, None)
             raise
         except BaseException:
             breaker.abandoned()
             raise
-        self._settle(breaker, url, None)
+        self.outages.settle(breaker, url, None)
         return response
-
-    def _settle(self, breaker: Breaker, url: URL, error: ProxyError | None) -> None:
-        """Tell the breaker how it ended, and the log what that changed, a few lines an outage."""
-        detail = error.detail if error is not None else ""
-        match breaker.settle(error, self._clock()):
-            case Turn.FAILS:
-                LOG.warning("the upstream %s fails: %s", url.host, detail)
-            case Turn.DOWN:
-                LOG.warning("the upstream %s is held to be down: %s", url.host, detail)
-            case Turn.BACK:
-                LOG.warning("the upstream %s answers again", url.host)
-            case None:
-                pass
 
     async def _get(
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float

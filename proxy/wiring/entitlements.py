@@ -32,5 +32,6 @@ def make_entitlements(
         assume=given.source == "auto",
         refresh=given.refresh,
         grace=given.grace,
+        taking_turns=settings.server.workers > 1,
     )
     return ask_platform(options, credentials, asking, clocks, credentials.subject)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,3 +15,11 @@ from tests.deploy.tools import Tools
 def tools(client_tools: Path, tmp_path: Path) -> Tools:
     """The programs, with an empty home."""
     return Tools(client_tools, tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def short() -> Iterator[Path]:
+    """A folder whose name is short: podman takes no long ones."""
+    with TemporaryDirectory(prefix="cgr-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.origin import apks, jars, modules
+from tests.origin import apks, jars, modules, nupkgs
 from tests.origin.content import Content
 from tests.origin.control import Control
 from tests.origin.download import DownloadFailed, Filler, cache_folder, real
@@ -33,6 +33,7 @@ def main() -> int:
         return 1
     for file in (*jars.tiny(), *modules.tiny(), *apks.tiny()):
         content.add(file)
+    nupkgs.add_tiny(content)
     asyncio.run(_run(options, content, folder))
     return 0
 

@@ -22,8 +22,8 @@ from tests.origin.settings import Settings
 from tests.origin.wire import Request, Response
 
 VEX_PROJECTS = ("alpha", "flask")
-_ARTIFACTS = ("/files/", "/python-upstream/", "/javascript-upstream/")
-_ENDINGS = (".jar", ".pom", ".module", ".mod", ".zip")
+_ARTIFACTS = ("/files/", "/python-upstream/", "/javascript-upstream/", "/dotnet-upstream/")
+_ENDINGS = (".jar", ".pom", ".module", ".mod", ".zip", ".nupkg", ".nuspec")
 _POSTED = "/javascript/-/npm/v1/security/"  # the only calls with a body
 
 

@@ -173,7 +173,7 @@ def test_serve_leaves_no_pull_token_in_the_environment(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["dance"], ["serve", "--conf", "x"], ["serve", "extra"], ["serve", "--workers", "2"]],
+    [[], ["dance"], ["serve", "--conf", "x"], ["serve", "extra"], ["serve", "--workers"]],
 )
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

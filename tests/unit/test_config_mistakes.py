@@ -32,7 +32,12 @@ BROKEN = [
     # unknown things, with the nearest known one
     ('[server]\nlistn = "127.0.0.1:1"', "server.listn", 'did you mean "listen"'),
     ("[server]\nmax_size = 1", "server.max_size", 'did you mean "cache.max_size"'),
-    ("[server]\nworkers = 1", "server.workers", "unknown key"),
+    ("[server]\nworkers = 0", "server.workers", "between 1 and 64"),
+    (
+        "[server]\nworkers = 3\n[limits]\nmax_upstream_connections = 2",
+        "server.workers",
+        "each of them needs one",
+    ),
     ("[serve]\n", "serve", 'unknown section; did you mean "server"'),
     ("[tls]\n", "tls", "unknown section"),
     ('listen = "127.0.0.1:1"', "listen", "unknown section"),

@@ -618,3 +618,16 @@ def test_request_ids_of_two_processes_differ_by_their_seed() -> None:
     first, second = RequestIds(b"\x00\x00\x00\x00\x01"), RequestIds(b"\x00\x00\x00\x00\x02")
     assert first.next() != second.next()
     assert RequestIds(b"\x00\x00\x00\x00\x01").next()[:8] == first.next()[:8]
+
+
+def test_a_message_says_which_of_several_processes_has_written_it(sink: Kept) -> None:
+    logs = start_logs("info", "json", access=True, sink=sink, worker="3")
+    logging.getLogger("proxy.x").warning("hello")
+    assert logs.flush()
+    logs.stop()
+    assert json.loads(sink.lines[-1])["worker"] == "3"
+    logs = start_logs("info", "text", access=True, sink=sink, worker="3")
+    logging.getLogger("proxy.x").warning("hello")
+    assert logs.flush()
+    logs.stop()
+    assert sink.lines[-1].endswith(" warning proxy.x/3: hello")

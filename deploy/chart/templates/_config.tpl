@@ -21,9 +21,14 @@ server:
 cache:
   # Below the volume's own folder, which is root's and may hold a lost+found.
   directory: /var/cache/cgr-proxy/store
-{{- if .Values.upstreamCAConfigMap }}
+{{- if or .Values.upstreamCAConfigMap .Values.upstreamProxySecret }}
 upstream:
+  {{- if .Values.upstreamCAConfigMap }}
   ca_bundle: /run/cgr-proxy/upstream-ca/ca.crt
+  {{- end }}
+  {{- if .Values.upstreamProxySecret }}
+  proxy_password_file: /run/cgr-proxy/upstream-proxy/pair
+  {{- end }}
 {{- end }}
 {{- if or .Values.credentials .Values.workloadIdentity.enabled }}
 credentials:
