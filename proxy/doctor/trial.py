@@ -183,7 +183,7 @@ class Trial:
 
     async def _located(self, target: ArtifactTarget, listing: DocumentTarget) -> Source:
         """What a document says of it, and those that it refers to. Raises NotListed, NotFound."""
-        found = self._ecosystem.locate(target, await self._read(listing))
+        found: Source | Further = Further(listing, target)
         while isinstance(found, Further):
             further = found
             try:
