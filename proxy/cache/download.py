@@ -139,7 +139,7 @@ class Download:
                 record = await self._commit(leader, order)
             finally:
                 release.cancel()
-            flight.finish(record)
+            flight.finish(record, leader.content)
             leader.tell()
         except ProxyError as error:
             leader.resign(to_text(error))

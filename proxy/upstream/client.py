@@ -15,7 +15,6 @@ import logging
 import random
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import final
 
@@ -73,6 +72,7 @@ class HttpUpstream:
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._origins = {name: parse_url(origin) for name, origin in origins.items()}
+        self._sites = {name: str(origin.origin()) for name, origin in self._origins.items()}
         self._credentials = credentials
         self._rules = rules
         self._limits = limits
@@ -116,33 +116,37 @@ class HttpUpstream:
         url = self._address(request, origin)
         # Before the line: nobody waits in it for a host that is not going to be asked.
         self._exchange.look(request, url, own=url.origin() == origin.origin())
-        async with AsyncExitStack() as stack:
-            await self._queue(stack, request)
+        brief = request.document or request.probe
+        await self._queue(brief=brief)
+        try:
             head, response = await self._insist(request, url, origin)
-            stack.callback(response.close)
-            pace = Pace(self._limits.min_rate, self._limits.rate_window)
-            return HttpResponse(
-                head,
-                response,
-                stack.pop_all(),
-                pace=pace,
-                clock=self._clock,
-                received=partial(self._observer.upstream_bytes, request.ecosystem),
-            )
+        except BaseException:
+            self._slots.give_back(brief=brief)
+            raise
+        return HttpResponse(
+            head,
+            response,
+            partial(self._slots.give_back, brief=brief),
+            pace=Pace(self._limits.min_rate, self._limits.rate_window),
+            clock=self._clock,
+            received=partial(self._observer.upstream_bytes, request.ecosystem),
+        )
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
         if request.location.startswith("/"):
-            return parse_url(str(origin.origin()) + request.location)
+            return parse_url(self._sites[request.upstream_name] + request.location)
         url = parse_url(request.location)
         if url.origin() != origin.origin():
             self._rules.check(url)
         return url
 
-    async def _queue(self, stack: AsyncExitStack, request: UpstreamRequest) -> None:
-        brief = request.document or request.probe
+    async def _queue(self, *, brief: bool) -> None:
+        if self._slots.are_free(brief=brief):
+            await self._slots.take(brief=brief)  # does not wait: no need for a time limit
+            return
         try:
             async with asyncio.timeout(self._limits.queue_timeout):
-                await stack.enter_async_context(self._slots.take(brief=brief))
+                await self._slots.take(brief=brief)
         except TimeoutError as error:
             raise Unavailable(
                 "Too many requests to the upstream are under way; try again.",

@@ -64,6 +64,9 @@ class _Slot:
 
     def best(self, wall: float) -> _Held | None:
         """The one to use: not refused before refused, good before ended, first before second."""
+        if len(self.held) == 1:
+            (only,) = self.held
+            return only if only.live.header else None
 
         def rank(held: _Held) -> tuple[bool, bool, float]:
             ended = held.live.lifetime is not None and held.live.lifetime.end <= wall

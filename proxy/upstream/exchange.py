@@ -124,6 +124,11 @@ class Exchange:
 
     def look(self, request: UpstreamRequest, url: URL, *, own: bool) -> None:
         """Raise what is known without asking: RateLimited, Unavailable, CredentialRefused."""
+        self._look_at_breaker(url)
+        if own and self._bearers.known(request) is None:
+            self._look_at_credential(request.upstream_name, self._clock())
+
+    def _look_at_breaker(self, url: URL) -> Breaker:
         now = self._clock()
         breaker = self._breakers.of(str(url.origin()))
         if (seconds := breaker.quiet(now)) > 0:
@@ -138,8 +143,7 @@ class Exchange:
                 retry_after=ceil(seconds),
                 asked=False,
             )
-        if own and self._bearers.known(request) is None:
-            self._look_at_credential(request.upstream_name, now)
+        return breaker
 
     async def ask(
         self, request: UpstreamRequest, url: URL, *, own: bool, seconds: float
@@ -174,8 +178,7 @@ class Exchange:
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
     ) -> aiohttp.ClientResponse:
         """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
-        self.look(request, url, own=False)
-        breaker = self._breakers.of(str(url.origin()))
+        breaker = self._look_at_breaker(url)
         breaker.enter()
         try:
             if token is not None:

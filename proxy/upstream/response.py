@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from typing import final
 
 import aiohttp
@@ -46,16 +45,15 @@ class Pace:
 
 @final
 class HttpResponse:
-    """Implements `UpstreamResponse` over an aiohttp response. `stack` holds what `close` ends.
-
-    `received` is told the size of each piece, in bytes.
+    """Implements `UpstreamResponse` over an aiohttp response. `released` is told, once, that it is
+    closed; `received` of the size of each piece, in bytes.
     """
 
     def __init__(  # noqa: PLR0913  # made once, by `client`
         self,
         head: Head,
         response: aiohttp.ClientResponse,
-        stack: AsyncExitStack,
+        released: Callable[[], None],
         *,
         pace: Pace,
         clock: Callable[[], float],
@@ -63,7 +61,7 @@ class HttpResponse:
     ) -> None:
         self.head = head
         self._response = response
-        self._stack = stack
+        self._released: Callable[[], None] | None = released
         self._pace = pace
         self._clock = clock
         self._received = received
@@ -75,7 +73,10 @@ class HttpResponse:
 
     async def close(self) -> None:
         """See `UpstreamResponse.close`."""
-        await self._stack.aclose()
+        released, self._released = self._released, None
+        if released is not None:
+            self._response.close()
+            released()
 
     async def _piece(self) -> bytes:
         started = self._clock()
