@@ -37,6 +37,7 @@ from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange, UpstreamLimits, UpstreamObserver
 from proxy.upstream.response import HttpResponse, Pace
 from proxy.upstream.session import read_side_body
+from proxy.upstream.silence import Silence
 from proxy.upstream.slots import Slots
 
 __all__ = ["HttpResponse", "HttpUpstream", "UpstreamLimits", "UpstreamObserver"]
@@ -80,6 +81,7 @@ class HttpUpstream:
         self._frozen = frozen
         self._observer = observer
         self._slots = Slots(limits.connections)
+        self._silence = Silence(limits.read_timeout)
         self._exchange = Exchange(
             self._origins,
             credentials,
@@ -128,6 +130,7 @@ class HttpUpstream:
             response,
             partial(self._slots.give_back, brief=brief),
             pace=Pace(self._limits.min_rate, self._limits.rate_window),
+            silence=self._silence,
             clock=self._clock,
             received=partial(self._observer.upstream_bytes, request.ecosystem),
         )

@@ -295,7 +295,6 @@ class Exchange:
         return make_session(
             tls,
             connect_timeout=self._limits.connect_timeout,
-            read_timeout=self._limits.read_timeout,
             resolver=resolver,
         )
 

@@ -17,6 +17,7 @@ import aiohttp
 from proxy.errors import Unavailable
 from proxy.upstream.base import Head
 from proxy.upstream.session import FAILURES
+from proxy.upstream.silence import Silence
 
 LOG = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class HttpResponse:
         released: Callable[[], None],
         *,
         pace: Pace,
+        silence: Silence,
         clock: Callable[[], float],
         received: Callable[[int], None],
     ) -> None:
@@ -63,6 +65,7 @@ class HttpResponse:
         self._response = response
         self._released: Callable[[], None] | None = released
         self._pace = pace
+        self._silence = silence
         self._clock = clock
         self._received = received
 
@@ -80,11 +83,9 @@ class HttpResponse:
 
     async def _piece(self) -> bytes:
         started = self._clock()
-        content, piece, kind = self._response.content, b"", ""
+        piece, kind = b"", ""
         try:
-            piece, chunk_ends = await content.readchunk()  # `readany` would join them: a copy
-            while not piece and chunk_ends:
-                piece, chunk_ends = await content.readchunk()
+            piece = await self._silence.next(self._response.content)
         except FAILURES as error:
             kind = type(error).__name__
         # Raised out here: the library's exception must not travel along (see `session`).

@@ -34,10 +34,10 @@ def make_session(
     tls: ssl.SSLContext,
     *,
     connect_timeout: float,
-    read_timeout: float,
     resolver: AbstractResolver | None = None,
 ) -> aiohttp.ClientSession:
-    """Make a session; its connections are limited by whoever asks. Times in seconds."""
+    """Make a session; its connections are limited by whoever asks, and the time that its answers
+    take by whoever reads them (`silence`). `connect_timeout` in seconds."""
     connector = aiohttp.TCPConnector(
         limit=0,
         ssl=tls,
@@ -52,9 +52,7 @@ def make_session(
         trust_env=False,
         requote_redirect_url=False,
         read_bufsize=READ_BUFFER,
-        timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=connect_timeout, sock_read=read_timeout
-        ),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
     )
     # It would ask twice for each of our tries. There is no public switch; a test counts.
     session._retry_connection = False  # noqa: SLF001
