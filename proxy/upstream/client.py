@@ -116,10 +116,13 @@ class HttpUpstream:
             )
         origin = self._origins[request.upstream_name]
         url = self._address(request, origin)
-        # Before the line: nobody waits in it for a host that is not going to be asked.
-        self._exchange.look(request, url, own=url.origin() == origin.origin())
         brief = request.document or request.probe
-        await self._queue(brief=brief)
+        if self._slots.are_free(brief=brief):
+            await self._slots.take(brief=brief)  # does not wait
+        else:
+            # Before the line: nobody waits in it for a host that is not going to be asked.
+            self._exchange.look(request, url, own=url.origin() == origin.origin())
+            await self._queue(brief=brief)
         try:
             head, response = await self._insist(request, url, origin)
         except BaseException:
@@ -144,9 +147,6 @@ class HttpUpstream:
         return url
 
     async def _queue(self, *, brief: bool) -> None:
-        if self._slots.are_free(brief=brief):
-            await self._slots.take(brief=brief)  # does not wait: no need for a time limit
-            return
         try:
             async with asyncio.timeout(self._limits.queue_timeout):
                 await self._slots.take(brief=brief)

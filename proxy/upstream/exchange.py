@@ -155,12 +155,13 @@ class Exchange:
         if not own:
             return await self.once(request, url, None, Role.LEARNT, seconds)
         name = request.upstream_name
+        self.look(request, url, own=True)
         if name in self._challenging and name not in self._basic:
             try:
                 return await self._bearers.ask(request, url, seconds)
             except BasicWanted:
                 self._basic.add(name)
-        self.look(request, url, own=True)
+            self.look(request, url, own=True)
         token = self._credentials.use(name, self._clock())
         return await self.once(request, url, token, Role.UPSTREAM, seconds)
 
@@ -276,13 +277,13 @@ class Exchange:
     def _look_at_credential(self, ecosystem: str, now: float) -> None:
         if not self._credentials.configured(ecosystem):
             return
-        if self._credentials.authorization(ecosystem) is None:
+        if (seconds := self._credentials.outlook(ecosystem, now)) is None:
             raise CredentialRefused(
                 "The proxy's pull token cannot be read; the operator must look at its log.",
                 retry_after=REFUSED_RETRY_AFTER,
                 asked=False,
             )
-        if (seconds := self._credentials.pause(ecosystem, now)) > 0:
+        if seconds > 0:
             raise CredentialRefused(
                 "The upstream refuses the proxy's pull token; the operator must renew it.",
                 retry_after=ceil(seconds),
