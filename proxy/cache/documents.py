@@ -35,6 +35,7 @@ from proxy.model import (
     Digest,
     Document,
     DocumentTarget,
+    Further,
     Grant,
     Links,
     Source,
@@ -75,7 +76,7 @@ class Documents:
         self._max_document = max_document
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
-        self._decisions = Refusals()
+        self.refusals = self._decisions = Refusals()
         self._doubted: Decisions[str] = Decisions()
         self._shelf = Shelf(storage, healed)
         self.packages = Packages(policy.ttl, clock)
@@ -84,6 +85,11 @@ class Documents:
         """End every revalidation."""
         await self._flights.close()
         await self._variants.close()
+
+    def forget_all(self) -> None:
+        """What is remembered of the upstream's answers counts no more; what is stored does."""
+        self.refusals.forget_all()
+        self.packages.forget_all()
 
     async def variant(
         self,
@@ -99,7 +105,9 @@ class Documents:
             ecosystem, target, held.document, held.sha256, links, coding=coding
         )
 
-    async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
+    async def locate(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held
+    ) -> Source | Further:
         """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
         return await self._variants.locate(ecosystem, target, held.document, held.sha256)
 
@@ -166,7 +174,7 @@ class Documents:
         """How to ask whether what `get` has just given would be given again: fresh, from the same
         entry, undoubted. None: only `get` can tell."""
         key = self._key(ecosystem, target)
-        facts, clock, doubted = held.facts, self._clock, self._doubted
+        facts, clock, doubt = held.facts, self._clock, self._doubted.find
         unchanged = self._shelf.unchanged(key, held)
         if unchanged is None:
             return None
@@ -176,8 +184,9 @@ class Documents:
 
         def stands() -> int | None:
             now = clock()
-            fresh = since <= now < ends and doubted.find(key, now) is None
-            return int(now - since) if fresh and unchanged() else None
+            if not since <= now < ends or doubt(key, now) is not None or not unchanged():
+                return None
+            return int(now - since)
 
         return stands
 
