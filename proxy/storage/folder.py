@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import final
 
+from proxy.storage.failures import Linked
 from proxy.storage.straight import StraightWay
 
 LOG = logging.getLogger(__name__)
@@ -34,17 +35,6 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHARED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# What a call fails with for want of something, not because of the file.
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-@final
-class Linked(NotADirectoryError):
-    """A symbolic link stands in place of a folder of ours: it is neither followed nor removed."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(errno.ELOOP, f"{name} in it is a symbolic link")
 
 
 @final
@@ -337,25 +327,8 @@ def _plain(fd: int) -> os.stat_result:
     return status
 
 
-def is_ours(error: OSError) -> bool:
-    """Tell whether a call failed on the way, or for want of something: the file may be right."""
-    return isinstance(error, Linked) or error.errno in _OURS
-
-
-def is_full(error: OSError) -> bool:
-    """Tell whether a call failed for want of room."""
-    return error.errno in _FULL
-
-
 def write_all(fd: int, data: bytes) -> None:
     """Write all of it: a disk that is nearly full takes a part and says so only the next time."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def cause(error: Exception) -> str:
-    """An error's name without the path: what a log line may say."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return errno.errorcode.get(error.errno, str(error.errno))
-    return type(error).__name__

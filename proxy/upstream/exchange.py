@@ -28,6 +28,7 @@ from proxy.upstream.addresses import AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
+from proxy.upstream.breaker import Breaker
 from proxy.upstream.challenge import (
     BasicWanted,
     BearerChallenge,
