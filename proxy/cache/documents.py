@@ -22,11 +22,12 @@ from proxy.cache.found import Standing
 from proxy.cache.freshness import Policy, Settlement, Verdict, judge, lifetime_of, settle, too_old
 from proxy.cache.keys import document_key
 from proxy.cache.packages import Packages
-from proxy.cache.shelf import Held, Shelf
+from proxy.cache.shelf import Held, Shelf, validator_of
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import aside
 from proxy.cache.variants import Variant, Variants
+from proxy.cache.verdicts import from_text, to_text
 from proxy.cache.whole import receive
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Blocked, Malformed, ProxyError, Unavailable
@@ -85,11 +86,6 @@ class Documents:
         """End every revalidation."""
         await self._flights.close()
         await self._variants.close()
-
-    def forget_all(self) -> None:
-        """What is remembered of the upstream's answers counts no more; what is stored does."""
-        self.refusals.forget_all()
-        self.packages.forget_all()
 
     async def variant(
         self,
@@ -165,6 +161,16 @@ class Documents:
         verdict = self._judge(target, held, self._clock())
         return verdict is not None and verdict.usable
 
+    async def last(self, ecosystem: Ecosystem, target: DocumentTarget) -> Held | None:
+        """What was heard of a document last, however long ago; None: it is not known.
+
+        Raises the refusal by which the upstream has taken it back.
+        """
+        key = self._key(ecosystem, target)
+        if verdict := self._shelf.verdict(key):
+            raise from_text(verdict)
+        return await self._shelf.load(key)
+
     def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
         key = self._key(ecosystem, target)
@@ -239,7 +245,7 @@ class Documents:
                 status = stale(error, verdict.ttl, remembered=remembered)
                 return replace(held, age=verdict.age, status=status)
             if settlement is Settlement.FORGET:
-                self._shelf.remove(key)
+                self._shelf.refuse(key, to_text(error))
             if settlement is Settlement.RAISE:
                 error = too_old(error, verdict.age)
         raise error.with_traceback(None)
@@ -290,7 +296,7 @@ class Documents:
             ecosystem=ecosystem.name,
             location=target.path,
             accept=target.accept,
-            etag=_validator(target, held),
+            etag=validator_of(target, held),
             last_modified=held.facts.last_modified if held else "",
             upstream=target.upstream,
             package=target.package,
@@ -332,13 +338,3 @@ class Documents:
         too_large = f"The upstream's document is larger than {limit} bytes"
         too_large += "." if most == limit else " ([limits] max_document)."
         return await receive(response, limit, too_large)
-
-
-def _validator(target: DocumentTarget, held: Held | None) -> str:
-    """What to make a question conditional with. Where digests name documents they are as good an
-    ETag as any: registries take them for one, or send the few bytes again."""
-    if held is None:
-        return ""
-    if not held.facts.etag and target.verbatim and not held.facts.last_modified:
-        return f'"sha256:{held.sha256}"'
-    return held.facts.etag

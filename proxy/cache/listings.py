@@ -9,7 +9,7 @@ Non-goals: which listing is asked first, what their silence means (`rights`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import final
 
 from proxy.cache.documents import Documents, Held
@@ -24,6 +24,10 @@ from proxy.model import ArtifactTarget, DocumentTarget, Further, Grant, Links, S
 BUDGET = 4 << 20
 MOST_STEPS = 6
 """Documents that are asked for one artifact; no protocol needs more."""
+
+
+class _NeverHeardOf(Exception):  # no error: caught here
+    """A document that is not held."""
 
 
 @final
@@ -49,6 +53,44 @@ class Listings:
 
         Raises NotListed, NotFound, else what asking and reading raise.
         """
+
+        async def ask(here: DocumentTarget) -> Held:
+            return await self._documents.get(ecosystem, here, grant, links, limit=limit())
+
+        return await self._follow(ecosystem, target, listing, ask, facts)
+
+    async def last(
+        self,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+        listing: DocumentTarget,
+        facts: ArtifactFacts,
+    ) -> Permit:
+        """The decision while a listing cannot be asked: by what was heard of it last, though that
+        may be too old for who asks for it itself. `facts`: of the stored copy.
+
+        Raises NotListed, and what it was taken back with.
+        """
+
+        async def ask(here: DocumentTarget) -> Held:
+            held = await self._documents.last(ecosystem, here)
+            if held is None:
+                raise _NeverHeardOf
+            return held
+
+        try:
+            return await self._follow(ecosystem, target, listing, ask, facts)
+        except _NeverHeardOf:
+            return permit_of(facts, HIT)  # it was allowed, and nobody has said otherwise since
+
+    async def _follow(
+        self,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+        listing: DocumentTarget,
+        ask: Callable[[DocumentTarget], Awaitable[Held]],
+        facts: ArtifactFacts | None,
+    ) -> Permit:
         steps: list[tuple[Step, Held]] = []
         found: Source | Further = Further(listing, target)
         while isinstance(found, Further):
@@ -56,7 +98,7 @@ class Listings:
                 raise Malformed("The upstream's listings refer to one another without an end.")
             here = found.listing
             try:
-                held = await self._documents.get(ecosystem, here, grant, links, limit=limit())
+                held = await ask(here)
             except NotFound:
                 if found.otherwise is None:
                     raise

@@ -228,7 +228,7 @@ class DiskStorage:
     def share(self, key: str, sha256: str, fields: Fields) -> Record | None:
         """See `Storage.share`. A body that is evicted meanwhile leaves an entry that heals."""
         body = body_name(sha256)
-        size, written = self.folder.size(body), self.folder.changed(body)
+        size, written = self.folder.size(body), self.folder.filled(body)
         if size is None or written is None:
             return None
         # Nobody can tell whether an old body was hashed since.

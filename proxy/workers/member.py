@@ -147,7 +147,11 @@ class _Line:
     async def _listen(self) -> None:
         self._channel = await open_channel(self._sock)
         while (message := await self._channel.receive()) is not None:
-            self._obey(message)
+            try:
+                self._obey(message)
+            except Exception:
+                # The next one may be the order to stop.
+                LOG.exception("what the supervisor said could not be done")
         if not self.stopping.is_set():
             LOG.error("the supervisor is gone; this worker drains and ends")
         self.stopping.set()
@@ -194,7 +198,8 @@ class _Line:
     async def _look(self) -> None:
         app = self.app
         if app is not None and app.storage.generation.changed():
-            app.documents.forget_all()
+            app.documents.refusals.forget_all()
+            app.documents.packages.forget_all()
             app.artifacts.forget_all()
             app.bulk.refusals.forget_all()
             app.hot.forget_all()

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from proxy.observe.totals import dump
+from proxy.workers.crew import Crew
+from proxy.workers.supervisor import numbers_of
+from proxy.workers.terms import Terms
 from tests.deploy.tools import CHART, DEPLOY, Tools
 from tests.origin import Content, Origin
 from tests.running import running
@@ -36,9 +40,20 @@ async def shown(tmp_path: Path) -> dict[str, set[str]]:
             name, _, labels = sample.partition("{")
             found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
         text = (await proxy.get("/metrics", url=proxy.admin_url)).body.decode()
+    found |= {name: set() for name in of_a_supervisor()}
     # A gauge may have no value yet: the platform that was never asked has no age.
     declared = re.findall(r"^# TYPE (\w+) gauge", text, re.MULTILINE)
     return {**{name: set() for name in declared}, **found}
+
+
+def of_a_supervisor() -> set[str]:
+    """What is shown besides where there are several workers; these have no labels."""
+
+    def nobody(number: int, *_: object) -> Terms:
+        raise AssertionError(number)
+
+    families = dump(numbers_of(Crew(2, nobody), 2))
+    return {sample[0] for family in families for sample in family["samples"]}
 
 
 def panels() -> Iterator[dict[str, Any]]:
