@@ -82,5 +82,8 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
         )
     )
     tls = live.tls.context if live.tls is not None else None
-    server = Server(handler, handler.refuse, settings.limits.max_connections, hot.answer)
+    limits = settings.limits
+    server = Server(
+        handler, handler.refuse, limits.max_connections, hot.answer, min_rate=limits.min_rate
+    )
     return Listener(server, settings.server.listen.host, settings.server.listen.port, tls)
