@@ -1,10 +1,10 @@
 """Bytes from a file to a client: fair, bounded, and never pretending to be complete.
 
-Purpose: large bodies go by non-blocking `sendfile` in slices, with a yield after each, so that bulk
-downloads do not hold up the loop (measured: asyncio's own sendfile pumps a socket's whole window
-and lets small answers wait for 300 ms); in smaller slices where there are many. The socket is
-written through a duplicate descriptor because the loop reserves the original for its transport;
-the transport's buffer is empty by then.
+Purpose: large bodies go by non-blocking `sendfile`, a slice each time the loop comes by, so that
+bulk downloads do not hold it up (measured: asyncio's own sendfile pumps a socket's whole window and
+lets small answers wait for 300 ms); in smaller slices where there are many. The socket is written
+through a duplicate descriptor because the loop reserves the original for its transport; the
+transport's buffer is empty by then.
 
 The kernel is given no more than it may send soon (`TCP_NOTSENT_LOWAT`). What lies there in store
 goes out when an acknowledgement comes in, and on one machine that is the reader's time: it spent
@@ -42,6 +42,7 @@ LONGEST_ROUND = 0.004  # seconds of the loop that all who send may take together
 PIECE = 64 << 10
 AT_ONCE = 2 << 20
 """Bytes of a body in memory that go out without a look at whether the client takes them."""
+_TOO_EARLY = "the file ends too early"
 
 
 class BodyLost(Exception):
@@ -107,25 +108,27 @@ class Sender:
             os.close(self._socket)
             self._socket = -1
 
-    async def slice(self, where: Callable[[], Spot]) -> int:
-        """Send up to one slice of what lies there; how much. Asks anew after each wait.
+    async def send(self, where: Callable[[], Spot], passed: Callable[[int], None]) -> None:
+        """Send what lies there until nothing does. `passed` is told how much went out each time,
+        `where` is asked anew after that.
 
         Raises BodyLost when the file cannot be read; the connection is still there then.
         """
-        sent = await (self._by_sendfile if self._socket >= 0 else self._by_write)(where)
-        if sent == 0:
-            raise BodyLost("the file ends too early")
-        return sent
+        if self._socket < 0:
+            while (spot := where()).count:
+                passed(await self._by_write(spot))
+        elif not self._push(where, passed):
+            await self._patiently(self._pushed(where, passed))
 
-    async def _by_write(self, where: Callable[[], Spot]) -> int:
-        spot = where()
+    async def _by_write(self, spot: Spot) -> int:
         try:
             piece = os.pread(spot.fd, min(spot.count, PIECE), spot.position)
         except OSError as error:
             raise BodyLost(type(error).__name__) from error
-        if piece:
-            self._handed += len(piece)
-            await self._patiently(self._response.write(piece))
+        if not piece:
+            raise BodyLost(_TOO_EARLY)
+        self._handed += len(piece)
+        await self._patiently(self._response.write(piece))
         return len(piece)
 
     async def held(self, body: bytes) -> None:
@@ -136,36 +139,52 @@ class Sender:
             self._handed += len(piece)
             await self._patiently(self._response.write(piece))
 
-    async def _by_sendfile(self, where: Callable[[], Spot]) -> int:
-        while self._is_open():
-            spot = where()
-            try:
-                count = min(spot.count, self._slice)
-                sent = os.sendfile(self._socket, spot.fd, spot.position, count)
-            except BlockingIOError:
-                await self._patiently(self._writable())
-                continue
-            except ConnectionError as error:
-                raise abort(self._request) from error
-            except OSError as error:
-                raise BodyLost(type(error).__name__) from error
-            self._handed += sent
-            self._writer.output_size += sent
-            if sent < count:  # full: another try would be for nothing
-                await self._patiently(self._writable())
-            else:
-                await self._yield()
-            return sent
-        raise abort(self._request)
+    async def _pushed(self, where: Callable[[], Spot], passed: Callable[[int], None]) -> None:
+        """Push a slice each time the loop finds room for it, until nothing is left."""
+        ended = self._loop.create_future()
 
-    async def _yield(self) -> None:
-        """Let everybody else have their turn; the longer that took, the smaller the next slice.
+        def room() -> None:
+            if ended.done():
+                return
+            try:
+                if self._push(where, passed):
+                    ended.set_result(None)
+            except (ConnectionError, BodyLost) as error:
+                ended.set_exception(error)
+
+        self._loop.add_writer(self._socket, room)
+        try:
+            await ended
+        finally:
+            self._loop.remove_writer(self._socket)
+
+    def _push(self, where: Callable[[], Spot], passed: Callable[[int], None]) -> bool:
+        """Send one slice, if there is room for it; whether that was all."""
+        if not self._is_open():
+            raise abort(self._request)
+        spot = where()
+        try:
+            sent = os.sendfile(self._socket, spot.fd, spot.position, min(spot.count, self._slice))
+        except BlockingIOError:
+            return False
+        except ConnectionError as error:
+            raise abort(self._request) from error
+        except OSError as error:
+            raise BodyLost(type(error).__name__) from error
+        if not sent:
+            raise BodyLost(_TOO_EARLY)
+        self._handed += sent
+        self._writer.output_size += sent
+        passed(sent)
+        self._loop.call_soon(self._pace, self._loop.time())
+        return where().count == 0
+
+    def _pace(self, pushed: float) -> None:
+        """Everybody else had their turn; the longer that took, the smaller the next slice.
 
         Sixty downloads with a large slice each are a long wait for whoever asks for a small thing.
         """
-        before = self._loop.time()
-        await asyncio.sleep(0)
-        took = self._loop.time() - before
+        took = self._loop.time() - pushed
         if took > LONGEST_ROUND:
             self._slice = max(LEAST_SLICE, self._slice // 2)
         elif took < LONGEST_ROUND / 2:
@@ -180,8 +199,8 @@ class Sender:
     async def _patiently(self, wait: Awaitable[None]) -> None:
         """Wait for the client as long as it keeps the minimum rate.
 
-        Nothing is cancelled to look at the rate: aiohttp's `drain` does not outlive that. There are
-        thousands of waits a second: they share one timer, and the rate is judged once a window.
+        Nothing is cancelled to look at the rate: aiohttp's `drain` does not outlive that. There may
+        be thousands of waits a second: they share one timer; the rate is judged once a window.
         """
         self._since = self._loop.time()
         if self._watch is None:
@@ -222,20 +241,7 @@ class Sender:
         taken, self._judged = acknowledged - self._judged, acknowledged
         return taken
 
-    async def _writable(self) -> None:
-        ready = self._loop.create_future()
-        self._loop.add_writer(self._socket, _settle, ready)
-        try:
-            await ready
-        finally:
-            self._loop.remove_writer(self._socket)
-
     async def _flush(self, transport: asyncio.Transport) -> None:
         """Wait until everything written so far has left the process."""
         if transport.get_write_buffer_size():
             await self._patiently(self._writer.drain())
-
-
-def _settle(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
