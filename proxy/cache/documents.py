@@ -27,6 +27,7 @@ from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import aside
 from proxy.cache.variants import Variant, Variants
+from proxy.cache.verdicts import from_text, to_text
 from proxy.cache.whole import receive
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Blocked, Malformed, ProxyError, Unavailable
@@ -35,6 +36,7 @@ from proxy.model import (
     Digest,
     Document,
     DocumentTarget,
+    Further,
     Grant,
     Links,
     Source,
@@ -75,7 +77,7 @@ class Documents:
         self._max_document = max_document
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
-        self._decisions = Refusals()
+        self.refusals = self._decisions = Refusals()
         self._doubted: Decisions[str] = Decisions()
         self._shelf = Shelf(storage, healed)
         self.packages = Packages(policy.ttl, clock)
@@ -84,6 +86,11 @@ class Documents:
         """End every revalidation."""
         await self._flights.close()
         await self._variants.close()
+
+    def forget_all(self) -> None:
+        """What is remembered of the upstream's answers counts no more; what is stored does."""
+        self.refusals.forget_all()
+        self.packages.forget_all()
 
     async def variant(
         self,
@@ -99,7 +106,9 @@ class Documents:
             ecosystem, target, held.document, held.sha256, links, coding=coding
         )
 
-    async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
+    async def locate(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held
+    ) -> Source | Further:
         """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
         return await self._variants.locate(ecosystem, target, held.document, held.sha256)
 
@@ -157,6 +166,16 @@ class Documents:
         verdict = self._judge(target, held, self._clock())
         return verdict is not None and verdict.usable
 
+    async def last(self, ecosystem: Ecosystem, target: DocumentTarget) -> Held | None:
+        """What was heard of a document last, however long ago; None: it is not known.
+
+        Raises the refusal by which the upstream has taken it back.
+        """
+        key = self._key(ecosystem, target)
+        if verdict := self._shelf.verdict(key):
+            raise from_text(verdict)
+        return await self._shelf.load(key)
+
     def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
         key = self._key(ecosystem, target)
@@ -166,7 +185,7 @@ class Documents:
         """How to ask whether what `get` has just given would be given again: fresh, from the same
         entry, undoubted. None: only `get` can tell."""
         key = self._key(ecosystem, target)
-        facts, clock, doubted = held.facts, self._clock, self._doubted
+        facts, clock, doubt = held.facts, self._clock, self._doubted.find
         unchanged = self._shelf.unchanged(key, held)
         if unchanged is None:
             return None
@@ -176,8 +195,9 @@ class Documents:
 
         def stands() -> int | None:
             now = clock()
-            fresh = since <= now < ends and doubted.find(key, now) is None
-            return int(now - since) if fresh and unchanged() else None
+            if not since <= now < ends or doubt(key, now) is not None or not unchanged():
+                return None
+            return int(now - since)
 
         return stands
 
@@ -230,7 +250,7 @@ class Documents:
                 status = stale(error, verdict.ttl, remembered=remembered)
                 return replace(held, age=verdict.age, status=status)
             if settlement is Settlement.FORGET:
-                self._shelf.remove(key)
+                self._shelf.refuse(key, to_text(error))
             if settlement is Settlement.RAISE:
                 error = too_old(error, verdict.age)
         raise error.with_traceback(None)

@@ -26,7 +26,8 @@ _EXTRACTED: Final[Mapping[Field, Extracted]] = {"": "", "parts": "parts", "whole
 class DocumentFacts:
     """Facts about a stored document. Times in seconds since the epoch; `max_age` in seconds.
 
-    `checked_at`: when the upstream last confirmed it (200 or 304).
+    `checked_at`: when the upstream last confirmed it (200 or 304). `refused`: the upstream's word
+    against it, as `verdicts` writes it, with nothing left of the document itself; "": none.
     """
 
     url: str
@@ -36,6 +37,7 @@ class DocumentFacts:
     max_age: int | None
     checked_at: float
     headers: tuple[tuple[str, str], ...] = ()
+    refused: str = ""
 
     @classmethod
     def of_head(cls, head: Head, now: float) -> Self:
@@ -64,9 +66,15 @@ class DocumentFacts:
                 max_age=None if max_age is None else int(max_age),
                 checked_at=_moment(fields["checked_at"]),
                 headers=_unpack(str(fields.get("headers") or "")),
+                refused=str(fields.get("refused") or ""),
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
+
+    def refused_with(self, verdict: str) -> Self:
+        """What is noted in place of a refused document: nothing that could be confirmed, nor used
+        by who does not know that it was refused."""
+        return replace(self, etag="", last_modified="", checked_at=0.0, refused=verdict)
 
     def confirmed(self, head: Head, now: float) -> Self:
         """The same document after a 304, whose validators and lifetime count from now on."""
@@ -88,6 +96,7 @@ class DocumentFacts:
             "max_age": self.max_age,
             "checked_at": self.checked_at,
             "headers": "\n".join(f"{name}: {value}" for name, value in self.headers),
+            **({"refused": self.refused} if self.refused else {}),
         }
 
 

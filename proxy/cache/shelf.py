@@ -7,6 +7,7 @@ Reading: pingora's memory tier in front of a disk. Non-goals: what is fresh, wha
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from proxy.storage.base import Body, Record, Storage
 LOG = logging.getLogger(__name__)
 READY_BUDGET = 64 << 20
 LOOSE_BUDGET = 16 << 20
+_EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Shelf:
             return None
         if ready is not None and ready[0] is record:
             return ready[1]
-        if (facts := DocumentFacts.of_record(record)) is None:
+        if (facts := DocumentFacts.of_record(record)) is None or facts.refused:
             return None
         if ready is not None and ready[1].sha256 == record.sha256:
             content: bytes | None = ready[1].document.body
@@ -99,7 +101,8 @@ class Shelf:
     async def keep(self, key: str, found: Held) -> bool:
         """Keep a document that has just come; False: the disk does not take it."""
         try:
-            await aside(len(found.document.body), lambda: self._write(key, found))
+            body, facts = found.document.body, found.facts
+            await aside(len(body), lambda: self._write(key, body, found.sha256, facts))
         except StorageFailed as error:
             LOG.warning("a document could not be stored (%s); it is served all the same", error)
             self._keep_loose(key, found)
@@ -130,16 +133,31 @@ class Shelf:
             LOG.warning("a confirmed document could not be marked (%s)", error)
             self._keep_loose(key, confirmed)
 
-    def remove(self, key: str) -> None:
-        """Hold it no longer."""
-        self._storage.remove(key)
+    def refuse(self, key: str, verdict: str) -> None:
+        """Hold it no longer, but for what the upstream said of it: what it lists is withheld by
+        that for as long as the upstream says nothing else."""
         self._loose.drop(key)
+        record = self._storage.lookup(key)
+        facts = DocumentFacts.of_record(record) if record is not None else None
+        try:
+            if facts is not None:
+                self._write(key, b"", _EMPTY, facts.refused_with(verdict))
+                return
+        except StorageFailed as error:
+            LOG.warning("a refusal could not be noted (%s)", error)
+        self._storage.remove(key)
 
-    def _write(self, key: str, found: Held) -> None:
+    def verdict(self, key: str) -> str:
+        """The upstream's last word against it; "": there is none."""
+        record = self._storage.lookup(key)
+        facts = DocumentFacts.of_record(record) if record is not None else None
+        return facts.refused if facts is not None else ""
+
+    def _write(self, key: str, body: bytes, sha256: str, facts: DocumentFacts) -> None:
         writer = self._storage.create(key)
         try:
-            writer.write(found.document.body)
-            writer.commit(found.sha256, found.facts.fields())
+            writer.write(body)
+            writer.commit(sha256, facts.fields())
         finally:
             writer.close()
 

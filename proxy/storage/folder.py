@@ -165,6 +165,14 @@ class Folder:
             return self._status(name).st_ctime
         return None
 
+    def filled(self, name: str) -> float | None:
+        """When a file got its content, at the latest; None: it is missing. A copy of a store is
+        younger than what is in it."""
+        with suppress(OSError):
+            status = self._status(name)
+            return min(status.st_ctime, status.st_mtime)
+        return None
+
     def size(self, name: str) -> int | None:
         """The size of a plain file in bytes; None: there is none."""
         with suppress(OSError):

@@ -86,4 +86,5 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
     server = Server(
         handler, handler.refuse, limits.max_connections, hot.answer, min_rate=limits.min_rate
     )
-    return Listener(server, settings.server.listen.host, settings.server.listen.port, tls)
+    listen, shared = settings.server.listen, settings.server.workers > 1
+    return Listener(server, listen.host, listen.port, tls, shared=shared)

@@ -290,3 +290,58 @@ async def test_a_replaced_body_does_not_disturb_who_reads_the_old_one(tmp_path: 
         assert (await fetch(proxy, artifact.link)).sha256 == new.blob.sha256
         got = await reader.rest()
         assert (got.complete, got.sha256) == (True, artifact.blob.sha256)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("asked", ["page", "file"])
+@pytest.mark.parametrize("what", ["its package is blocked", "its whole page is gone"])
+async def test_a_page_that_was_taken_back_withholds_what_it_listed_while_the_upstream_is_silent(
+    tmp_path: Path, what: str, asked: str, *, restarted: bool
+) -> None:
+    withdraw, code = WITHDRAWN[what]
+    async with Origin() as origin:
+        async with running(tmp_path, origin) as proxy:
+            artifact = await primed(origin, proxy, 10 * KIB)
+            withdraw(origin, artifact)
+            proxy.clock.advance(TTL)
+            path = artifact.link if asked == "file" else "/python/simple/bigblob/"
+            assert (await fetch(proxy, path)).status == code
+            await origin.close_listener()
+            proxy.clock.advance(TTL)
+            found = {} if restarted else await all_ways(proxy, artifact)
+        if restarted:
+            async with running(tmp_path, origin) as proxy:
+                found = await all_ways(proxy, artifact)
+        # Whether another index lists a file whose page is gone cannot be told now.
+        assert {got.status for got in found.values()} == {503 if code == 404 else code}
+        await origin.reopen()
+        origin.unblock("bigblob")
+        origin.content.add(artifact)
+        async with running(tmp_path, origin) as proxy:
+            assert (await fetch(proxy, artifact.link)).sha256 == artifact.blob.sha256
+
+
+REPLACED: dict[str, Callable[[Origin, Artifact], object]] = {
+    "other bytes": other_noise,
+    "it is off its page": lambda origin, artifact: (
+        origin.content.synthetic(size=KIB, version="2.0"),
+        origin.content.drop(artifact.filename),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", list(REPLACED))
+async def test_what_a_page_has_said_of_an_artifact_counts_when_the_page_itself_is_too_old(
+    tmp_path: Path, what: str
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = await primed(origin, proxy, 10 * KIB)
+        REPLACED[what](origin, artifact)
+        proxy.clock.advance(TTL)
+        assert (await fetch(proxy, "/python/simple/bigblob/")).status == 200
+        await origin.close_listener()
+        proxy.clock.advance(2 * 86_400)  # longer than max_stale
+        assert (await fetch(proxy, "/python/simple/bigblob/")).status == 503
+        found = await all_ways(proxy, artifact)
+        assert {got.status for got in found.values()} <= {503, 404}
+        await origin.reopen()

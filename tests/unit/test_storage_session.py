@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -258,4 +259,23 @@ def test_an_entry_that_shares_an_older_body_is_suspect_after_an_unclean_stop(
     assert suspect(storage, "oci\0a")
     assert storage.recheck(record)
     assert not suspect(storage, "oci\0a")
+    storage.close()
+
+
+def test_a_body_of_a_store_that_was_copied_after_a_crash_is_suspect_to_whom_it_is_shared(
+    tmp_path: Path,
+) -> None:
+    old, new, digest = tmp_path / "old", tmp_path / "new", sha256(b"theirs")
+    crashed(old)
+    # What a power cut leaves of it; its entry is lost. The copy is a younger file with its times.
+    body = f"v1/bodies/{digest[:2]}/{digest}"
+    os.truncate(old / body, 0)
+    os.utime(old / body, (1_000_000_000, 1_000_000_000))
+    DiskStorage(old).close()
+    shutil.copytree(old, new)
+    storage = DiskStorage(new)
+    record = storage.share("another", digest, {})
+    assert record is not None
+    assert record.suspect
+    assert not storage.recheck(record)
     storage.close()
