@@ -103,7 +103,7 @@ class Rounds:
             self._step("the disk", self._disk()),
             self._step("entitlements", self._entitled(used, credentials, clocks)),
             self._step("the proxy", self._knock()),
-            self._step("pull tokens", self._tokens(tried, credentials)),
+            self._step("pull tokens", self._tokens(credentials)),
             *(self._step(item.name, self._ecosystem(item, credentials)) for item in used),
         )
         findings = [finding for some in found for finding in some]
@@ -201,12 +201,9 @@ class Rounds:
             self._list_is_there.set()
         return found
 
-    async def _tokens(self, served: Sequence[Ecosystem], credentials: Credentials) -> list[Finding]:
-        names = {item.name for item in served}
+    async def _tokens(self, credentials: Credentials) -> list[Finding]:
         found: list[Finding] = []
         for name, sources in self._sources.items():
-            if name.partition(":")[0] not in names:
-                continue  # one that this version does not serve
             pairs = [source for source in sources if isinstance(source, PairSource)]
             found += await asyncio.to_thread(tokens.examine, name, pairs, self.wall())
             if len(pairs) < len(sources):

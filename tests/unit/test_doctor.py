@@ -33,7 +33,7 @@ async def test_where_all_is_well_everything_is_looked_at(tmp_path: Path) -> None
     for name in PROBED:
         for check in ("host", "token", "document", "object-store", "checksum", "proxy"):
             assert (name, check) in found
-    for name in PROBED[:4]:
+    for name in PROBED[:5]:
         assert "is entitled" in found[name, "entitlement"].detail
     for check in ("clock", "disk-access", "disk-space", "proxy"):
         assert (ALL, check) in found
