@@ -14,16 +14,21 @@ fail() {
   exit 1
 }
 
+# debian_lists: read apt's lists once.
+debian_lists() {
+  if [ -z "${debian_updated:-}" ]; then
+    apt-get update -qq >&2 || fail "apt-get update failed"
+    debian_updated=yes
+  fi
+}
+
 # debian PACKAGE...: install what is missing, as root; otherwise say which.
 debian() {
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     fail "missing: $*. Install it (Debian: apt-get install $*) and run this again."
   fi
   say "installing Debian packages: $*"
-  if [ -z "${debian_updated:-}" ]; then
-    apt-get update -qq >&2 || fail "apt-get update failed"
-    debian_updated=yes
-  fi
+  debian_lists
   debian_said=$(DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" 2>&1 </dev/null) ||
     fail "apt-get install $* failed: $debian_said"
 }

@@ -107,8 +107,16 @@ configured() {
     "" | /*) ;;
     *) config=$here/$config ;;
   esac
-  [ -n "$config" ] ||
-    { [ -n "${CHAINGUARD_PYTHON_IDENTITY_ID:-}" ] && [ -n "${CHAINGUARD_PYTHON_TOKEN:-}" ]; }
+  [ -n "$config" ] || in_environment
+}
+
+# in_environment: a pull token of any ecosystem is there, as `chainctl --output env` prints them.
+in_environment() {
+  for ecosystem in PYTHON JAVA JAVASCRIPT OCI APK GO DOTNET; do
+    eval "[ -n \"\${CHAINGUARD_${ecosystem}_IDENTITY_ID:-}\" ]" &&
+      eval "[ -n \"\${CHAINGUARD_${ecosystem}_TOKEN:-}\" ]" && return 0
+  done
+  return 1
 }
 
 look_alike() {
@@ -118,10 +126,11 @@ look_alike() {
     >"$run/origin.out" 2>"$run/origin.log" </dev/null &
   origin=$!
   ready "the look-alike" "$origin" "$run/origin.out"
-  # origin ready URL store URL control URL registry URL
+  # origin ready URL store URL control URL registry URL apk URL
   libraries=$(printf '%s\n' "$line" | cut -d ' ' -f 3)
   store=$(printf '%s\n' "$line" | cut -d ' ' -f 5)
   registry=$(printf '%s\n' "$line" | cut -d ' ' -f 9)
+  apk=$(printf '%s\n' "$line" | cut -d ' ' -f 11)
   config=$run/cgr-proxy.toml
   cat >"$config" <<TOML
 [server]
@@ -135,6 +144,7 @@ directory = "$run/cache"
 [upstream]
 libraries = "$libraries"
 registry = "$registry"
+apk = "$apk"
 redirect_hosts = ["${store#*://}"]
 allow_networks = ["127.0.0.0/8"]
 allow_insecure = true
@@ -160,7 +170,8 @@ and in Maven's settings.xml, between <mirrors> and </mirrors>:
 
   <mirror><id>cgr-proxy</id><mirrorOf>*</mirrorOf><url>$url/java/</url></mirror>
 
-README.md has more of each, and of other clients.
+More of each, and of other clients (README.md has the same):
+  $env/bin/python -m proxy setup CLIENT --url $url
 One index only: with --extra-index-url pip takes whatever the proxy refuses from the other index.
 Health: $admin/readyz   Metrics: $admin/metrics
 TEXT

@@ -49,14 +49,14 @@ and never kept (`server/passing`, `cache/forwards`). Both have access before the
 
 Who may import whom, strictly downward (checked by import-linter)::
 
-    cli -> app -> wiring -> live -> server -> cache -> upstream | storage | access
-                                                    -> ecosystems -> model -> errors
+    cli -> app | doctor -> wiring -> live -> server -> cache -> upstream | storage | access
+                                                             -> ecosystems -> model -> errors
 
 `app` alone, with `wiring` (makes the rooms from the settings) and `live` (takes anew what may
-change meanwhile), knows everybody; `config` is known to these and `cli` only; `observe` (logs,
-metrics) is a leaf for every room but the pure ones. `ecosystems`, `model`, `errors`,
-`server.canonical` and, in `cache`, the modules that decide are pure: no clock, no I/O, no loop, no
-randomness.
+change meanwhile), knows everybody; `doctor` looks at all that they depend on; `config` is known to
+these and `cli` only; `observe` (logs, metrics) is a leaf for every room but the pure ones.
+`ecosystems`, `model`, `errors`, `server.canonical` and, in `cache`, the modules that decide are
+pure: no clock, no I/O, no loop, no randomness.
 
 Where to begin reading: `errors` and `model` (the words), `ecosystems/base` (the contract of a
 protocol), `server/handler` (the walk), `cache/documents`, `cache/artifacts`, `cache/rights` and

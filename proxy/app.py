@@ -29,12 +29,14 @@ from proxy.observe.tokens import TokenNumbers
 from proxy.server import process
 from proxy.server.health import Health
 from proxy.server.hot import Hot
+from proxy.server.notify import Notifier
 from proxy.server.rounds import repeat
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.upstream.credentials import Clocks as TokenClocks
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.tls import client_context
+from proxy.wiring.egress import way_out
 from proxy.wiring.engine import make_engine, make_upstream
 from proxy.wiring.entitlements import make_entitlements
 from proxy.wiring.listeners import clients_listener, make_admin, operators_listener
@@ -51,7 +53,8 @@ class App:
 
     `clock`: seconds since the epoch; `steady`: seconds that only go forward. `load`: the settings
     anew, for a reload. `trust`: makes the TLS context for upstreams, from the operator's bundle.
-    Raises CannotStart for a named file that cannot be used.
+    `opens`: see `Live`. `disorder`: another process has died and could not tell the index what it
+    had stored. Raises CannotStart for a named file that cannot be used.
     """
 
     def __init__(  # noqa: PLR0913  # what a test may put in the place of the machine's own
@@ -63,21 +66,26 @@ class App:
         load: Callable[[], Settings] | None = None,
         *,
         trust: Callable[[Path | None], SSLContext] = client_context,
+        opens: bool = True,
+        disorder: bool = False,
     ) -> None:
         self.settings = settings
         clocks = Clocks(steady, clock, read_boot_id())
         self.metrics = Metrics([ecosystem.name for ecosystem in ECOSYSTEMS], proxy.__version__)
         with process.using("upstream.ca_bundle"):
             tls = trust(settings.upstream.ca_bundle)
+        with process.using("upstream.proxy_password_file"):
+            egress = way_out(settings, logs.redactor.register)
+        platform = PlatformHttp(tls, egress)
         self.credentials = Credentials(
             credential_sources(settings),
             logs.redactor.register,
-            token_exchange(settings.upstream.issuer, tls, clocks),
+            token_exchange(settings.upstream.issuer, platform, clocks),
             TokenClocks(clock, steady),
         )
         self.health = Health(self._degraded)
-        self.live = Live(settings, PlatformHttp(tls), load=load, wall=clock, clock=steady)
-        self.entitlements = make_entitlements(settings, self.credentials, tls, clocks)
+        self.live = Live(settings, platform, load=load, wall=clock, clock=steady, opens=opens)
+        self.entitlements = make_entitlements(settings, self.credentials, platform, clocks)
         # First what may be wrong: nothing that would have to be closed is open by then.
         self.admin_endpoint = make_admin(settings, self.entitlements, self.health, self.metrics)
         changes, room = Changes(), settings.cache.max_size
@@ -88,8 +96,10 @@ class App:
                 max_body=room,
                 healed=self.metrics.cache_healed,
             )
+        if disorder:
+            self.storage.doubt()
         self.upkeep = Upkeep(self.storage, changes, room)
-        self.upstream = make_upstream(settings, self.credentials, tls, self.metrics)
+        self.upstream = make_upstream(settings, self.credentials, self.metrics, tls, egress)
         engine = make_engine(settings, self.storage, self.upstream, self.metrics, clock)
         self.documents, self.bulk, self.artifacts = engine.documents, engine.bulk, engine.artifacts
         self._watch_everything(logs, clock)
@@ -160,12 +170,17 @@ class App:
 
     async def reload(self) -> None:
         """Read again what may have been replaced: the configuration, pull tokens, keys."""
+        kept = await self.renew()
+        LOG.info("reloaded%s", f", but for the configuration: {kept}" if kept else "")
+
+    async def renew(self) -> str:
+        """The same without a word; why the configuration stays as it was, "" where it does not."""
         kept = await self.live.reload()
         await self.admin_endpoint.reload()
         await asyncio.gather(self.credentials.reload(), self.live.renew_keys())
         if isinstance(self.entitlements, PlatformEntitlements):
             self.entitlements.wake()
-        LOG.info("reloaded%s", f", but for the configuration: {kept}" if kept else "")
+        return kept
 
     def _watch_everything(self, logs: Logs, clock: Callable[[], float]) -> None:
         self.metrics.watch(TokenNumbers(self.credentials.ends, clock))
@@ -195,10 +210,15 @@ def keep_audit(settings: Settings, logs: Logs) -> None:
             logs.keep_audit(AuditFile(where, settings.log.audit_size))
 
 
-def run(settings: Settings, load: Callable[[], Settings] | None = None) -> int:
-    """Run one process; the exit code. `load`: the settings anew, for a reload."""
+def run(
+    settings: Settings,
+    load: Callable[[], Settings] | None = None,
+    notifier: Notifier | None = None,
+) -> int:
+    """Run one process; the exit code. `load`: the settings anew, for a reload. `notifier`: the
+    service manager that is told how it goes."""
     logs = start_logs(settings.log.level, settings.log.format, access=settings.log.access)
     try:
-        return process.run(lambda: App(settings, logs, load=load))
+        return process.run(lambda: App(settings, logs, load=load), notifier)
     finally:
         logs.stop()

@@ -1,22 +1,18 @@
 """What of the configuration can change while the process runs, and what has to wait.
 
 Purpose: clients, the jobs whose ID tokens are believed, and the listener's certificate are taken
-anew at SIGHUP and within 10 s of a change of their files. A configuration with a mistake changes
-nothing: each mistake is a line in the log and the old one stays in force as a whole. What takes a
-restart (addresses, the cache folder, ...) is said.
+anew at SIGHUP and within 10 s of a change of their files.
 
-Part of the composition root, below `app`. Reading: Kubernetes' atomic writer (a symlink is swung).
-Non-goals: the pull tokens' files (the upstream room polls them), entitlements.
+Part of the composition root, below `app`. Non-goals: reading the configuration (`reloads`);
+the pull tokens' files (the upstream room polls them), entitlements.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import final
 
 from proxy.access.asking import PlatformHttp
@@ -25,29 +21,26 @@ from proxy.access.clients import Client, Clients
 from proxy.access.discovery import Discovery
 from proxy.access.gate import Gate
 from proxy.access.oidc import Oidc
-from proxy.config import ConfigError, Settings
+from proxy.config import Settings
+from proxy.reloads import POLL, Reloads, opens_to_loopback, taking
 from proxy.server import process
 from proxy.server.rounds import repeat
 from proxy.server.tls import Certificates, ServerTls, TlsFiles
-from proxy.server.watch import Seen, Watch, fingerprint, settled
 from proxy.upstream.addresses import AddressRules, check_resolved
 
 LOG = logging.getLogger("proxy.configuration")
-POLL = 2.0
-"""Seconds between two looks at the files; a change counts when two looks saw the same."""
-# The parts that are replaced as a whole while the process runs.
-_LIVE = ("clients", "oidc")
 
 
 @final
 class Live:
     """Holds what can change. Raises CannotStart for TLS files that cannot be used.
 
-    `load` gives the settings anew, with the environment and the options of the start; None: they
-    never change. `http`: asks issuers.
+    `load` gives the settings anew, with the environment and the options of the start; None: who
+    reads them calls `apply`. `http`: asks issuers. `opens` False: without clients nobody may come
+    in, wherever we listen.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the composition root's one call
         self,
         settings: Settings,
         http: PlatformHttp,
@@ -55,20 +48,17 @@ class Live:
         load: Callable[[], Settings] | None,
         wall: Callable[[], float],
         clock: Callable[[], float],
+        opens: bool = True,
     ) -> None:
         self.settings = settings
-        self._load = load
-        self._turn = asyncio.Lock()
-        # The settings were loaded before this process had even imported us.
-        self._watch = Watch([settings.file] if settings.file is not None else [], taken=False)
-        self._complained: tuple[str, ...] = ()
+        self._reloads = Reloads(settings, load, self.apply) if load is not None else None
         given = settings.upstream
         rules = AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure)
         discovery = Discovery(http, partial(check_resolved, rules))
         self.oidc = Oidc(_jobs(settings), discovery, wall=wall, clock=clock)
         # Once there were clients, a file without any (emptied by accident?) opens to nobody:
         # only a start does that.
-        self._open = settings.server.listen.is_loopback and not (settings.clients or settings.oidc)
+        self._open = opens and opens_to_loopback(settings)
         self.gate = Gate(_clients(settings, open_to_loopback=self._open), self.oidc)
         self.tls = _tls(settings)
         self.certificates: Certificates | None = None
@@ -85,8 +75,8 @@ class Live:
         self.oidc.poll()
         if self.tls is not None:
             await self.tls.poll()
-        if self._load is not None and await asyncio.to_thread(self._watch.changed):
-            await self._take(self._load)
+        if self._reloads is not None:
+            await self._reloads.poll()
 
     async def reload(self) -> str:
         """Take everything anew, changed or not; else why the configuration stays as it was.
@@ -95,10 +85,7 @@ class Live:
         """
         if self.tls is not None:
             await self.tls.reload()
-        if self._load is not None:
-            self._complained = ()  # who asks is told, again if need be
-            return await self._take(self._load)
-        return ""
+        return await self._reloads.reload() if self._reloads is not None else ""
 
     def on_authority_gone(
         self, close: Callable[[Callable[[asyncio.BaseTransport], bool]], None]
@@ -116,77 +103,15 @@ class Live:
         """Stop asking issuers."""
         await self.oidc.close()
 
-    async def _take(self, load: Callable[[], Settings]) -> str:
-        """Take what is there once it has settled; "" when it was, else why it was not."""
-        async with self._turn:
-            # Half of a file can be a valid configuration: that of half the clients.
-            reading = await settled(partial(_read, load, self.settings.file))
-            if reading is None:
-                self._watch.doubt()
-                LOG.warning("the configuration stays as it was: it is being written all the time")
-                return "it is being written"
-            seen, found, mistakes = reading
-            if seen is not None and not seen[1]:
-                # Not there, or no descriptor was left to read it with: whoever was to be removed
-                # is still in, so the file need not change once more to be looked at again.
-                self._watch.doubt()
-            self._complain(mistakes)
-            if found is None:
-                return "it has mistakes"
-            for key in _waiting(self.settings, found):
-                LOG.warning("%s has changed in the configuration: that takes a restart", key)
-            if any(getattr(found, name) != getattr(self.settings, name) for name in _LIVE):
-                self._apply(found)
-            return ""
-
-    def _complain(self, mistakes: tuple[str, ...]) -> None:
-        if mistakes != self._complained:
-            self._complained = mistakes
-            for mistake in mistakes:
-                LOG.error("the configuration stays as it was: %s", mistake)
-
-    def _apply(self, found: Settings) -> None:
+    def apply(self, found: Settings) -> None:
+        """Take the parts of `found` that can change."""
+        self.settings = taking(self.settings, found)
         self._open = self._open and not (found.clients or found.oidc)
         self.gate.clients = _clients(found, open_to_loopback=self._open)
         self.oidc.replace(_jobs(found))
         self.oidc.poll()
-        self.settings = replace(self.settings, clients=found.clients, oidc=found.oidc)
-        LOG.info(
-            "the configuration was read anew: %d clients, %d issuers of ID tokens",
-            len(found.clients),
-            len(found.oidc),
-        )
         if not self._open and not (found.clients or found.oidc):
             LOG.warning("no clients are left: nobody may come in until some are configured")
-
-
-_Reading = tuple[Seen | None, Settings | None, tuple[str, ...]]
-
-
-def _read(load: Callable[[], Settings], file: Path | None) -> _Reading:
-    """What the file is, and what it holds: settings, or mistakes. Both are of the same file only
-    where a second reading is equal."""
-    seen = fingerprint(file) if file is not None else None
-    try:
-        return seen, load(), ()
-    except ConfigError as error:
-        return seen, None, tuple(error.mistakes)
-
-
-def _waiting(running: Settings, found: Settings) -> Iterator[str]:
-    """The keys whose change takes a restart."""
-    for section in fields(Settings):
-        if section.name in _LIVE or section.name == "file":
-            continue
-        before, after = getattr(running, section.name), getattr(found, section.name)
-        if is_dataclass(before):
-            for key in fields(before):
-                if getattr(before, key.name) != getattr(after, key.name):
-                    yield f"{section.name}.{key.name}"
-        elif isinstance(before, Mapping):
-            for name in sorted({*before, *after}):
-                if before.get(name) != after.get(name):
-                    yield f"{section.name}.{name}"
 
 
 def _clients(given: Settings, *, open_to_loopback: bool) -> Clients:

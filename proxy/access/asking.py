@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, final
 
+from proxy.egress import Egress
 from proxy.errors import PlatformSilent
 from proxy.secret import Secret
 
@@ -50,8 +51,11 @@ class Asking(Protocol):
 class PlatformHttp:
     """Implements `Asking`. `deadline`: seconds for a whole question."""
 
-    def __init__(self, tls: ssl.SSLContext, deadline: float = DEADLINE) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext, egress: Egress | None = None, deadline: float = DEADLINE
+    ) -> None:
         self._tls = tls
+        self._egress = egress
         self._deadline = deadline
 
     async def get(self, url: str, parameters: Mapping[str, str], bearer: Secret | None) -> Reply:
@@ -83,9 +87,13 @@ class PlatformHttp:
         }
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer.reveal()}"
+        way = self._egress
+        proxy = httpx.Proxy(way.url, headers=way.headers) if way is not None else None
         # A client for each question: its cookie jar and its connections go with it.
         async with (
-            httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=self._deadline) as client,
+            httpx.AsyncClient(
+                verify=self._tls, trust_env=False, timeout=self._deadline, proxy=proxy
+            ) as client,
             client.stream("GET", url, params=parameters, headers=headers) as response,
         ):
             return Reply(response.status_code, _json(await _body(response)))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from proxy.access.entitlements import Entitlements, Verdict
+from proxy.access.entitlements import ALLOWED, Entitlements, Verdict
 from proxy.access.packages import covered
 from proxy.errors import ClientForbidden, EntitlementUnknown, InternalError, NotEntitled
 from proxy.model import (
@@ -81,7 +81,7 @@ class Door:
     def entitled(self, ecosystem: str, scope: str) -> bool:
         """Whether the organisation still may, for who passed here a moment ago with the same
         question: everything else that `require` looks at does not change while a client is one."""
-        return scope == PUBLIC or self._entitlements.allowed(ecosystem, scope) is Verdict.ALLOWED
+        return scope == PUBLIC or self._entitlements.allowed(ecosystem, scope) is ALLOWED
 
     def _any(self, ecosystem: str, scopes: frozenset[str]) -> Verdict:
         """The best verdict of several scopes: one that is allowed is enough to go and look."""

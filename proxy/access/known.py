@@ -26,9 +26,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from proxy.access.entitlements import Verdict
+from proxy.access.entitlements import ALLOWED, Verdict
 from proxy.errors import PlatformSilent
 
 # What the platform can speak of. Of anything else (oci, apk, public documents) it says nothing:
@@ -62,16 +62,16 @@ class Answer:
     organisation: str
     items: tuple[Entitlement, ...] = ()
     may_ask: bool = True
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The ecosystems and tiers that are named."""
+    names_tiers: bool = field(init=False, repr=False, compare=False)
+    """Whether any remediated tier is named."""
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The ecosystems and tiers that are named."""
-        return frozenset(item.ecosystem for item in self.items)
-
-    @property
-    def names_tiers(self) -> bool:
-        """Whether any remediated tier is named."""
-        return any(name.endswith(TIER) for name in self.names)
+    def __post_init__(self) -> None:
+        # Read off once: every request asks.
+        names = frozenset(item.ecosystem for item in self.items)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "names_tiers", any(name.endswith(TIER) for name in names))
 
 
 def judge(  # noqa: PLR0913  # the table's columns
@@ -86,14 +86,14 @@ def judge(  # noqa: PLR0913  # the table's columns
     """Decide. `holds`: the answer is young enough. `unasked`: what "you may not ask" means.
     `tiered`: an earlier answer for this organisation has named a tier."""
     if ecosystem not in NAMES:
-        return Verdict.ALLOWED
+        return ALLOWED
     if answer is None:
         return Verdict.UNKNOWN
     if not answer.may_ask:
         return unasked if holds else Verdict.UNKNOWN
     if _wanted(ecosystem, scope, tiered=tiered or answer.names_tiers) not in answer.names:
         return Verdict.DENIED
-    return Verdict.ALLOWED if holds else Verdict.UNKNOWN
+    return ALLOWED if holds else Verdict.UNKNOWN
 
 
 def _wanted(ecosystem: str, scope: str, *, tiered: bool) -> str:

@@ -24,11 +24,13 @@ from proxy.access.entitlements import Verdict
 from proxy.access.known import Answer, judge
 from proxy.access.memory import Clocks, Learnt, Memory
 from proxy.access.platform import Asker
+from proxy.access.turn import Turn
 from proxy.errors import PlatformRefused, PlatformSilent
 
 LOG = logging.getLogger(__name__)
 FIRST_RETRY = 1.0
 PATIENCE = 3.0  # seconds that a start waits when nothing at all is known
+FOLLOW = 0.5  # seconds between two looks at what another process has learnt
 LONGEST = 20.0  # seconds for one refresh with all its questions
 Outcome = Literal["answered", "not_allowed", "refused", "silent"]
 State = Literal["fresh", "stale", "expired", "unknown", "unasked"]
@@ -45,9 +47,18 @@ class Terms:
 
 @final
 class PlatformEntitlements:
-    """Implements `Entitlements`. `outcomes`: what the refreshes came to, counted."""
+    """Implements `Entitlements`. `outcomes`: what the refreshes came to, counted. `turn`: who asks
+    for several processes; None: this one does."""
 
-    def __init__(self, asker: Asker, memory: Memory, terms: Terms, clocks: Clocks) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        memory: Memory,
+        terms: Terms,
+        clocks: Clocks,
+        turn: Turn | None = None,
+    ) -> None:
+        self._turn = turn
         self._asker = asker
         self._memory = memory
         self._terms = terms
@@ -62,6 +73,8 @@ class PlatformEntitlements:
         self._asking: asyncio.Task[None] | None = None
         self._loop: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._asked = clocks.steady()  # by this process, the last time
 
     def allowed(self, ecosystem: str, scope: str) -> Verdict:
         """See `Entitlements.allowed`."""
@@ -85,7 +98,7 @@ class PlatformEntitlements:
         if self._learnt is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
-                    await self.refresh()
+                    await (self.refresh() if self._turn is None else self._heard.wait())
 
     def wake(self) -> None:
         """Ask now: the credentials may be others."""
@@ -97,6 +110,8 @@ class PlatformEntitlements:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._turn is not None:
+            self._turn.release()
 
     async def refresh(self) -> None:
         """Ask once and note what came; who comes while that goes on waits for the same answer."""
@@ -106,11 +121,35 @@ class PlatformEntitlements:
 
     async def _ask_on(self) -> None:
         while True:
+            if self._turn is not None:
+                await self._follow(self._turn)
             await self.refresh()
+            self._heard.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
             self._wake.clear()
+
+    async def _follow(self, turn: Turn) -> None:
+        """Take what another process has learnt, for as long as it is that one's turn to ask and it
+        keeps what it hears. Returns when this one has to ask."""
+        while not await asyncio.to_thread(turn.take):
+            await self._take_from_others()
+            asked = self._clocks.steady() - self._asked
+            if self.age > self._fresh and asked >= self._terms.refresh:
+                # That one is told nothing, or cannot keep it: now and again each asks for itself.
+                return
+            await asyncio.sleep(min(FOLLOW, self._terms.refresh / 20))
+
+    async def _take_from_others(self) -> None:
+        found = await asyncio.to_thread(self._memory.newer, self._learnt)
+        self._forget_others()
+        current = self._asker.organisations()
+        if found is not None and (not current or found.answer.organisation in current):
+            self._learnt, self._tiered = found, found.tiered
+            self._trouble, self._reported = "", ""
+            self._heard.set()
+        self._speaks = self.age <= self._fresh
 
     def _pause(self) -> float:
         """Seconds until the next question: one refresh at most, its own time included."""
@@ -120,7 +159,7 @@ class PlatformEntitlements:
         return float(min(longest, FIRST_RETRY * 2 ** min(self._failures - 1, 10)))
 
     async def _ask(self) -> None:
-        asked = self._clocks.steady()
+        asked = self._asked = self._clocks.steady()
         try:
             self._forget_others()
             async with asyncio.timeout(LONGEST):
@@ -181,8 +220,12 @@ class PlatformEntitlements:
     @property
     def _limit(self) -> float:
         """The age up to which a permission holds. An answer of the last rounds always does."""
-        fresh = 2 * self._terms.refresh + LONGEST
-        return max(self._terms.grace, fresh) if self._speaks else self._terms.grace
+        return max(self._terms.grace, self._fresh) if self._speaks else self._terms.grace
+
+    @property
+    def _fresh(self) -> float:
+        """The age up to which an answer is one of the last rounds."""
+        return 2 * self._terms.refresh + LONGEST
 
     @property
     def state(self) -> State:

@@ -82,12 +82,13 @@ class Learnt:
 
 @final
 class Memory:
-    """The file of one cache directory. `api`: whose answers count. Both methods block."""
+    """The file of one cache directory. `api`: whose answers count. All methods block."""
 
     def __init__(self, directory: Path, api: str, clocks: Clocks) -> None:
         self._file = directory / FILE_NAME
         self._api = api
         self._clocks = clocks
+        self._seen = (0, 0)
 
     def write(self, learnt: Learnt) -> bool:
         """Keep an answer in place of the last; False when the disk refuses."""
@@ -137,6 +138,20 @@ class Memory:
         ) as error:
             LOG.warning("the kept entitlements cannot be used: %s", type(error).__name__)
             return None
+
+    def newer(self, known: Learnt | None) -> Learnt | None:
+        """The answer that another process has kept since, if it is newer than what is known."""
+        try:
+            status = self._file.stat(follow_symlinks=False)
+        except OSError:
+            return None
+        seen = (status.st_ino, status.st_mtime_ns)
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        found = self.read()
+        # The very same one, read again, may differ by what a float cannot hold.
+        return found if known is None or (found and found.steady > known.steady + 0.001) else None
 
     def _read_file(self) -> tuple[bytes, float]:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -6,17 +6,17 @@ root only hands over values. Non-goals: reading settings.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.access.asking import PlatformHttp
+from proxy.access.asking import Asking
 from proxy.access.entitlements import Verdict
 from proxy.access.exchange import Issuer, PullTokens, Tokens
 from proxy.access.learning import PlatformEntitlements, Terms
 from proxy.access.memory import Clocks, Memory
 from proxy.access.platform import Platform
+from proxy.access.turn import Turn
 from proxy.model import Subject, TokenExchange, TokenSource
 
 
@@ -24,7 +24,7 @@ from proxy.model import Subject, TokenExchange, TokenSource
 class PlatformOptions:
     """`issuer`, `api`: base URLs. `ecosystems`: whose pull tokens may ask. `directory`: where the
     last answer is kept. `assume`: where we may not ask, the upstream's own refusals decide.
-    `refresh`, `grace` in seconds."""
+    `refresh`, `grace` in seconds. `taking_turns`: several processes share that directory."""
 
     issuer: str
     api: str
@@ -34,22 +34,22 @@ class PlatformOptions:
     assume: bool
     refresh: float
     grace: float
+    taking_turns: bool = False
 
 
-def token_exchange(issuer: str, tls: ssl.SSLContext, clocks: Clocks) -> TokenExchange:
+def token_exchange(issuer: str, asking: Asking, clocks: Clocks) -> TokenExchange:
     """Make what gets tokens of any audience from the issuer, given its base URL."""
-    return Issuer(PlatformHttp(tls), issuer, wall=clocks.wall)
+    return Issuer(asking, issuer, wall=clocks.wall)
 
 
 def ask_platform(
     options: PlatformOptions,
     tokens: TokenSource,
-    tls: ssl.SSLContext,
+    asking: Asking,
     clocks: Clocks,
     assumed: Callable[[str], Subject | None] | None = None,
 ) -> PlatformEntitlements:
     """Make the entitlements that the platform knows; `start` them. `assumed`: see `PullTokens`."""
-    asking = PlatformHttp(tls)
     issuer = Issuer(asking, options.issuer, wall=clocks.wall)
     platform = Platform(
         asking,
@@ -62,4 +62,5 @@ def ask_platform(
     unasked = Verdict.ALLOWED if options.assume else Verdict.UNKNOWN
     terms = Terms(options.refresh, options.grace, unasked)
     memory = Memory(options.directory, options.api, clocks)
-    return PlatformEntitlements(platform, memory, terms, clocks)
+    turn = Turn(options.directory) if options.taking_turns else None
+    return PlatformEntitlements(platform, memory, terms, clocks, turn)

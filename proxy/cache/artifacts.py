@@ -60,7 +60,7 @@ class Artifacts:
         self._storage = storage
         self._origins = origins
         self._clock = clock
-        decisions = Refusals()
+        self.refusals = decisions = Refusals()
         self._checksums = Checksums(upstream, clock=clock)
         self._rights = Rights(
             *(storage, documents, upstream, policy, decisions),
@@ -85,6 +85,11 @@ class Artifacts:
         await self._checksums.close()
         await self._rechecks.close()
         await self._flights.close()
+
+    def forget_all(self) -> None:
+        """What is remembered of the upstream's answers counts no more."""
+        self.refusals.forget_all()
+        self._rights.forget_all()
 
     async def get(  # noqa: PLR0913  # two callers
         self,

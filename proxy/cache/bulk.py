@@ -89,7 +89,7 @@ class Bulk:
         self._max_size = max_size
         self._flights: SingleFlight[_Raw] = SingleFlight()
         self._making: SingleFlight[Record] = SingleFlight()
-        self._decisions = Refusals()
+        self.refusals = self._decisions = Refusals()
         self._closing = False
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ from proxy.cache.threads import in_thread
 from proxy.cache.whole import receive
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Malformed, NotFound, NotListed, ProxyError, Unavailable
-from proxy.model import Algorithm, ArtifactTarget, Digest, Document, DocumentTarget
+from proxy.model import Algorithm, ArtifactTarget, Digest, Document, DocumentTarget, Source
 from proxy.storage.base import Body, Storage
 from proxy.upstream.base import Upstream, UpstreamRequest
 
@@ -163,9 +163,10 @@ class Checksums:
             self._absent.remember(key, value=True, now=self._clock(), seconds=REMEMBERED)
             return None
         try:
-            digest = ecosystem.locate(target, document).digest
+            found = ecosystem.locate(target, document)
         except NotListed:
-            digest = None
+            found = None
+        digest = found.digest if isinstance(found, Source) else None
         if digest is None:
             raise Malformed("The upstream's checksum file holds no checksum; nothing was kept.")
         self._known.remember(key, digest, self._clock(), REMEMBERED)

@@ -13,15 +13,18 @@ Reading: RFC 9111 section 4.4 (negative responses are cacheable). Non-goals: per
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from copy import copy
 from itertools import islice
 from typing import Generic, TypeVar, final
 
-from proxy.errors import ProxyError
+from proxy.errors import Outcome, ProxyError
 
 MAX_DECISIONS = 50_000
 FAILURE_PAUSE = 1.0  # seconds that the waiters of one herd hear a failure that is no news
 V = TypeVar("V")
+# Of a key: the failure, or None where it is over; for so many seconds.
+Tell = Callable[[str, ProxyError | None, float], None]
 
 
 @final
@@ -53,9 +56,17 @@ class Decisions(Generic[V]):
         if len(self._known) > self._limit:
             self._known.popitem(last=False)
 
+    def holds(self, key: str) -> bool:
+        """Tell whether there is a value for a key, in force or not."""
+        return key in self._known
+
     def forget(self, key: str) -> None:
         """A new answer came: it is over."""
         self._known.pop(key, None)
+
+    def forget_all(self) -> None:
+        """All of it is over."""
+        self._known.clear()
 
 
 @final
@@ -65,16 +76,44 @@ class Refusals:
 
     def __init__(self, limit: int = MAX_DECISIONS) -> None:
         self._known: Decisions[ProxyError] = Decisions(limit)
+        self._tell: Tell = _tell_nobody
 
     def find(self, key: str, now: float) -> ProxyError | None:
         """A failure that may be raised, still in force for a key."""
         known = self._known.find(key, now)
         return copy(known) if known is not None else None
 
+    def holds(self, key: str, now: float) -> bool:
+        """Whether `find` would find one."""
+        return self._known.find(key, now) is not None
+
     def remember(self, key: str, error: ProxyError, now: float, seconds: float) -> None:
-        """Keep a failure so long."""
+        """Keep a failure so long. What is news to us is news to other processes."""
         self._known.remember(key, copy(error), now, seconds)
+        if error.outcome is Outcome.NEWS and seconds > 0:
+            self._tell(key, error, seconds)
 
     def forget(self, key: str) -> None:
         """A new answer came: it is over."""
-        self._known.forget(key)
+        if self._known.holds(key):
+            self._known.forget(key)
+            self._tell(key, None, 0.0)
+
+    def on_news(self, tell: Tell) -> None:
+        """Have other processes told what the upstream said, and that it does not count any more."""
+        self._tell = tell
+
+    def hear(self, key: str, error: ProxyError | None, now: float, seconds: float) -> None:
+        """Another process was told this; None: it does not count any more."""
+        if error is None:
+            self._known.forget(key)
+        else:
+            self._known.remember(key, error, now, seconds)
+
+    def forget_all(self) -> None:
+        """All of it is over."""
+        self._known.forget_all()
+
+
+def _tell_nobody(_key: str, _error: ProxyError | None, _seconds: float) -> None:
+    """There is one process."""

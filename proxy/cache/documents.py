@@ -36,6 +36,7 @@ from proxy.model import (
     Digest,
     Document,
     DocumentTarget,
+    Further,
     Grant,
     Links,
     Source,
@@ -76,7 +77,7 @@ class Documents:
         self._max_document = max_document
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
-        self._decisions = Refusals()
+        self.refusals = self._decisions = Refusals()
         self._doubted: Decisions[str] = Decisions()
         self._shelf = Shelf(storage, healed)
         self.packages = Packages(policy.ttl, clock)
@@ -85,6 +86,11 @@ class Documents:
         """End every revalidation."""
         await self._flights.close()
         await self._variants.close()
+
+    def forget_all(self) -> None:
+        """What is remembered of the upstream's answers counts no more; what is stored does."""
+        self.refusals.forget_all()
+        self.packages.forget_all()
 
     async def variant(
         self,
@@ -100,7 +106,9 @@ class Documents:
             ecosystem, target, held.document, held.sha256, links, coding=coding
         )
 
-    async def locate(self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held) -> Source:
+    async def locate(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held
+    ) -> Source | Further:
         """`Ecosystem.locate` in a listing. Raises NotListed, Malformed."""
         return await self._variants.locate(ecosystem, target, held.document, held.sha256)
 
@@ -155,29 +163,25 @@ class Documents:
     async def keeps(self, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant) -> bool:
         """Whether a copy is held that may be served while the upstream does not answer."""
         held = await self._shelf.load(self._key_for(ecosystem, target, grant))
-        verdict = self._judge(target, held, self._clock())
-        return verdict is not None and verdict.usable
+        return bool((verdict := self._judge(target, held, self._clock())) and verdict.usable)
 
     async def last(self, ecosystem: Ecosystem, target: DocumentTarget) -> Held | None:
-        """What was heard of a document last, however long ago; None: it is not known.
-
-        Raises the refusal by which the upstream has taken it back.
-        """
-        key = self._key(ecosystem, target)
-        if verdict := self._shelf.verdict(key):
+        """What was heard of a document last, however long ago; None: it is not known. Raises the
+        refusal by which the upstream has taken it back."""
+        if verdict := self._shelf.verdict(key := self._key(ecosystem, target)):
             raise from_text(verdict)
         return await self._shelf.load(key)
 
     def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
-        key = self._key(ecosystem, target)
-        self._doubted.remember(key, sha256, self._clock(), self._policy.ttl)
+        now, ttl = self._clock(), self._policy.ttl
+        self._doubted.remember(self._key(ecosystem, target), sha256, now, ttl)
 
     def standing(self, ecosystem: Ecosystem, target: DocumentTarget, held: Held) -> Standing | None:
         """How to ask whether what `get` has just given would be given again: fresh, from the same
         entry, undoubted. None: only `get` can tell."""
         key = self._key(ecosystem, target)
-        facts, clock, doubted = held.facts, self._clock, self._doubted
+        facts, clock, doubt = held.facts, self._clock, self._doubted.find
         unchanged = self._shelf.unchanged(key, held)
         if unchanged is None:
             return None
@@ -187,8 +191,9 @@ class Documents:
 
         def stands() -> int | None:
             now = clock()
-            fresh = since <= now < ends and doubted.find(key, now) is None
-            return int(now - since) if fresh and unchanged() else None
+            if not since <= now < ends or doubt(key, now) is not None or not unchanged():
+                return None
+            return int(now - since)
 
         return stands
 
@@ -324,8 +329,7 @@ class Documents:
     def _confirm(self, key: str, held: Held | None, head: Head) -> Held:
         if held is None:
             raise Malformed("The upstream answered 304 to an unconditional request.")
-        facts = held.facts.confirmed(head, self._clock())
-        confirmed = replace(held, facts=facts)
+        confirmed = replace(held, facts=held.facts.confirmed(head, self._clock()))
         self._shelf.confirm(key, confirmed)
         return replace(confirmed, status=CacheStatus(fwd="stale", fwd_status=304))
 

@@ -12,6 +12,7 @@ organisation is entitled to (`server.repeats` asks that for the `scope` that is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 from proxy.cache.decisions import Refusals
@@ -64,32 +65,51 @@ class Grounds:
         records = self._records(record, permit)
         if listed is None or not records:
             return None
-        look, clock, against = self._storage.lookup, self._clock, self._decisions.find
-        is_settled, since = self._rights.is_settled, facts.fetched_at
+        look, clock, against = self._storage.lookup, self._clock, self._decisions.holds
+        settled, since = self._settled(ecosystem, name, permit, facts), facts.fetched_at
 
         def stands() -> int | None:
-            if any(look(one.key) is not one for one in records):
-                return None
+            for one in records:
+                if look(one.key) is not one:
+                    return None
             now = clock()
-            if listed() is None or against(name, now) is not None:
-                return None
-            if not is_settled(ecosystem, name, permit, facts, follows=False):
+            if listed() is None or against(name, now) or not settled(now):
                 return None
             return max(0, int(now - since))
 
         if stands() is None:
             return None
-        return Basis(permit.document.scope if permit.document else target.scope, stands)
+        return Basis(permit.steps[0].document.scope if permit.steps else target.scope, stands)
 
     def _listed(
         self, ecosystem: Ecosystem, permit: Permit, facts: ArtifactFacts
     ) -> Standing | None:
-        """How to ask whether the listing is current and still says the same."""
-        listing = permit.document
+        """How to ask whether the listing, and what it refers to, is current and says the same."""
         # Where another one than that of the entry lists it, that one is asked first, and may again.
-        if listing is None or listing.path != facts.listing:
+        if not permit.steps or permit.steps[0].document.path != facts.listing:
             return None
-        return self._documents.standing_now(ecosystem, listing, permit.listing_sha256)
+        now, every = self._documents.standing_now, []
+        for step in permit.steps:
+            if (one := now(ecosystem, step.document, step.sha256)) is None:
+                return None
+            every.append(one)
+        first, *others = every
+        return first if not others else partial(_all, every)
+
+    def _settled(
+        self, ecosystem: Ecosystem, name: str, permit: Permit, facts: ArtifactFacts
+    ) -> Callable[[float], bool]:
+        """How to ask whether the upstream was asked a short while ago, and did not refuse.
+
+        While the entry is the same, so is the moment that it was confirmed at, and any verdict.
+        """
+        is_settled = self._rights.is_settled
+        begins, ends = self._rights.settled_between(permit, facts)
+
+        def settled(now: float) -> bool:
+            return begins < now < ends or is_settled(ecosystem, name, permit, facts, follows=False)
+
+        return settled
 
     def _records(self, record: Record, permit: Permit) -> tuple[Record, ...]:
         """The entries that have to stay as they are; none: they are not all there."""
@@ -98,6 +118,13 @@ class Grounds:
             return (record,)
         other = self._storage.lookup(beside(record.key, about))
         return (record, other) if other is not None else ()
+
+
+def _all(every: list[Standing]) -> int | None:
+    """Of what several documents say together: the age of the oldest."""
+    ages = [one() for one in every]
+    known = [age for age in ages if age is not None]
+    return max(known) if len(known) == len(ages) else None
 
 
 def _unlisted() -> int:

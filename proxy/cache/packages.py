@@ -25,6 +25,7 @@ class Packages:
         self._ttl = ttl
         self._clock = clock
         self._open: Decisions[bool] = Decisions()
+        self._tell: Callable[[str], None] = _tell_nobody
 
     def shown(self, ecosystem: str, target: DocumentTarget | ArtifactTarget) -> None:
         """The upstream has just shown something of the target's package."""
@@ -32,11 +33,30 @@ class Packages:
 
     def refused(self, ecosystem: str, target: DocumentTarget | ArtifactTarget) -> None:
         """The upstream has refused something of the target's package."""
-        self._open.forget(_key(ecosystem, target))
+        key = _key(ecosystem, target)
+        if self._open.find(key, self._clock()) is not None:
+            self._tell(key)
+        self._open.forget(key)
+
+    def on_news(self, tell: Callable[[str], None]) -> None:
+        """Have other processes told of a package that was open and is not any more."""
+        self._tell = tell
+
+    def hear(self, key: str) -> None:
+        """Another process was refused something of that package."""
+        self._open.forget(key)
+
+    def forget_all(self) -> None:
+        """What is known counts no more."""
+        self._open.forget_all()
 
     def is_open(self, ecosystem: str, target: ArtifactTarget) -> bool:
         """Tell whether something of the target's package was shown within the ttl."""
         return self._open.find(_key(ecosystem, target), self._clock()) is not None
+
+
+def _tell_nobody(_: str) -> None:
+    """There is one process."""
 
 
 def _key(ecosystem: str, target: DocumentTarget | ArtifactTarget) -> str:

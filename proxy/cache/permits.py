@@ -13,9 +13,19 @@ from proxy.model import ArtifactTarget, DocumentTarget, Grant, Source
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A document that a listing decision stands on, by its bytes."""
+
+    document: DocumentTarget
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Permit:
     """A current listing decision: the source, and the document (path, SHA-256) that says so.
 
+    `steps`: the documents that it stands on, in the order they were asked. Where there are several,
+    `listing` is the first and `listing_sha256` of all of them, so of no single one.
     `compare`: no document lists it; it is compared with what the upstream keeps beside it.
     `target`: the artifact itself, where the right to it is that to its package.
     """
@@ -24,7 +34,7 @@ class Permit:
     listing: str = ""
     listing_sha256: str = ""
     status: CacheStatus = HIT
-    document: DocumentTarget | None = None
+    steps: tuple[Step, ...] = ()
     compare: ArtifactTarget | None = None
     target: ArtifactTarget | None = None
 
@@ -52,9 +62,7 @@ def asks_own(target: ArtifactTarget, grant: Grant, facts: ArtifactFacts) -> bool
     return bool(listings) and listings[0].path == facts.listing
 
 
-def permit_of(
-    facts: ArtifactFacts, status: CacheStatus, document: DocumentTarget | None = None
-) -> Permit:
+def permit_of(facts: ArtifactFacts, status: CacheStatus, steps: tuple[Step, ...] = ()) -> Permit:
     """The decision that a stored copy was made under, still in force."""
     source = Source(
         facts.location,
@@ -65,7 +73,7 @@ def permit_of(
         extracted=bool(facts.extracted),
         seal=facts.seal,
     )
-    return Permit(source, facts.listing, facts.listing_sha256, status, document)
+    return Permit(source, facts.listing, facts.listing_sha256, status, steps)
 
 
 def facts_of(permit: Permit, now: float) -> ArtifactFacts:

@@ -18,28 +18,29 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from math import inf
 from typing import final
 
 from proxy.cache.checksums import Checksums
 from proxy.cache.decisions import Decisions, Refusals
-from proxy.cache.documents import Documents, Held
+from proxy.cache.documents import Documents
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.freshness import Policy
-from proxy.cache.permits import Permit, in_order, permit_of, withheld_of
-from proxy.cache.ready import Ready
+from proxy.cache.listings import Listings
+from proxy.cache.permits import Permit, in_order, withheld_of
 from proxy.cache.singleflight import SingleFlight
-from proxy.cache.status import HIT, CacheStatus, stale
+from proxy.cache.status import CacheStatus, stale
 from proxy.cache.verdicts import from_text, to_text
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Blocked, NotFound, NotListed, Outcome, ProxyError, StorageFailed
-from proxy.model import ArtifactTarget, Digest, DocumentTarget, Grant, Links, Source
+from proxy.model import ArtifactTarget, Digest, Grant, Links, Source
 from proxy.storage.base import Record, Storage
 from proxy.upstream.base import Upstream, UpstreamRequest
 
 LOG = logging.getLogger(__name__)
 SILENCE_PAUSE = 5.0
 FOLLOWING = 60.0  # seconds
-LOCATED_BUDGET = 4 << 20
 
 
 @final
@@ -68,12 +69,16 @@ class Rights:
         self._decisions = decisions
         self._clock = clock
         self._confirmed: Decisions[bool] = Decisions()
-        self._located: Ready[Source] = Ready(LOCATED_BUDGET)
+        self._listings = Listings(documents)
         self._probes: SingleFlight[None] = SingleFlight()
 
     async def close(self) -> None:
         """End every probe."""
         await self._probes.close()
+
+    def forget_all(self) -> None:
+        """What is known only here counts no more."""
+        self._confirmed.forget_all()
 
     # --- is it listed? -----------------------------------------------------------------------
 
@@ -105,16 +110,17 @@ class Rights:
             )
         for listing in in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
-            left = max(0.0, deadline - asyncio.get_running_loop().time()) if own else None
+            limit = partial(_left, deadline) if own else _no_limit
             try:
-                held = await self._documents.get(ecosystem, listing, grant, links, limit=left)
-                return await self._locate(ecosystem, target, listing, held, facts)
+                return await self._listings.look(
+                    *(ecosystem, target, listing, grant, links), facts=facts, limit=limit
+                )
             except (NotListed, NotFound):
                 continue
             except ProxyError as error:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
                     with suppress(NotListed, NotFound):
-                        last = await self._last_permit(ecosystem, target, listing, facts)
+                        last = await self._listings.last(ecosystem, target, listing, facts)
                         return replace(last, status=stale(error, self._ttl(facts)))
                     continue
                 # Whether it is listed there cannot be told now: asking the others would only
@@ -122,42 +128,10 @@ class Rights:
                 raise
         raise NotFound("No current index page of the upstream lists this file.")
 
-    async def _last_permit(
-        self,
-        ecosystem: Ecosystem,
-        target: ArtifactTarget,
-        listing: DocumentTarget,
-        facts: ArtifactFacts,
-    ) -> Permit:
-        """The decision while a listing cannot be asked: by what was heard of it last, though that
-        may be too old for who asks for it itself. Raises NotListed, what it was taken back with."""
-        held = await self._documents.last(ecosystem, listing)
-        if held is None:
-            return permit_of(facts, HIT)  # it was allowed, and nobody has said otherwise since
-        return await self._locate(ecosystem, target, listing, held, facts)
-
-    async def _locate(
-        self,
-        ecosystem: Ecosystem,
-        target: ArtifactTarget,
-        listing: DocumentTarget,
-        held: Held,
-        facts: ArtifactFacts | None,
-    ) -> Permit:
-        """Read the decision off a listing; not parsed again while its bytes are the same."""
-        if facts and facts.listing == listing.path and facts.listing_sha256 == held.sha256:
-            return permit_of(facts, held.status, listing)
-        key = (ecosystem.name, held.sha256, target.path)
-        source = self._located.get(key)
-        if source is None:
-            source = await self._documents.locate(ecosystem, target, held)
-            self._located.put(key, source, 512 + len(source.location))
-        return Permit(source, listing.path, held.sha256, held.status, listing)
-
     def doubt(self, ecosystem: Ecosystem, permit: Permit) -> None:
-        """Have the listing of a permit asked again before its time: its promise was not kept."""
-        if permit.document is not None:
-            self._documents.doubt(ecosystem, permit.document, permit.listing_sha256)
+        """Have the listings of a permit asked again before their time: the promise was not kept."""
+        for step in permit.steps:
+            self._documents.doubt(ecosystem, step.document, step.sha256)
 
     # --- would the upstream still give it? ---------------------------------------------------
 
@@ -182,6 +156,12 @@ class Rights:
             return True
         target, packages = permit.target, self._documents.packages
         return target is not None and packages.is_open(ecosystem.name, target)
+
+    def settled_between(self, permit: Permit, facts: ArtifactFacts) -> tuple[float, float]:
+        """Between which moments (epoch seconds) `is_settled` says yes, by these facts alone."""
+        if withheld_of(facts, permit):
+            return inf, -inf
+        return facts.checked_at - self._policy.ttl, facts.checked_at + self._policy.ttl
 
     async def confirm(  # one caller
         self,
@@ -348,3 +328,11 @@ class Rights:
 
 
 _SAYS_NOTHING = (Outcome.SILENCE, Outcome.RUBBISH)
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - asyncio.get_running_loop().time())
+
+
+def _no_limit() -> None:
+    """Of a listing that the stored copy does not stand on: without it nothing can be said."""

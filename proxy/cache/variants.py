@@ -21,7 +21,7 @@ from proxy.cache.singleflight import SingleFlight
 from proxy.cache.threads import LARGE
 from proxy.cache.worker import Worker, tabulated
 from proxy.ecosystems.base import Catalogue, Cataloguing, Ecosystem, Table, Tabulating
-from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
+from proxy.model import ArtifactTarget, Document, DocumentTarget, Further, Links, Source
 
 BUDGET = 64 << 20
 TABLES_BUDGET = 16 << 20
@@ -94,7 +94,7 @@ class Variants:
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document, sha256: str
-    ) -> Source:
+    ) -> Source | Further:
         """`Ecosystem.locate`, without holding up the loop. `sha256`: of the listing.
 
         Raises NotListed, Malformed. A listing that names many artifacts is read once for them all.

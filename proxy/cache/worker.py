@@ -28,7 +28,7 @@ from typing import TypeVar, final
 from proxy.cache.threads import in_thread
 from proxy.ecosystems.base import Catalogue, Cataloguing, Ecosystem, Table, Tabulating
 from proxy.errors import Malformed, Unavailable
-from proxy.model import ArtifactTarget, Document, DocumentTarget, Links, Source
+from proxy.model import ArtifactTarget, Document, DocumentTarget, Further, Links, Source
 
 LOG = logging.getLogger(__name__)
 MAX_WAITING = 1000
@@ -64,7 +64,7 @@ class Worker:
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document
-    ) -> Source:
+    ) -> Source | Further:
         """`Ecosystem.locate`."""
         return await self._run(partial(ecosystem.locate, target, listing), len(listing.body))
 

@@ -13,15 +13,15 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from proxy import __version__
-from proxy.cli import audit, cache, check_config, client, serve
+from proxy.cli import audit, cache, check_config, client, doctor, health, serve, setup
 
 _CODES = (
-    "Exit codes: 0 done; 1 something was found (cache verify) or a log cannot be read (audit);"
-    " 2 wrong usage; 66 there is no store; 69 an address is taken or the installation is"
-    " incomplete; 75 the store cannot be had just now; 77 the store belongs to another user;"
-    " 78 wrong configuration."
+    "Exit codes: 0 done; 1 something was found (doctor, cache verify), a log cannot be read (audit)"
+    " or the proxy is not well (health); 2 wrong usage; 66 there is no store; 69 an address is"
+    " taken or the installation is incomplete; 75 the store cannot be had just now; 77 the store"
+    " belongs to another user; 78 wrong configuration."
 )
-_COMMANDS = (serve, check_config, client, audit, cache)
+_COMMANDS = (serve, check_config, doctor, setup, client, audit, cache, health)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from proxy.config.mistakes import Mistakes
 from proxy.config.oidc import read_issuers
 from proxy.config.reading import read
 from proxy.config.registries import read_registries
+from proxy.config.repositories import read_repositories
 from proxy.config.rules import check_rules
 from proxy.config.schema import file_keys
 from proxy.config.settings import (
@@ -33,6 +34,7 @@ from proxy.config.settings import (
     LimitSettings,
     LogSettings,
     RegistrySettings,
+    RepositorySettings,
     ServerSettings,
     Settings,
     UpstreamSettings,
@@ -43,12 +45,19 @@ from proxy.config.sources import (
     from_environment,
     from_options,
     from_table,
-    read_file,
+    parse_file,
+    read_content,
 )
 
 
-def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, str]) -> Settings:
-    """Load the settings. `overrides`: dotted key to text, from the command line.
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, str],
+    content: bytes | None = None,
+) -> Settings:
+    """Load the settings. `overrides`: dotted key to text, from the command line. `content`: what
+    the file held when it was read; None: it is read now.
 
     Raises ConfigError with every mistake (a file that cannot be read or is not TOML is one alone).
     """
@@ -58,11 +67,14 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     clients: tuple[ClientSettings, ...] = ()
     issuers: tuple[IssuerSettings, ...] = ()
     registries: tuple[RegistrySettings, ...] = ()
+    repositories: tuple[RepositorySettings, ...] = ()
     if file is not None:
-        given, stanzas = from_table(read_file(file), file, mistakes)
+        content = read_content(file) if content is None else content
+        given, stanzas = from_table(parse_file(file, content), file, mistakes)
         clients = read_clients(stanzas["clients"], file, mistakes)
         issuers = read_issuers(stanzas["oidc"], file, mistakes)
         registries = read_registries(stanzas["registries"], file, mistakes)
+        repositories = read_repositories(stanzas["repositories"], file, mistakes)
     given |= from_environment(environ, mistakes)
     given |= from_options(overrides, mistakes)
     places = {name: value.place for name, value in given.items()}
@@ -71,7 +83,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     }
     found["cache.directory"] = found["cache.directory"] or _cache_folder(environ, mistakes)
     credentials = resolve(found, places, environ, mistakes)
-    settings = _settings(found, (clients, issuers, registries), credentials, file)
+    settings = _settings(found, (clients, issuers, registries, repositories), credentials, file)
     check_rules(settings, places, mistakes)
     mistakes.raise_if_any()
     return settings
@@ -80,7 +92,10 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
 def _settings(
     found: Mapping[str, Any],
     arrays: tuple[
-        tuple[ClientSettings, ...], tuple[IssuerSettings, ...], tuple[RegistrySettings, ...]
+        tuple[ClientSettings, ...],
+        tuple[IssuerSettings, ...],
+        tuple[RegistrySettings, ...],
+        tuple[RepositorySettings, ...],
     ],
     credentials: Mapping[str, tuple[CredentialSettings, ...]],
     file: Path | None,
@@ -89,7 +104,7 @@ def _settings(
         start = f"{name}."
         return {key.removeprefix(start): found[key] for key in found if key.startswith(start)}
 
-    clients, issuers, registries = arrays
+    clients, issuers, registries, repositories = arrays
     return Settings(
         server=ServerSettings(**section("server")),
         cache=CacheSettings(**section("cache")),
@@ -100,6 +115,7 @@ def _settings(
         clients=clients,
         oidc=issuers,
         registries=registries,
+        repositories=repositories,
         log=LogSettings(**section("log")),
         file=file,
     )
@@ -123,10 +139,13 @@ def missing_files(settings: Settings) -> tuple[str, ...]:
         ("server.tls_certificate", settings.server.tls_certificate),
         ("server.tls_key", settings.server.tls_key),
         ("server.client_ca", settings.server.client_ca),
+        ("upstream.proxy_password_file", settings.upstream.proxy_password_file),
         ("upstream.ca_bundle", settings.upstream.ca_bundle),
     ]
-    further = [item.credential for item in settings.registries if item.credential is not None]
-    for credential in chain(further, *settings.credentials.values()):
+    further = [item.credential for item in settings.registries]
+    further += [item.credential for item in settings.repositories]
+    own = (credential for credential in further if credential is not None)
+    for credential in chain(own, *settings.credentials.values()):
         kinds = (field.name for field in fields(credential))
         found = (getattr(credential, kind) for kind in kinds)
         named.extend((credential.source, path) for path in found if isinstance(path, Path))

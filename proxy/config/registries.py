@@ -9,8 +9,9 @@ Reading: containerd's `docs/hosts.md` (`ns`). Non-goals: which of them a request
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from proxy.config.credentials import mismatch
 from proxy.config.mistakes import Mistakes
@@ -44,9 +45,16 @@ def _checked(stanza: Stanza, mistakes: Mistakes) -> RegistrySettings:
     for key, value in (("alias", alias), ("url", url)):
         if not value and key not in stanza.broken:
             mistakes.add(f"{stanza.place}.{key}", "is missing")
+    return RegistrySettings(alias, url, own_credential(stanza, found, mistakes))
+
+
+def own_credential(
+    stanza: Stanza, found: Mapping[str, Any], mistakes: Mistakes
+) -> CredentialSettings | None:
+    """The credential of a further upstream: `found` are its keys. None: it is asked as nobody."""
     given = {key: value for key, value in found.items() if value}
     if not given:
-        return RegistrySettings(alias, url, None)
+        return None
     if not stanza.broken and (wrong := mismatch(frozenset(given))):
         mistakes.add(stanza.place, wrong)
-    return RegistrySettings(alias, url, CredentialSettings(source=stanza.place, **given))
+    return CredentialSettings(source=stanza.place, **given)

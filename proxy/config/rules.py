@@ -129,9 +129,13 @@ def _two_listeners(settings: Settings) -> str:
 
 def _plain_registry(settings: Settings) -> str:
     named = _first_plain(settings, ((given.alias, given.url) for given in settings.registries))
-    if not named:
-        return ""
-    return f"{named}: plain http would show tokens to the network: use https"
+    return f"{named}: plain http would show tokens to the network: use https" if named else ""
+
+
+def _plain_repository(settings: Settings) -> str:
+    given = ((given.name, given.upstream) for given in settings.repositories)
+    named = _first_plain(settings, given)
+    return f"{named}: plain http would let anybody on the way change it: use https" if named else ""
 
 
 def _plain_http(key: str) -> Rule:
@@ -175,7 +179,23 @@ def _keyless(settings: Settings) -> str:
     )
 
 
+def _shared_places(settings: Settings) -> str:
+    if settings.server.workers <= settings.limits.max_upstream_connections:
+        return ""
+    return "workers share limits.max_upstream_connections, and each of them needs one at least"
+
+
+def _way_out(settings: Settings) -> str:
+    given = settings.upstream
+    if given.proxy_password_file is not None and not given.proxy:
+        return "counts only with upstream.proxy: name the proxy that it is for"
+    if given.proxy.count("/") > 2:
+        return "a proxy has no path: scheme, host and port only"
+    return ""
+
+
 RULES = (
+    Rule(("upstream.proxy_password_file", "upstream.proxy"), _way_out),
     Rule(("server.listen", "clients", "oidc"), _clients_off_loopback),
     Rule(("server.admin_listen", "server.admin_token_file"), _admin_token),
     Rule(("server.trusted_proxies", "clients", "oidc"), _clients_behind_front),
@@ -185,7 +205,9 @@ RULES = (
     Rule(("clients", "server.client_ca"), _subjects),
     Rule(("oidc", "upstream.allow_insecure"), _plain_issuer),
     Rule(("registries", "upstream.allow_insecure"), _plain_registry),
+    Rule(("repositories", "upstream.allow_insecure"), _plain_repository),
     Rule(("server.admin_listen", "server.listen"), _two_listeners),
+    Rule(("server.workers", "limits.max_upstream_connections"), _shared_places),
     _plain_http("libraries"),
     _plain_http("registry"),
     _plain_http("apk"),

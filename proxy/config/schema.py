@@ -16,15 +16,17 @@ from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 from proxy.config import values
-from proxy.config.settings import ECOSYSTEMS, MAX_LIVE
+from proxy.config.settings import ECOSYSTEMS, FURTHER, MAX_LIVE
 from proxy.model import HostRules
 
 SECTIONS = (
     "server", "cache", "limits", "upstream", "credentials", "entitlements", "clients",
-    "oidc", "registries", "log",
+    "oidc", "registries", "repositories", "log",
 )  # fmt: skip
 ARRAYS = ("clients", "oidc", "registries")
 """Sections that are written with two brackets, once for each."""
+NAMED = ("repositories",)
+"""Sections that are written with a name behind a dot, once for each."""
 DEFAULT_CREDENTIAL = "default"
 Default: TypeAlias = str | int | bool | tuple[str, ...]
 
@@ -79,6 +81,8 @@ SERVER = (
         'Metrics and probes; "" turns it off; off loopback it needs admin_token_file.'),
     Key("server.admin_token_file", Shape.PATH, "", _same,
         "File with the bearer token that the admin listener asks for."),
+    Key("server.workers", Shape.INTEGER, 1, values.workers,
+        "Processes that answer clients; 1 is one process, more get a supervisor beside them."),
     Key("server.public_url", Shape.TEXT, "", values.optional_url,
         'What clients call us, for absolute links; "" takes scheme and host from the request.'),
     Key("server.trusted_proxies", Shape.LIST, (), values.network,
@@ -142,6 +146,10 @@ UPSTREAM = (
         "Private networks that a learnt address may lie in; a configured one lies anywhere."),
     Key("upstream.allow_insecure", Shape.BOOLEAN, _OFF, _same,
         "Accept upstreams of plain http: for tests only."),
+    Key("upstream.proxy", Shape.TEXT, "", values.optional_url,
+        'Proxy of the organisation that everything upstream is asked through; "" asks directly.'),
+    Key("upstream.proxy_password_file", Shape.PATH, "", _same,
+        "File with user name and password for that proxy, a line each."),
     Key("upstream.ca_bundle", Shape.PATH, "", _same,
         "PEM file of certification authorities to trust besides the system's."),
     Key("upstream.frozen", Shape.LIST, (), values.ecosystem,
@@ -231,6 +239,16 @@ REGISTRY = (
 )  # fmt: skip
 
 
+# One section; the names are relative to [repositories.NAME]. Each of them only in the file.
+REPOSITORY = (
+    Key("ecosystem", Shape.TEXT, "", values.choice("", *FURTHER),
+        f"What it is a repository of: {', '.join(FURTHER)}."),
+    Key("upstream", Shape.TEXT, "", values.optional_url,
+        "Address of the repository, with its path; https."),
+    *(key for key in CREDENTIAL if not key.name.startswith("identity")),
+)  # fmt: skip
+
+
 def scalar_keys() -> Mapping[str, Key]:
     """Every key that is no part of an array of tables, by its full dotted name."""
     fixed = SERVER + CACHE + LIMITS + UPSTREAM + ENTITLEMENTS + LOG
@@ -266,6 +284,7 @@ def reference() -> list[Reference]:
     rows += [(f"clients.{key.name}", key) for key in CLIENT]
     rows += [(f"oidc.{key.name}", key) for key in OIDC]
     rows += [(f"registries.{key.name}", key) for key in REGISTRY]
+    rows += [(f"repositories.<name>.{key.name}", key) for key in REPOSITORY]
     rows += [(key.name, key) for key in LOG]
     return [Reference(name, _as_toml(key), key.meaning) for name, key in rows]
 

@@ -26,6 +26,8 @@ Network = IPv4Network | IPv6Network
 ECOSYSTEMS = ("python", "java", "javascript", "oci", "apk", "go", "dotnet")
 # Those of `upstream.libraries`: their pull tokens may ask the platform what is entitled.
 LIBRARIES = ("python", "java", "javascript", "go", "dotnet")
+# Those that can have further upstreams by [repositories.NAME].
+FURTHER = ("apk",)
 # How many credentials of one ecosystem may be live at a time.
 MAX_LIVE = 2
 
@@ -58,6 +60,7 @@ class ServerSettings:
     listen: Address
     admin_listen: Address | None
     admin_token_file: Path | None
+    workers: int
     public_url: str
     trusted_proxies: tuple[Network, ...]
     tls_certificate: Path | None
@@ -94,7 +97,8 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """[upstream]. `frozen`: ecosystems that are served from the cache only."""
+    """[upstream]. `frozen`: ecosystems that are served from the cache only. `proxy` empty: the way
+    out is direct."""
 
     libraries: str
     registry: str
@@ -104,6 +108,8 @@ class UpstreamSettings:
     redirect_hosts: HostRules
     allow_networks: tuple[Network, ...]
     allow_insecure: bool
+    proxy: str
+    proxy_password_file: Path | None
     ca_bundle: Path | None
     frozen: frozenset[str]
 
@@ -195,6 +201,16 @@ class RegistrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """One [repositories.NAME] section. `credential` None: it is asked as nobody."""
+
+    name: str
+    ecosystem: str
+    upstream: str
+    credential: CredentialSettings | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """[log]. `audit` None: `audit.jsonl` in the cache folder; `audit_size` 0: no audit log."""
 
@@ -221,5 +237,6 @@ class Settings:
     clients: tuple[ClientSettings, ...]
     oidc: tuple[IssuerSettings, ...]
     registries: tuple[RegistrySettings, ...]
+    repositories: tuple[RepositorySettings, ...]
     log: LogSettings
     file: Path | None = None

@@ -23,6 +23,7 @@ from proxy.config.mistakes import ConfigError, Mistakes, looks_secret, masked, s
 from proxy.config.schema import (
     ARRAYS,
     DEFAULT_CREDENTIAL,
+    NAMED,
     SECTIONS,
     credential_section,
     file_keys,
@@ -72,9 +73,9 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def read_file(path: Path) -> dict[str, object]:
-    """Read a TOML file. Raises ConfigError with one mistake, the line in it where TOML says so."""
-    content = _content(path)
+def parse_file(path: Path, content: bytes) -> dict[str, object]:
+    """Parse what a TOML file holds. Raises ConfigError with one mistake, the line in it where TOML
+    says so."""
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -89,7 +90,8 @@ def read_file(path: Path) -> dict[str, object]:
         raise ConfigError((f"{masked(str(path))}: holds a number that is too long",)) from None
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """What a file holds. Raises ConfigError where it cannot be read, or is far too large."""
     try:
         with path.open("rb") as stream:
             content = stream.read(_LARGEST_FILE + 1)
@@ -125,7 +127,22 @@ def from_table(
     for name, found in stanzas.items():
         if not isinstance(found, list):
             mistakes.add(f"{path}:{name}", f"is written as [[{name}]], once for each", key=name)
-    return given, {name: list(s) if isinstance(s, list) else [] for name, s in stanzas.items()}
+    lists = {name: list(s) if isinstance(s, list) else [] for name, s in stanzas.items()}
+    return given, lists | {name: _named(name, table, path, mistakes) for name in NAMED}
+
+
+def _named(
+    section: str, table: Mapping[str, object], path: Path, mistakes: Mistakes
+) -> list[object]:
+    """The sections below a name as stanzas that hold it."""
+    found = table.get(section, {})
+    if not isinstance(found, dict) or not all(isinstance(body, dict) for body in found.values()):
+        mistakes.add(f"{path}:{section}", f"is written as [{section}.NAME], once for each")
+        return []
+    for name, body in found.items():
+        if "name" in body:
+            mistakes.add(f"{path}:{section}.{_plain(name)}.name", "its name stands in the brackets")
+    return [{**body, "name": name} for name, body in found.items()]
 
 
 _LITERAL = "looks like a token; a literal secret is refused: put it into a file and name that file"
@@ -138,7 +155,7 @@ def _leaves(
     for section, body in table.items():
         if section not in SECTIONS:
             mistakes.add(f"{path}:{_plain(section)}", _unknown("section", section, SECTIONS))
-        elif section in ARRAYS:
+        elif section in (*ARRAYS, *NAMED):
             continue
         elif not isinstance(body, dict):
             mistakes.add(f"{path}:{section}", f"is a section: write [{section}]", key=section)
@@ -226,7 +243,7 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
 
 
 def _unknown_variable(name: str, known: Mapping[str, str]) -> str:
-    for section in ARRAYS:
+    for section in (*ARRAYS, *NAMED):
         if name.startswith(variable(f"{section}.")):
             return f"{section} can only be given in the file"
     if _SECRET_NAME.search(name) and not name.endswith("_FILE"):

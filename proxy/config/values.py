@@ -95,6 +95,13 @@ def count(value: int) -> int:
     return value
 
 
+def workers(value: int) -> int:
+    """A number of processes: 1 to 64."""
+    if not 1 <= value <= 64:  # what more of them would need is another machine
+        raise ValueError("must be between 1 and 64")
+    return value
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     """One of a few words."""
 
@@ -307,6 +314,8 @@ def package(text: str) -> str:
     if kind == "pypi":
         # Index pages are asked for under the normal name (PEP 503).
         name = re.sub("[-_.]+", "-", name).lower()
+    elif kind == "nuget":
+        name = name.lower()  # the same package in any case
     return f"pkg:{kind}/{name}{version[:1]}{quote(unquote(version[1:]), safe=':')}{star}"
 
 

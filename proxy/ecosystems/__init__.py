@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.ecosystems.apk import Apk
 from proxy.ecosystems.base import Ecosystem
+from proxy.ecosystems.dotnet import Dotnet
 from proxy.ecosystems.go import Go
 from proxy.ecosystems.java import Java
 from proxy.ecosystems.javascript import JavaScript
@@ -12,6 +13,6 @@ from proxy.ecosystems.openvex import OpenVex
 from proxy.ecosystems.python import Python
 
 ECOSYSTEMS: tuple[Ecosystem, ...] = (
-    *(Python(), Java(), JavaScript(), Go(), Oci(), Apk()),
+    *(Python(), Java(), JavaScript(), Go(), Dotnet(), Oci(), Apk()),
     OpenVex(),
 )

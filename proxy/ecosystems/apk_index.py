@@ -65,7 +65,20 @@ class Offers:
         checksum, _, size = self.rows[start:end].decode("ascii", "replace").partition(" ")
         if control_digest(checksum) is None or not re.fullmatch("[0-9]{1,15}", size):
             raise Malformed("The upstream's index gives no checksum and size of this package.")
-        return Source(target.path, target.package, target.version, size=int(size), seal=checksum)
+        return Source(
+            target.path,
+            target.package,
+            target.version,
+            size=int(size),
+            upstream=target.upstream,
+            seal=checksum,
+        )
+
+    def smallest(self) -> str:
+        """The file name of the smallest package; "": there is none."""
+        rows = [row.split(b" ") for row in self.rows.splitlines() if row]
+        sized = [(int(size), name) for name, _, size in rows if size.isdigit()]
+        return min(sized)[1].decode("utf-8", "replace") if sized else ""
 
 
 def check(index: Document) -> None:

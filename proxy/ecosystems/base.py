@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
+from proxy.ecosystems.setups import Setup
 from proxy.errors import MethodNotAllowed, ProxyError
 from proxy.model import (
     ArtifactTarget,
@@ -22,6 +23,7 @@ from proxy.model import (
     DocumentTarget,
     ErrorBody,
     ForwardTarget,
+    Further,
     Links,
     Mount,
     RequestLine,
@@ -61,8 +63,8 @@ class Ecosystem(Protocol):
         """
         ...
 
-    def locate(self, target: ArtifactTarget, listing: Document) -> Source:
-        """Find an artifact in a document that may list it.
+    def locate(self, target: ArtifactTarget, listing: Document) -> Source | Further:
+        """Find an artifact in a document that may list it, or the document that says more of it.
 
         MUST raise NotListed when it does not, Malformed when the document cannot be understood.
         """
@@ -217,6 +219,48 @@ class Sifting(Protocol):
         `may`: tells whether the client may have a package in a version ("": in any). MUST leave
         out every package that it may not have; MUST raise BadRequest rather than pass on what it
         did not understand.
+        """
+        ...
+
+
+@runtime_checkable
+class Introducing(Protocol):
+    """Of an ecosystem whose clients have to be told where the proxy is."""
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """Every client and what it wants to be told."""
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """Of an ecosystem whose upstream can be tried out, by something small that it surely has."""
+
+    def probe(self) -> Generator[str, Document, str]:
+        """Find a small artifact that everybody may have whom the upstream knows.
+
+        Yields paths of documents (as clients ask for them here), is sent each as the upstream gave
+        it, and returns the path of the artifact. Raises Malformed.
+        """
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """Of an ecosystem with calls that are passed on, whose answers hold links or name packages."""
+
+    def answer(
+        self,
+        target: ForwardTarget,
+        answer: Document,
+        links: Links,
+        may: Callable[[str, str], bool],
+    ) -> Document:
+        """Make the answer that the client gets of the upstream's, which is valid JSON.
+
+        Its links point here as those of documents do. `may`: as for `Sifting`. MUST leave out every
+        package that the client may not have; MUST raise Malformed for what it did not understand.
         """
         ...
 

@@ -26,11 +26,12 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.ecosystems import go_paths
+from proxy.ecosystems import go_paths, go_setup
 from proxy.ecosystems.base import Span, one_line, package_url, refuse_post
 from proxy.ecosystems.go_paths import MOUNT, TEXT
 from proxy.ecosystems.go_zip import MAX_GO_MOD, go_mod_of
 from proxy.ecosystems.json_objects import json_object
+from proxy.ecosystems.setups import Setup
 from proxy.errors import Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
@@ -60,6 +61,11 @@ class Go:
     def mounts(self) -> tuple[Mount, ...]:
         """One: remediated builds are versions of the same modules."""
         return (Mount((MOUNT,), MOUNT),)
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return go_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a module as package URL; capitals stay, for they tell modules apart."""
@@ -99,6 +105,15 @@ class Go:
         elif b"\0" in body or not _MODULE_LINE.search(body):
             raise Malformed("The upstream's .mod names no module.")
         return {}
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the `.mod` of a version of a module that needs no other."""
+        module = "/go/github.com/google/uuid/@v"
+        listed = (yield f"{module}/list").body.decode("utf-8", "replace").split()
+        versions = [word for word in listed if go_paths.is_version(word)]
+        if not versions:
+            raise Malformed("The upstream's list of github.com/google/uuid names no version.")
+        return f"{module}/{versions[-1]}.mod"
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure as one line: the go command prints it as the server's response."""

@@ -20,14 +20,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote
 from xml.parsers import expat  # a document type, hence any entity, is refused
 
-from proxy.ecosystems import java_folder, java_paths
+from proxy.ecosystems import java_folder, java_paths, java_setup
 from proxy.ecosystems.base import package_url, problem, refuse_post, to_folder
 from proxy.ecosystems.java_paths import CATALOG, FIELDS, MOUNTS, SIDECARS, TEXT
+from proxy.ecosystems.setups import Setup
 from proxy.errors import Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     HEX_LENGTHS,
@@ -59,6 +61,11 @@ class Java:
     def mounts(self) -> tuple[Mount, ...]:
         """All builds, and remediated builds only."""
         return tuple(Mount((name,), name) for name in MOUNTS)
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return java_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell `group:artifact` as package URL."""
@@ -97,6 +104,15 @@ class Java:
             return Document(_hex(document.body, algorithm).encode("ascii"), TEXT, document.url)
         fields = tuple((name, _hex(document.body, algorithm)) for algorithm, name in FIELDS)
         return Document(document.body, target.representation, document.url, fields)
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the POM of a library that few builds do without."""
+        metadata = yield "/java/commons-io/commons-io/maven-metadata.xml"
+        found = re.findall(rb"<version>([0-9][0-9A-Za-z.-]{0,40})</version>", metadata.body)
+        if not found:
+            raise Malformed("The upstream's metadata of commons-io names no version.")
+        version = found[-1].decode("ascii")
+        return f"/java/commons-io/commons-io/{version}/commons-io-{version}.pom"
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure as problem details: newer Maven prints them, all print the reason.

@@ -18,16 +18,18 @@ Reading: npm's registry API. Non-goals: publishing, logging in.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from proxy.ecosystems import javascript_calls as calls
 from proxy.ecosystems import javascript_names as names
-from proxy.ecosystems import packument
+from proxy.ecosystems import javascript_setup, packument
 from proxy.ecosystems.base import package_url
 from proxy.ecosystems.javascript_names import FALLBACK, MOUNT
 from proxy.ecosystems.json_objects import json_object, standard
 from proxy.ecosystems.negotiation import choose
+from proxy.ecosystems.setups import Setup
 from proxy.errors import InvalidName, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
@@ -57,6 +59,11 @@ class JavaScript:
     def mounts(self) -> tuple[Mount, ...]:
         """The upstream's two prefixes."""
         return (Mount((MOUNT,), MOUNT), Mount((FALLBACK,), MOUNT))
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return javascript_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a package (`name` or `@scope/name`) as package URL."""
@@ -99,6 +106,14 @@ class JavaScript:
     def sift(self, target: ForwardTarget, body: bytes, may: Callable[[str, str], bool]) -> bytes:
         """See `Sifting`: the packages of an audit."""
         return calls.sift(target, body, may)
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the newest version of a package that is one small file."""
+        document = yield "/javascript/ms"
+        target = _packument("ms", packument.FULL)
+        top = json_object(self.rewrite(target, document, Links("https://here")).body)
+        newest = top["versions"][top["dist-tags"]["latest"]]
+        return urlsplit(str(newest["dist"]["tarball"])).path
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure: npm prints the member `error` and nothing else."""

@@ -14,14 +14,16 @@ name one. Non-goals: pushing, the catalogue (the vendor shows none), tokens (the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from proxy.ecosystems import oci_documents, oci_paths
+from proxy.ecosystems import oci_documents, oci_paths, oci_setup
 from proxy.ecosystems.base import package_url
+from proxy.ecosystems.json_objects import json_object
 from proxy.ecosystems.oci_names import BLOB, MANIFEST, PARAMETER, REPOSITORY
 from proxy.ecosystems.oci_paths import JSON, SCOPE, VERSION, Registries
+from proxy.ecosystems.setups import Setup
 from proxy.errors import (
     AccessError,
     BadRequest,
@@ -74,6 +76,11 @@ class Oci:
         """The same in front of these registries: see `proxy.ecosystems.base.Federated`."""
         return Oci(registries=Registries(("cgr.dev", home), dict(further)))
 
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return oci_setup.SETUPS
+
     def purl(self, package: str, version: str = "") -> str:
         """Spell a repository, and a tag or digest in it, as package URL."""
         return package_url("oci", package, version)
@@ -90,6 +97,14 @@ class Oci:
         """Check a document, and have links to further pages lead here. Raises Malformed,
         DigestMismatch."""
         return oci_documents.rewrite(target, document, links)
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the configuration of a public image, by its index and one manifest."""
+        top = json_object((yield "/v2/chainguard/static/manifests/latest").body)
+        if (manifests := top.get("manifests")) is not None:
+            digest = _digest_in(manifests[0] if isinstance(manifests, list) and manifests else None)
+            top = json_object((yield f"/v2/chainguard/static/manifests/{digest}").body)
+        return f"/v2/chainguard/static/blobs/{_digest_in(top.get('config'))}"
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure as the specification has it."""
@@ -125,3 +140,10 @@ def _code(error: ProxyError) -> str:  # noqa: PLR0911  # one for each row of the
         case _:
             # The specification has codes for what a client did wrong; Docker's API has these two.
             return "UNAVAILABLE" if error.status > 500 else "UNKNOWN"
+
+
+def _digest_in(descriptor: object) -> str:
+    digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
+    if not isinstance(digest, str):
+        raise Malformed("The upstream's manifest names no digest.")
+    return digest

@@ -14,6 +14,7 @@ Reading: the simple repository API specification, PEP 503, 658, 691, 714, 740.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -21,14 +22,16 @@ from proxy.ecosystems import (
     distribution,
     python_links,
     python_paths,
+    python_setup,
     simple_index,
     simple_json,
     wheel,
 )
 from proxy.ecosystems.base import Span, package_url, problem, refuse_post, to_folder
 from proxy.ecosystems.python_paths import FILE_MOUNTS, INDEXES, SCOPE
+from proxy.ecosystems.setups import Setup
 from proxy.ecosystems.simple_root import RootStream
-from proxy.errors import InvalidName, ProxyError, UnknownPath
+from proxy.errors import InvalidName, Malformed, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
     Document,
@@ -55,6 +58,11 @@ class Python:
         """Five indexes and two prefixes of files."""
         indexes = tuple(Mount((prefix,), scope) for prefix, scope in INDEXES.items())
         return (*indexes, *(Mount((prefix,), SCOPE) for prefix in FILE_MOUNTS))
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return python_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a project (normalised) as package URL."""
@@ -111,6 +119,16 @@ class Python:
     def extract(self, source: Source, size: int, budget: int) -> Generator[Span, bytes, bytes]:
         """See `Extracting`: the core metadata of a wheel."""
         return wheel.extract(source.package, size, budget)
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: the newest wheel of a project that is a single module."""
+        page = yield "/python/simple/six/"
+        listed = self.rewrite(python_paths.page("python", "six", simple_index.JSON), page, Links())
+        names = [file["url"].partition("#")[0] for file in json.loads(listed.body)["files"]]
+        wheels = [name for name in names if name.endswith(".whl")]
+        if not wheels:
+            raise Malformed("The upstream's page of six lists no wheel.")
+        return f"/{wheels[-1].lstrip('./')}"
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure as problem details: uv prints title and detail."""

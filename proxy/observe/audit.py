@@ -20,8 +20,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, TypeAlias, final
 
+from proxy.observe.alike import Alike
 from proxy.observe.formats import MAX_PATH, json_string, timestamp
 from proxy.observe.redaction import Redactor
 
@@ -50,11 +51,24 @@ class AuditRecord(NamedTuple):
     reason: str
 
 
-def line_of(record: AuditRecord, redactor: Redactor) -> str:
+# The same decision once more: `time`, `request_id` (one of ours), and all the rest.
+Repeat: TypeAlias = tuple[float, str, Alike[AuditRecord]]
+
+
+def line_of(record: AuditRecord | Repeat, redactor: Redactor) -> str:
     """The record as one line of JSON."""
+    if isinstance(record, AuditRecord):
+        time, request_id = record.time, json_string(record.request_id)
+        return f'{{"time":"{timestamp(time)}","request_id":{request_id}{_rest_of(record, redactor)}'
+    time, request_id, alike = record
+    (rest,) = alike.pieces(redactor.generation, lambda one: (_rest_of(one, redactor),))
+    return f'{{"time":"{timestamp(time)}","request_id":"{request_id}"{rest}'
+
+
+def _rest_of(record: AuditRecord, redactor: Redactor) -> str:
+    """What stands behind moment and id."""
     clean = redactor.redact_cached
     return (
-        f'{{"time":"{timestamp(record.time)}","request_id":{json_string(record.request_id)}'
         f',"decision":"{record.decision}","principal":{json_string(record.principal)}'
         f',"kind":{json_string(record.kind)},"peer":{json_string(record.peer)}'
         f',"ecosystem":{json_string(record.ecosystem)}'
@@ -73,7 +87,7 @@ class AuditLog:
     def __init__(self, redactor: Redactor, file: AuditFile | None = None) -> None:
         self._redactor = redactor
         self._file = file
-        self._waiting: deque[AuditRecord] = deque()
+        self._waiting: deque[AuditRecord | Repeat] = deque()
         self.dropped = 0
 
     @property
@@ -81,7 +95,7 @@ class AuditLog:
         """Whether records are kept at all."""
         return self._file is not None
 
-    def append(self, record: AuditRecord) -> None:
+    def append(self, record: AuditRecord | Repeat) -> None:
         """Queue a record. Never blocks, never raises; what does not fit is counted."""
         if self._file is None:
             return

@@ -14,8 +14,9 @@ import traceback
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
+from proxy.observe.alike import Alike
 from proxy.observe.redaction import Redactor
 
 MAX_MESSAGE = 8192
@@ -54,11 +55,20 @@ class AccessRecord(NamedTuple):
     error: str = ""
 
 
+# The same answer once more: `time`, `request_id` (one of ours), `duration`, and all the rest.
+# A plain tuple: it is made with every hit.
+Repeat: TypeAlias = tuple[float, str, float, Alike[AccessRecord]]
+
+
 class LineFormat(Protocol):
     """Makes one line, with its line feed, of ASCII."""
 
     def access(self, record: AccessRecord) -> str:
         """The line of an answered request."""
+        ...
+
+    def repeat(self, repeat: Repeat) -> str:
+        """The line that `access` would make of it."""
         ...
 
     def message(self, record: logging.LogRecord) -> str:
@@ -67,10 +77,12 @@ class LineFormat(Protocol):
 
 
 class JsonFormat:
-    """One JSON object a line."""
+    """One JSON object a line. `worker`: which one of several processes writes; empty: the only
+    one."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, worker: str = "") -> None:
         self._redactor = redactor
+        self._worker = {"worker": worker} if worker else {}
         self._generation = redactor.generation
         self._fixed = lru_cache(maxsize=_CACHED)(self._fixed_parts)
 
@@ -88,6 +100,18 @@ class JsonFormat:
             f'{{"time":"{timestamp(record[0])}","level":"info","logger":"access"'
             f',"request_id":{json_string(record[1])}{before}{record[9] * 1000:.2f}{after}'
         )
+
+    def repeat(self, repeat: Repeat) -> str:
+        """See `LineFormat`."""
+        time, request_id, duration, alike = repeat
+        before, after = alike.pieces(self._redactor.generation, self._pieces)
+        return (
+            f'{{"time":"{timestamp(time)}","level":"info","logger":"access"'
+            f',"request_id":"{request_id}"{before}{duration * 1000:.2f}{after}'
+        )
+
+    def _pieces(self, record: AccessRecord) -> tuple[str, str]:
+        return self._fixed_parts(record[2:9], record[10:])
 
     def _fixed_parts(
         self, who_and_what: tuple[str, str, str, str, str, int, int], how: tuple[str, str, str]
@@ -110,11 +134,13 @@ class JsonFormat:
         return before, after
 
     def message(self, record: logging.LogRecord) -> str:
-        """`time`, `level`, `logger`, `message`, and `request_id` and `exception` where known."""
+        """`time`, `level`, `logger`, `message`, and `worker`, `request_id` and `exception` where
+        known."""
         fields = {
             "time": timestamp(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._worker,
             "message": _message(record, self._redactor),
         }
         request_id = getattr(record, "request_id", None)
@@ -127,10 +153,11 @@ class JsonFormat:
 
 
 class TextFormat:
-    """One line for a person at a terminal."""
+    """One line for a person at a terminal. `worker`: as for `JsonFormat`."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, worker: str = "") -> None:
         self._redactor = redactor
+        self._worker = f"/{worker}" if worker else ""
 
     def access(self, record: AccessRecord) -> str:
         """`time access id who peer "METHOD path" status bytes ms ecosystem cache "agent" error`."""
@@ -145,15 +172,21 @@ class TextFormat:
             f"{user_agent}{error}"
         )
 
+    def repeat(self, repeat: Repeat) -> str:
+        """See `LineFormat`."""
+        time, request_id, duration, alike = repeat
+        return self.access(
+            alike.record._replace(time=time, request_id=request_id, duration=duration)
+        )
+
     def message(self, record: logging.LogRecord) -> str:
         """`time level logger [id]: message`, the traceback behind it on the same line."""
         request_id = getattr(record, "request_id", None)
         tag = "" if request_id is None else f" [{request_id}]"
         exception = _exception(record, self._redactor).rstrip("\n").replace("\n", " | ")
         text = _message(record, self._redactor) + (f" | {exception}" if exception else "")
-        return text_line(
-            f"{timestamp(record.created)} {record.levelname.lower()} {record.name}{tag}: {text}"
-        )
+        where = f"{record.name}{self._worker}{tag}"
+        return text_line(f"{timestamp(record.created)} {record.levelname.lower()} {where}: {text}")
 
 
 def json_line(fields: dict[str, str]) -> str:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Literal, final
+from typing import Literal
 
+from proxy.observe.alike import Alike
 from proxy.observe.audit import AuditFile, AuditLog
-from proxy.observe.formats import AccessRecord, JsonFormat, LineFormat, TextFormat
+from proxy.observe.formats import AccessRecord, JsonFormat, LineFormat, Repeat, TextFormat
 from proxy.observe.redaction import Redactor
 from proxy.observe.sink import Sink, open_sink
 from proxy.observe.writer import Writer
@@ -29,29 +30,33 @@ _KEPT_PATH = 2048
 _KEPT_ERROR = 2048
 
 
-@final
-class Noted:
-    """What every repetition of an answer has alike, cut to what is kept of it."""
-
-    __slots__ = ("cache", "ecosystem", "path", "peer", "principal", "status", "user_agent")
-
-    def __init__(  # noqa: PLR0913, PLR0917  # the same as of `append`
-        self,
-        principal: str,
-        peer: str,
-        path: str,
-        ecosystem: str,
-        status: int,
-        cache: str,
-        user_agent: str,
-    ) -> None:
-        self.principal = principal
-        self.peer = peer
-        self.path = path[:_KEPT_PATH]
-        self.ecosystem = ecosystem
-        self.status = status
-        self.cache = cache
-        self.user_agent = user_agent[:_KEPT_USER_AGENT]
+def alike(  # noqa: PLR0913, PLR0917  # the same as of `append`
+    principal: str,
+    peer: str,
+    path: str,
+    ecosystem: str,
+    status: int,
+    sent: int,
+    cache: str,
+    user_agent: str,
+) -> Alike[AccessRecord]:
+    """What all repetitions of a GET's answer have alike, cut to what is kept of it."""
+    return Alike(
+        AccessRecord(
+            time=0.0,
+            request_id="",
+            principal=principal,
+            peer=peer,
+            method="GET",
+            path=path[:_KEPT_PATH],
+            ecosystem=ecosystem,
+            status=status,
+            sent=sent,
+            duration=0.0,
+            cache=cache,
+            user_agent=user_agent[:_KEPT_USER_AGENT],
+        )
+    )
 
 
 class AccessLog:
@@ -103,26 +108,10 @@ class AccessLog:
             )
         )
 
-    def repeat(self, now: float, request_id: str, noted: Noted, sent: int, duration: float) -> None:
-        """Note the repetition of a GET's answer, at `now` (epoch seconds); else as `append`."""
-        if self._writer is None:
-            return
-        self._writer.append_access(
-            AccessRecord(
-                now,
-                request_id,
-                noted.principal,
-                noted.peer,
-                "GET",
-                noted.path,
-                noted.ecosystem,
-                noted.status,
-                sent,
-                duration,
-                noted.cache,
-                noted.user_agent,
-            )
-        )
+    def repeat(self, repeat: Repeat) -> None:
+        """Note that an answer was given once more."""
+        if self._writer is not None:
+            self._writer.append_access(repeat)
 
 
 class _QueueingHandler(logging.Handler):
@@ -187,9 +176,10 @@ class Logs:
 
 
 def start_logs(
-    level: Level, line_format: Format, *, access: bool, sink: Sink | None = None
+    level: Level, line_format: Format, *, access: bool, sink: Sink | None = None, worker: str = ""
 ) -> Logs:
-    """Log to standard error, or to `sink`; `auto` is text on a terminal, else JSON."""
+    """Log to standard error, or to `sink`; `auto` is text on a terminal, else JSON. `worker`: which
+    one of several processes this is, for its messages."""
     if sink is None:
         standard_error = open_sink(STANDARD_ERROR)
         text = line_format == "text" or (line_format == "auto" and standard_error.is_terminal)
@@ -197,6 +187,6 @@ def start_logs(
     else:
         text = line_format == "text"
     redactor = Redactor()
-    lines: LineFormat = TextFormat(redactor) if text else JsonFormat(redactor)
+    lines: LineFormat = (TextFormat if text else JsonFormat)(redactor, worker)
     number = logging.getLevelNamesMapping()[level.upper()]
     return Logs(Writer(sink, lines), redactor, number, access=access)

@@ -6,7 +6,7 @@ no client can make the number of series grow. Children are looked up once and ke
 
 Reading: Prometheus "metric and label naming" and "histograms"; RFC 9211 for the words of the cache.
 Non-goals: metrics per client or package (unbounded, and not everybody's business), pushing,
-adding up several worker processes.
+adding up several processes (`totals`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from proxy.observe.answers import Answers, Cell
+from proxy.observe.totals import Family, dump
 
 NAMESPACE = "cgr_proxy"
 OTHER = "other"
@@ -48,7 +49,8 @@ _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600
 
 
 class Metrics:
-    """The numbers of one proxy. All methods are cheap, and safe from any thread but `request`.
+    """The numbers of one proxy. All methods are cheap, and safe from any thread but `request` and
+    `answers`.
 
     `ecosystems`: the names that may appear as label. `version`: of the program.
     """
@@ -75,6 +77,10 @@ class Metrics:
 
         `ecosystem` and `cache` empty where there is none. For the loop's thread only.
         """
+        self.answers(ecosystem, status, cache).count(seconds, sent)
+
+    def answers(self, ecosystem: str, status: int, cache: str) -> Cell:
+        """Where the answers with these labels are counted: for who gives many of the same."""
         labels = (ecosystem, status, cache)
         cell = self._cells.get(labels)
         if cell is None:
@@ -85,7 +91,7 @@ class Metrics:
             )
             if OTHER not in cell.labels:  # what others are called is an open set
                 self._cells[labels] = cell
-        cell.count(seconds, sent)
+        return cell
 
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         """One exchange with an upstream ended: `outcome` is one of `UPSTREAM_OUTCOMES`.
@@ -172,6 +178,10 @@ class Metrics:
         """The exposition and its content type. Reads /proc: call it in a thread."""
         return generate_latest(_WithoutCreated(self._registry)), CONTENT_TYPE_LATEST
 
+    def dump(self) -> list[Family]:
+        """The same as plain data, for who adds up several processes. Reads /proc, too."""
+        return dump(self._registry)
+
     # --- construction -------------------------------------------------------------------------
 
     def _make_upstream_metrics(self, names: Sequence[str]) -> None:
@@ -210,7 +220,7 @@ class Metrics:
         return Counter(name, text, labels, namespace=NAMESPACE, registry=self._registry)
 
     def _read_counter(self, name: str, text: str, read: Callable[[], int]) -> None:
-        self._registry.register(_ReadCounter(f"{NAMESPACE}_{name}", text, read))
+        self._registry.register(ReadCounter(f"{NAMESPACE}_{name}", text, read))
 
     def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(name, text, labels, namespace=NAMESPACE, registry=self._registry)
@@ -229,7 +239,7 @@ class Metrics:
         return _among(name or NONE, self._ecosystems)
 
 
-class _ReadCounter(Collector):
+class ReadCounter(Collector):
     """A counter that lives elsewhere and is read at each rendering."""
 
     def __init__(self, name: str, text: str, read: Callable[[], int]) -> None:

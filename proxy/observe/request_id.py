@@ -36,8 +36,6 @@ class RequestIds:
     def _encode(self, number: int) -> str:
         pairs = self._pairs
         return (
-            pairs[number >> 30]
-            + pairs[number >> 20 & 1023]
-            + pairs[number >> 10 & 1023]
-            + pairs[number & 1023]
+            f"{pairs[number >> 30]}{pairs[number >> 20 & 1023]}"
+            f"{pairs[number >> 10 & 1023]}{pairs[number & 1023]}"
         )

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import final
+from typing import Protocol, final
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -29,7 +29,6 @@ from proxy.errors import (
     Unauthenticated,
     UnknownPath,
 )
-from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
 from proxy.server.errors import refusal, render
 from proxy.server.front import check_framing, check_no_body, is_forwarded
@@ -42,6 +41,14 @@ LOG = logging.getLogger(__name__)
 _MAX_TOKEN = 4096
 
 
+class Numbers(Protocol):
+    """What is shown at `/metrics`."""
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition and its content type. Called in a thread."""
+        ...
+
+
 @final
 class Admin:
     """Answers admin requests. `token_file` None: on loopback, where no token is needed, but one of
@@ -52,7 +59,7 @@ class Admin:
 
     def __init__(
         self,
-        metrics: Metrics,
+        metrics: Numbers,
         health: Health,
         token_file: Path | None,
         own_names: OwnNames,
@@ -65,7 +72,7 @@ class Admin:
         self._token = _read_token(token_file) if token_file is not None else None
         self._trouble = ""  # said already
         self._own_names = own_names
-        self._views = views or {}
+        self.views = views if views is not None else {}
         self._ids = RequestIds()
 
     async def poll(self) -> None:
@@ -122,9 +129,9 @@ class Admin:
         if (probe := self._health.probe(request.raw_path, request.method)) is not None:
             return probe(headers)
         self._authenticate(request)
-        view = self._views.get(request.raw_path)
+        view = self.views.get(request.raw_path)
         if view is None and request.raw_path != "/metrics":
-            known = ", ".join(("/metrics", "/healthz", "/readyz", *self._views))
+            known = ", ".join(("/metrics", "/healthz", "/readyz", *self.views))
             raise UnknownPath(f"The admin listener has {known}.")
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("The metrics and views are only read.")

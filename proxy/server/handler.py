@@ -171,9 +171,12 @@ class Handler:
             case ChecksumTarget():
                 return await self._checksum(walk, ecosystem, found, grant)
             case ForwardTarget():
-                forwards = self._rooms.forwards
+                forwards, links = self._rooms.forwards, self._links(walk, based=True)
                 return await pass_on(
-                    walk, principal, ecosystem, found, grant=grant, forwards=forwards
+                    *(walk, principal, ecosystem, found),
+                    grant=grant,
+                    forwards=forwards,
+                    links=links,
                 )
             case _:
                 assert_never(found)

@@ -21,10 +21,14 @@ Probe = Callable[[CIMultiDict[str]], web.Response]
 
 @final
 class Health:
-    """`troubles`: asked at each readiness probe; why less than everything works, in words."""
+    """`troubles`: asked at each readiness probe; why less than everything works, in words.
+    `serves`: the same; whether, once started, there is anybody who serves."""
 
-    def __init__(self, troubles: Callable[[], list[str]]) -> None:
-        self._troubles = troubles
+    def __init__(
+        self, troubles: Callable[[], list[str]], serves: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.troubles = troubles
+        self._serves = serves
         self.started = False
         self.draining = False
         self.running = 0
@@ -54,9 +58,9 @@ class Health:
         return _json(200, {"status": "ok"}, headers)
 
     def _readyz(self, headers: CIMultiDict[str]) -> web.Response:
-        if not self.started or self.draining:
+        if not self.started or self.draining or not self._serves():
             return _json(503, {"status": "draining" if self.draining else "starting"}, headers)
-        if reasons := self._troubles():
+        if reasons := self.troubles():
             return _json(200, {"status": "degraded", "reasons": reasons}, headers)
         return _json(200, {"status": "ok"}, headers)
 

@@ -46,17 +46,25 @@ class _Site(web.TCPSite):
             ssl=self._ssl_context,
             backlog=self._backlog,
             reuse_address=self._reuse_address,
+            reuse_port=self._reuse_port,
             **patience,
         )
 
 
 @final
 class Listener:
-    """One address with one server behind it."""
+    """One address with one server behind it. `shared`: other processes listen there too."""
 
     def __init__(
-        self, server: Server, host: str, port: int, tls: ssl.SSLContext | None = None
+        self,
+        server: Server,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self._server = server
         self._tls = tls
         self._host = host
@@ -73,6 +81,7 @@ class Listener:
             self._port,
             backlog=BACKLOG,
             reuse_address=True,
+            reuse_port=self._shared or None,
             ssl_context=self._tls,
         )
         try:

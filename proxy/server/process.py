@@ -22,6 +22,8 @@ from typing import Protocol, final
 
 from aiohttp import http_parser
 
+from proxy.server.notify import Notifier
+
 LOG = logging.getLogger(__name__)
 GARBAGE = 20_000
 """Objects that are made between two looks for circles among them."""
@@ -58,6 +60,24 @@ class Service(Protocol):
         ...
 
 
+class Superior(Protocol):
+    """Who says when a service reloads and stops, and hears when it is ready. Made in the loop.
+
+    `stopping`: the drain begins; `hurry`: it ends at once.
+    """
+
+    stopping: asyncio.Event
+    hurry: asyncio.Event
+
+    def on_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """Call `reload` each time that it is wanted, from now on."""
+        ...
+
+    def ready(self, line: str) -> None:
+        """It serves. `line`: its addresses, in words."""
+        ...
+
+
 @contextmanager
 def using(key: str, path: Path | None = None) -> Iterator[None]:
     """Blame a configuration key for a file or folder that it names and that cannot be used.
@@ -75,15 +95,27 @@ def using(key: str, path: Path | None = None) -> Iterator[None]:
         raise CannotStart(f"{key}{which} names what holds nothing usable", EX_CONFIG) from error
 
 
-def run(make: Callable[[], Service]) -> int:
-    """Run one service until it is told to stop; the exit code."""
+def run(
+    make: Callable[[], Service],
+    notifier: Notifier | None = None,
+    superior: Callable[[], Superior] | None = None,
+    complain: Callable[[CannotStart], None] | None = None,
+) -> int:
+    """Run one service until it is told to stop; the exit code. `notifier`: who is told of it.
+
+    `superior`: None for signals and standard output; `complain` for a line in the log.
+    """
     try:
         _harden()
-        asyncio.run(_serve(make))
+        asyncio.run(_serve(make, superior or _Signals, notifier or Notifier()))
     except CannotStart as error:
-        LOG.error("cannot start: %s", error)  # noqa: TRY400  # a traceback says no more
+        (complain or _complain)(error)
         return error.code
     return 0
+
+
+def _complain(error: CannotStart) -> None:
+    LOG.error("cannot start: %s", error)
 
 
 def _harden() -> None:
@@ -104,22 +136,33 @@ def _settle_down() -> None:
     gc.set_threshold(GARBAGE)
 
 
-async def _serve(make: Callable[[], Service]) -> None:
-    signals = _Signals()
+async def _serve(
+    make: Callable[[], Service], obey: Callable[[], Superior], notifier: Notifier
+) -> None:
+    superior = obey()
     service = make()
     try:
         await service.start()
     except CannotStart:
-        signals.hurry.set()
-        await service.stop(signals.hurry)
+        superior.hurry.set()
+        await service.stop(superior.hurry)
         raise
     _settle_down()
-    signals.on_reload(service.reload)
-    sys.stdout.write(f"{service.ready_line}\n")
-    sys.stdout.flush()
-    await signals.stopping.wait()
+
+    async def reload() -> None:
+        await notifier.reloading()
+        try:
+            await service.reload()
+        finally:
+            await notifier.ready(service.ready_line)
+
+    superior.on_reload(reload)
+    superior.ready(service.ready_line)
+    await notifier.ready(service.ready_line)
+    await superior.stopping.wait()
+    await notifier.stopping()
     LOG.info("draining")
-    await service.stop(signals.hurry)
+    await service.stop(superior.hurry)
     LOG.info("stopped")
 
 
@@ -146,6 +189,11 @@ class _Signals:
             task.add_done_callback(self._reloads.discard)
 
         self._loop.add_signal_handler(signal.SIGHUP, start)
+
+    def ready(self, line: str) -> None:
+        """Say so on standard output."""
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
     def _stop(self) -> None:
         (self.hurry if self.stopping.is_set() else self.stopping).set()

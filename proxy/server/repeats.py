@@ -21,8 +21,10 @@ from proxy.cache.found import Described, Flying, Standing, Stored, Told
 from proxy.cache.status import HIT
 from proxy.ecosystems.base import Ecosystem
 from proxy.model import DocumentTarget
+from proxy.observe.alike import Alike
 from proxy.observe.audit import AuditLog
-from proxy.observe.logs import Noted
+from proxy.observe.formats import AccessRecord
+from proxy.observe.logs import alike
 from proxy.server.hot import Audited, Hot
 from proxy.server.seam import asked
 from proxy.server.walk import Walk
@@ -104,13 +106,12 @@ class Repeats:
 
     def _audited(self, walk: Walk, response: web.Response) -> Audited | None:
         """How to note in the audit log that it was given again; None: it is not worth it."""
-        body = response.body if response.status != 304 else b""
-        sent = len(body) if isinstance(body, bytes) else 0
+        sent = _sent(response)
         record = walk.audited(0.0, response.status, sent) if self._audit.on else None
         if record is None:
             return None
-        append = self._audit.append
-        return lambda now, request_id: append(record._replace(time=now, request_id=request_id))
+        append, every = self._audit.append, Alike(record)
+        return lambda now, request_id: append((now, request_id, every))
 
 
 def _ends(walk: Walk) -> bool:
@@ -127,15 +128,22 @@ def _parts(request: web.BaseRequest) -> bool:
     return "Range" in request.headers or "If-Range" in request.headers
 
 
-def _noted(walk: Walk, response: web.Response) -> Noted | None:
+def _sent(response: web.Response) -> int:
+    """Bytes of body."""
+    body = response.body if response.status != 304 else b""
+    return len(body) if isinstance(body, bytes) else 0
+
+
+def _noted(walk: Walk, response: web.Response) -> Alike[AccessRecord] | None:
     if walk.line is None or walk.ecosystem is None or not walk.principal or walk.peer is None:
         return None
-    return Noted(
+    return alike(
         walk.principal.name,
         str(walk.peer.address),
         walk.line.path,
         walk.ecosystem.name,
         response.status,
+        _sent(response),
         walk.cache,
         walk.request.headers.get("User-Agent", ""),
     )

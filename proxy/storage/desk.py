@@ -50,7 +50,8 @@ class Desk:
         return found
 
     def purge(self, prefix: str, selected: Callable[[str], bool]) -> tuple[int, int]:
-        """Remove the selected entries: their number, and the bytes of bodies that became free.
+        """Remove the selected entries, and have running proxies forget what they remember: their
+        number, and the bytes of bodies that became free.
 
         `prefix`: what the keys of all of them begin with.
         """
@@ -60,6 +61,7 @@ class Desk:
         keys += [key for key in self._recent() if key not in known and selected(key)]
         for key in keys:
             self.storage.remove(key)
+        self.storage.generation.advance()
         self._flush()
         return len(keys), before - self.index.books().total
 

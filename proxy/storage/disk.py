@@ -7,6 +7,7 @@ Layout (a change of it is a new version folder)::
     v1/flights/<hash>                bodies in the making, and the claims on them
     v1/session                       whether the last stop was a clean one
     v1/doubt                         there when the index has missed something
+    v1/generation                    replaced when what processes remember counts no more
     v1/upkeep                        locked by the process that evicts
     v1/index/                        the secondary index; may be removed at any time (`index`)
 
@@ -37,6 +38,7 @@ from proxy.storage.base import Fields, Record
 from proxy.storage.bodies import DiskBody, OpenBodies
 from proxy.storage.claim import ClaimFile
 from proxy.storage.folder import Folder, Linked, cause, is_ours
+from proxy.storage.generation import Generation
 from proxy.storage.known import Known
 from proxy.storage.layout import (
     MAX_ENTRY,
@@ -94,6 +96,7 @@ class DiskStorage:
     ) -> None:
         self.healed = healed
         self.folder = Folder(directory / VERSION, PARTS)
+        self.generation = Generation(self.folder)
         self.bodies = OpenBodies()
         self._known = Known()
         self._watcher = watcher or _Nobody()

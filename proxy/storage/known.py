@@ -15,9 +15,9 @@ Reading: `stat(2)`, `inode(7)`. Non-goals: bodies; being the truth.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic, time
 from typing import final
 
 from proxy.storage.base import Record
@@ -47,7 +47,7 @@ class _Entry:
 class Known:
     """At most `limit` records; safe from any thread. `clock`: the system's, epoch seconds."""
 
-    def __init__(self, limit: int = MAX_KNOWN, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, limit: int = MAX_KNOWN, clock: Callable[[], float] = time) -> None:
         self._limit = limit
         self._clock = clock
         self._records: dict[str, _Entry] = {}
@@ -57,7 +57,7 @@ class Known:
         known = self._records.get(key)
         if known is None:
             return None
-        now = time.monotonic()
+        now = monotonic()
         if now - known.looked < LOOK:
             return known.record
         try:

@@ -27,6 +27,7 @@ from proxy.errors import (
 from proxy.upstream.base import Head, UpstreamRequest
 from proxy.upstream.breaker import clamp_retry_after
 from proxy.upstream.scrubber import Scrubber
+from proxy.upstream.unpacking import GZIP
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]{0,2000}")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
@@ -63,7 +64,9 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
         start, size = _range(request, headers, length)
     if status == 304 and not (conditional and (request.etag or request.last_modified)):
         raise Malformed("The upstream answered 304 to an unconditional request.")
-    if headers.get("Content-Encoding", "identity").lower() not in ("identity", "aws-chunked", ""):
+    coding = headers.get("Content-Encoding", "identity").lower()
+    packed = request.document and status != 206 and coding in GZIP
+    if not packed and coding not in ("identity", "aws-chunked", ""):
         raise Malformed("The upstream encoded a body although identity was asked for.")
 
     def text(name: str) -> str:
@@ -74,12 +77,13 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
         status=status,
         url=url,
         media_type=text("Content-Type"),
-        size=size,
+        size=None if packed else size,
         framed=chunked or length is not None,
         etag=text("ETag"),
         last_modified=text("Last-Modified"),
         max_age=_max_age(_text(headers, "Cache-Control"), _text(headers, "Age")),
         start=start,
+        packed=packed,
         fields=tuple((name, value) for name in _KEPT_FIELDS if (value := text(name))),
     )
 

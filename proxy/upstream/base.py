@@ -72,7 +72,8 @@ class Head:
     does not say. `framed`: the end of the body is visible (Content-Length or chunks); a body
     without that is complete only if a digest says so. `max_age` in seconds. `url`: where the
     request went first, on the upstream, credentials and pre-signed parts never included.
-    `start`: the offset a 206 begins at.
+    `start`: the offset a 206 begins at. `packed`: a document that comes in gzip, asked for or not:
+    `pieces` unpacks it.
     """
 
     status: int
@@ -85,6 +86,7 @@ class Head:
     max_age: int | None = None
     start: int = 0
     fields: tuple[tuple[str, str], ...] = ()
+    packed: bool = False
 
 
 class UpstreamResponse(Protocol):
@@ -98,7 +100,8 @@ class UpstreamResponse(Protocol):
     def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes, identity-encoded, in non-empty pieces.
 
-        Raises Unavailable when it breaks off before its visible end.
+        Raises Unavailable when it breaks off before its visible end, Malformed for a packed one
+        that cannot be unpacked.
         """
         ...
 

@@ -41,6 +41,14 @@ class Turn(Enum):
     BACK = "back"  # after either
 
 
+class News(Enum):
+    """What one process has learnt of an origin and the others want to know."""
+
+    DOWN = "down"
+    BACK = "back"
+    QUIET = "quiet"  # it asked to be left alone for some seconds
+
+
 @final
 class Breaker:
     """The state of one origin: closed, open until a moment, or half open (one probe at a time).
@@ -85,6 +93,20 @@ class Breaker:
         if isinstance(error, RateLimited):
             self._quiet_until = now + clamp_retry_after(error.retry_after or 1)
         return turn
+
+    def hear(self, news: News, now: float, seconds: float = 0.0) -> None:
+        """Another process has learnt this of the origin. `seconds`: of a QUIET."""
+        match news:
+            case News.DOWN if not self.is_open:
+                self._failures = FAILURES_TO_OPEN
+                self._open_until = now + self._pause
+                self._told = True
+            case News.BACK:
+                self._succeeded()
+            case News.QUIET:
+                self._quiet_until = max(self._quiet_until, now + seconds)
+            case _:
+                pass
 
     def abandoned(self) -> None:
         """The caller left before the origin could show anything: the probe's place is free."""

@@ -23,6 +23,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from proxy.egress import Egress
 from proxy.errors import (
     CredentialRefused,
     ForbiddenAddress,
@@ -34,8 +35,10 @@ from proxy.errors import (
 from proxy.upstream.addresses import AddressRules, CheckedResolver, parse_url
 from proxy.upstream.answers import read_head
 from proxy.upstream.base import Head, UpstreamRequest
+from proxy.upstream.breaker import News
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange, UpstreamLimits, UpstreamObserver
+from proxy.upstream.outages import Tell
 from proxy.upstream.response import HttpResponse, Pace
 from proxy.upstream.session import read_side_body
 from proxy.upstream.slots import Slots
@@ -55,7 +58,7 @@ class HttpUpstream:
     `origins`: upstream name (see `proxy.model.upstream_name`) to base URL, such as
     `https://libraries.cgr.dev`; `challenging`: the names of those that want bearer tokens. `clock`:
     monotonic seconds. `resolver`: looks up learnt names (their addresses are checked on top); None:
-    the system's.
+    the system's. `egress`: everybody is asked through it; it looks up the names then.
     """
 
     def __init__(  # noqa: PLR0913  # the composition root's one call
@@ -71,6 +74,7 @@ class HttpUpstream:
         frozen: frozenset[str] = frozenset(),
         challenging: frozenset[str] = frozenset(),
         resolver: AbstractResolver | None = None,
+        egress: Egress | None = None,
     ) -> None:
         self._origins = {name: parse_url(origin) for name, origin in origins.items()}
         self._credentials = credentials
@@ -90,6 +94,7 @@ class HttpUpstream:
             resolver=CheckedResolver(rules, resolver),
             clock=clock,
             observer=observer,
+            egress=egress,
         )
 
     async def close(self) -> None:
@@ -100,6 +105,14 @@ class HttpUpstream:
     def open_breakers(self) -> tuple[str, ...]:
         """Origins that are held to be down."""
         return self._exchange.open_breakers
+
+    def on_news(self, tell: Tell) -> None:
+        """Have other processes told what is learnt here of an origin."""
+        self._exchange.outages.tell = tell
+
+    def hear(self, origin: str, news: News, seconds: float) -> None:
+        """Take what another process has learnt of an origin."""
+        self._exchange.outages.hear(origin, news, seconds)
 
     def is_down(self, ecosystem: str) -> bool:
         """Tell whether the configured origin of an ecosystem is held to be down."""
@@ -132,7 +145,7 @@ class HttpUpstream:
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
         if request.location.startswith("/"):
-            return parse_url(str(origin.origin()) + request.location)
+            return parse_url(str(origin).rstrip("/") + request.location)
         url = parse_url(request.location)
         if url.origin() != origin.origin():
             self._rules.check(url)

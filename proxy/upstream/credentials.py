@@ -10,6 +10,7 @@ Reading: RFC 9110 section 15.5.2 (401). Non-goals: reading files, asking the iss
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -104,6 +105,7 @@ class Credentials:  # implements proxy.model.TokenSource
         self._redact = redact or _nobody
         self._exchange = exchange
         self._clocks = clocks or Clocks(time.time, time.monotonic)
+        self._tell: Callable[[str, str, bool], None] = _nobody
         # Ecosystems that share a source share what comes of it: it is read once and told of once.
         users = _users(sources)
         lives = {source: self._live(name, source) for source, name in users.items()}
@@ -176,14 +178,17 @@ class Credentials:  # implements proxy.model.TokenSource
         best = self._best(ecosystem)
         if best is None:
             return None
-        if best.refused:
+        if best.refused and best.live.header:
             best.refuse(now)
             self._slots[ecosystem].next_try = now + REFUSED_PAUSE
+            self._tell(ecosystem, _mark(best.live.header), True)  # noqa: FBT003  # see `on_news`
         return best.live.header
 
     def accepted(self, ecosystem: str, header: str) -> None:
         """Note that the upstream took `header`."""
         if (held := self._holder(ecosystem, header)) is not None:
+            if held.refused:
+                self._tell(ecosystem, _mark(header), False)  # noqa: FBT003  # see `on_news`
             held.accept()
 
     def refused(self, ecosystem: str, header: str, now: float) -> None:
@@ -197,9 +202,27 @@ class Credentials:  # implements proxy.model.TokenSource
         # The other one may have become good since it was refused: it is tried once, now.
         due = not before and any(not other.refused or other.next_try <= now for other in others)
         slot.next_try = now if due else now + REFUSED_PAUSE
+        self._tell(ecosystem, _mark(header), True)  # noqa: FBT003  # see `on_news`
         if not before:
             hope = "the other one is used" if due else "it must be renewed"
             LOG.warning("the upstream refuses the pull token for %s; %s", held.name, hope)
+
+    def on_news(self, tell: Callable[[str, str, bool], None]) -> None:
+        """Have other processes told of an ecosystem's credential, by its mark, whether the upstream
+        refuses it; also when it is about to be tried nevertheless."""
+        self._tell = tell
+
+    def hear(self, ecosystem: str, mark: str, refused: bool, now: float) -> None:  # noqa: FBT001  # as told
+        """Take what another process was told; of what was read since nothing is meant."""
+        slot = self._slots.get(ecosystem)
+        for held in slot.held if slot is not None else ():
+            if slot is None or held.live.header is None or _mark(held.live.header) != mark:
+                continue
+            if not refused:
+                held.accept()
+                continue
+            held.refuse(now)
+            slot.next_try = now + REFUSED_PAUSE
 
     async def renew(self, ecosystem: str, header: str | None, now: float) -> bool:
         """Tell whether there is another one than `header`, which the upstream just refused.
@@ -273,6 +296,11 @@ class Credentials:  # implements proxy.model.TokenSource
         if best is None or best.live.header == header:
             return False
         return not best.refused or self.pause(ecosystem, now) == 0
+
+
+def _mark(header: str) -> str:
+    """What tells one credential from another and gives none away."""
+    return hashlib.sha256(header.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _called(ecosystem: str, sources: Sequence[Source], at: int) -> str:

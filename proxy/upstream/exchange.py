@@ -22,12 +22,12 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from proxy.egress import Egress
 from proxy.errors import CredentialRefused, NotFound, ProxyError, RateLimited, Unavailable
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
-from proxy.upstream.breaker import Breaker, Breakers, Turn
 from proxy.upstream.challenge import (
     BasicWanted,
     BearerChallenge,
@@ -37,6 +37,7 @@ from proxy.upstream.challenge import (
     wants_basic,
 )
 from proxy.upstream.credentials import Credentials
+from proxy.upstream.outages import Outages
 from proxy.upstream.scrubber import Scrubber
 from proxy.upstream.session import FAILURES, make_session, read_side_body, translate
 
@@ -81,7 +82,8 @@ class Exchange:
     """Asks hosts, one at a time. `origins`: by upstream name, those that may be sent the pull
     token; `challenging`: the names of those that want bearer tokens in its place.
 
-    `resolver` looks up learnt names, and refuses those that lead where they must not.
+    `resolver` looks up learnt names, and refuses those that lead where they must not; with `egress`
+    nobody here looks up any.
     """
 
     def __init__(  # noqa: PLR0913  # made once, by `client`
@@ -96,6 +98,7 @@ class Exchange:
         resolver: AbstractResolver,
         clock: Callable[[], float],
         observer: UpstreamObserver,
+        egress: Egress | None = None,
     ) -> None:
         self.scrubber = Scrubber()
         self._credentials = credentials
@@ -106,7 +109,9 @@ class Exchange:
         self._challenging = challenging
         self._bearers = Bearers(self, origins, rules, clock)
         self._basic: set[str] = set()  # the further ones that want their credential itself
-        self._breakers = Breakers(self._configured)
+        self.outages = Outages(self._configured, clock)
+        self._egress = egress
+        self._shown = egress.headers if egress is not None else {}
         # Configured upstreams may lie anywhere; learnt addresses only where the rules allow.
         self._own = self._session(tls, None)
         self._learnt = self._session(tls, resolver)
@@ -120,12 +125,12 @@ class Exchange:
     @property
     def open_breakers(self) -> tuple[str, ...]:
         """Origins that are held to be down."""
-        return self._breakers.open_origins
+        return self.outages.open_origins
 
     def look(self, request: UpstreamRequest, url: URL, *, own: bool) -> None:
         """Raise what is known without asking: RateLimited, Unavailable, CredentialRefused."""
         now = self._clock()
-        breaker = self._breakers.of(str(url.origin()))
+        breaker = self.outages.of(url)
         if (seconds := breaker.quiet(now)) > 0:
             raise RateLimited(
                 "The upstream asked for a pause; try again later.",
@@ -175,7 +180,7 @@ class Exchange:
     ) -> aiohttp.ClientResponse:
         """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
         self.look(request, url, own=False)
-        breaker = self._breakers.of(str(url.origin()))
+        breaker = self.outages.of(url)
         breaker.enter()
         try:
             if token is not None:
@@ -183,29 +188,16 @@ class Exchange:
             response = await self._get(request, url, token, role, seconds)
             await self._judge(request, response, token, role)
         except ProxyError as error:
-            self._settle(breaker, url, error)
+            self.outages.settle(breaker, url, error)
             raise
         except (Challenged, BasicWanted):
-            self._settle(breaker, url, None)
+            self.outages.settle(breaker, url, None)
             raise
         except BaseException:
             breaker.abandoned()
             raise
-        self._settle(breaker, url, None)
+        self.outages.settle(breaker, url, None)
         return response
-
-    def _settle(self, breaker: Breaker, url: URL, error: ProxyError | None) -> None:
-        """Tell the breaker how it ended, and the log what that changed, a few lines an outage."""
-        detail = error.detail if error is not None else ""
-        match breaker.settle(error, self._clock()):
-            case Turn.FAILS:
-                LOG.warning("the upstream %s fails: %s", url.host, detail)
-            case Turn.DOWN:
-                LOG.warning("the upstream %s is held to be down: %s", url.host, detail)
-            case Turn.BACK:
-                LOG.warning("the upstream %s answers again", url.host)
-            case None:
-                pass
 
     async def _get(
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
@@ -213,6 +205,8 @@ class Exchange:
         configured = role is not Role.LEARNT and str(url.origin()) in self._configured
         session = self._own if configured else self._learnt
         headers = _headers(request, token, own=role is not Role.LEARNT)
+        if url.scheme == "http":
+            headers |= self._shown  # there is no tunnel that could be asked for with it
         started = self._clock()
         outcome = "error"
         try:
@@ -223,6 +217,7 @@ class Exchange:
                     headers=headers,
                     data=request.body or None,
                     allow_redirects=False,
+                    proxy_headers=self._shown,
                 )
             outcome = str(response.status)
             if role is Role.REGISTRY and response.status == 401 and _challenge(response):
@@ -294,6 +289,7 @@ class Exchange:
             connect_timeout=self._limits.connect_timeout,
             read_timeout=self._limits.read_timeout,
             resolver=resolver,
+            egress=self._egress,
         )
 
 

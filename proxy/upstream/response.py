@@ -18,6 +18,7 @@ import aiohttp
 from proxy.errors import Unavailable
 from proxy.upstream.base import Head
 from proxy.upstream.session import FAILURES
+from proxy.upstream.unpacking import Unpacker
 
 LOG = logging.getLogger(__name__)
 
@@ -70,8 +71,15 @@ class HttpResponse:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """See `UpstreamResponse.pieces`."""
+        unpacker = Unpacker() if self.head.packed else None
         while piece := await self._piece():
-            yield piece
+            if unpacker is None:
+                yield piece
+                continue
+            for made in unpacker.feed(piece):
+                yield made
+        if unpacker is not None:
+            unpacker.finish()
 
     async def close(self) -> None:
         """See `UpstreamResponse.close`."""

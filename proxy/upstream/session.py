@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import ThreadedResolver
 
+from proxy.egress import Egress
 from proxy.errors import InsecureUpstream, Malformed, ProxyError, Unavailable
 
 READ_BUFFER = 256 * 1024
@@ -36,12 +37,17 @@ def make_session(
     connect_timeout: float,
     read_timeout: float,
     resolver: AbstractResolver | None = None,
+    egress: Egress | None = None,
 ) -> aiohttp.ClientSession:
-    """Make a session; its connections are limited by whoever asks. Times in seconds."""
+    """Make a session; its connections are limited by whoever asks. Times in seconds.
+
+    With `egress` only that one's name is looked up here, so `resolver` is not asked; its
+    `headers` go with each request (see `Exchange`).
+    """
     connector = aiohttp.TCPConnector(
         limit=0,
         ssl=tls,
-        resolver=resolver or ThreadedResolver(),
+        resolver=ThreadedResolver() if egress or resolver is None else resolver,
         ttl_dns_cache=DNS_TTL,
         keepalive_timeout=KEEP_ALIVE,
     )
@@ -52,6 +58,7 @@ def make_session(
         trust_env=False,
         requote_redirect_url=False,
         read_bufsize=READ_BUFFER,
+        proxy=egress.url if egress else None,
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=connect_timeout, sock_read=read_timeout
         ),
@@ -82,11 +89,25 @@ def translate(error: Exception) -> ProxyError:
         )
     if isinstance(error, TimeoutError):
         return Unavailable("The upstream did not answer in time; try again later.", retry_after=5)
+    if (refusal := _on_the_way_out(error)) is not None:
+        return refusal
     if isinstance(error, aiohttp.ClientResponseError):
         return Malformed("The upstream's answer was not valid HTTP.")
     if isinstance(error, ValueError):  # InvalidURL, a host name that cannot be looked up
         return Malformed("The upstream named an address that cannot be asked.")
     return Unavailable("The upstream cannot be reached; try again later.", retry_after=5)
+
+
+def _on_the_way_out(error: Exception) -> ProxyError | None:
+    """What went wrong between us and the organisation's own proxy; None: something else did."""
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            told = f"answered {error.status}: the operator of the network has to let us through"
+        case aiohttp.ClientProxyConnectionError():
+            told = "cannot be reached; try again later"
+        case _:
+            return None
+    return Unavailable(f"The proxy on the way out (upstream.proxy) {told}.", retry_after=5)
 
 
 def _tls_reason(error: Exception) -> str:

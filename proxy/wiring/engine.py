@@ -23,6 +23,7 @@ from proxy.cache.worker import Worker
 from proxy.config import Settings
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.ecosystems.base import Extracting
+from proxy.egress import Egress
 from proxy.observe.metrics import Metrics
 from proxy.storage.disk import DiskStorage
 from proxy.upstream.addresses import AddressRules
@@ -42,7 +43,11 @@ class Engine:
 
 
 def make_upstream(
-    settings: Settings, credentials: Credentials, tls: SSLContext, metrics: Metrics
+    settings: Settings,
+    credentials: Credentials,
+    metrics: Metrics,
+    tls: SSLContext,
+    egress: Egress | None,
 ) -> HttpUpstream:
     """Make the room that asks the world."""
     given, limits = settings.upstream, settings.limits
@@ -62,6 +67,7 @@ def make_upstream(
         observer=metrics,
         frozen=given.frozen,
         challenging=challenging(settings),
+        egress=egress,
     )
 
 

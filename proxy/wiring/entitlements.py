@@ -5,8 +5,7 @@ Purpose: the static list, the platform, or nobody (the upstream's own 403). Non-
 
 from __future__ import annotations
 
-from ssl import SSLContext
-
+from proxy.access.asking import Asking
 from proxy.access.entitlements import AssumedEntitlements, Entitlements, StaticEntitlements
 from proxy.access.memory import Clocks
 from proxy.access.wiring import PlatformOptions, ask_platform
@@ -15,23 +14,24 @@ from proxy.upstream.credentials import Credentials
 
 
 def make_entitlements(
-    settings: Settings, credentials: Credentials, tls: SSLContext, clocks: Clocks
+    settings: Settings, credentials: Credentials, asking: Asking, clocks: Clocks
 ) -> Entitlements:
     """Make the implementation; that of the platform is still to be started."""
     given, upstream = settings.entitlements, settings.upstream
-    asking = [name for name in LIBRARIES if name in settings.credentials]
+    may_ask = [name for name in LIBRARIES if name in settings.credentials]
     if given.source == "static":
         return StaticEntitlements(given.ecosystems)
-    if given.source == "auto" and not (asking and upstream.has_platform):
+    if given.source == "auto" and not (may_ask and upstream.has_platform):
         return AssumedEntitlements()  # nobody could ask, or nobody should be asked
     options = PlatformOptions(
         issuer=upstream.issuer,
         api=upstream.api,
-        ecosystems=asking,
+        ecosystems=may_ask,
         organisation=given.organization,
         directory=settings.cache.directory,
         assume=given.source == "auto",
         refresh=given.refresh,
         grace=given.grace,
+        taking_turns=settings.server.workers > 1,
     )
-    return ask_platform(options, credentials, tls, clocks, credentials.subject)
+    return ask_platform(options, credentials, asking, clocks, credentials.subject)

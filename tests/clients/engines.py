@@ -25,6 +25,7 @@ from typing import Protocol
 
 from tests.clients.daemons import Containerd, Dockerd
 from tests.clients.machine import Done, clean_environment
+from tests.printed import printed
 
 LIMIT = 120.0
 PLATFORMS = ("linux/amd64", "linux/arm64")
@@ -256,11 +257,7 @@ class Ctr(Tool):
         """Write a hosts.toml that leads from a name to the mirror and nowhere else."""
         folder = self.folder / "certs.d"
         (folder / name).mkdir(parents=True, exist_ok=True)
-        mirror = f"http://{where}/v2"
-        (folder / name / "hosts.toml").write_text(
-            f'server = "{mirror}"\n[host."{mirror}"]\n'
-            'capabilities = ["pull", "resolve"]\noverride_path = true\n'
-        )
+        (folder / name / "hosts.toml").write_text(printed("containerd", f"http://{where}")[0])
         return folder
 
     def _run(self, *arguments: str) -> Done:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.clients.machine import Done, clean_environment, run_program
+from tests.printed import printed
 
 PROJECT = Path(__file__).parent / "projects" / "go"
 _LIMIT = 170.0
@@ -33,6 +34,8 @@ class Gopher:
         made = cls(folder, url, built)
         made.home.mkdir(parents=True)
         shutil.copytree(PROJECT, made.project)
+        done = made._run("sh", "-c", printed("go", url)[0])
+        assert done.code == 0, done.output
         return made
 
     @property
@@ -51,15 +54,17 @@ class Gopher:
         return self.folder / "modules"
 
     def go(self, *arguments: str, **more: str) -> Done:
-        """Run go in the project's folder, with nothing of this machine's own.
+        """Run go in the project's folder, told of the proxy as `cgr-proxy setup` says, and with
+        nothing of this machine's own.
 
         `more`: environment variables.
         """
+        return self._run("go", *arguments, **more)
+
+    def _run(self, *command: str, **more: str) -> Done:
         variables = {
-            "GOPROXY": f"{self.url}/go,off",
-            "GONOSUMDB": "*",
             "GOFLAGS": "-mod=mod -modcacherw",
-            "GOENV": "off",
+            "GOENV": str(self.home / "go-env"),
             "GOMODCACHE": str(self.modules),
             "GOCACHE": str(self.built),
             "GOPATH": str(self.home / "go"),
@@ -69,7 +74,7 @@ class Gopher:
             **more,
         }
         environment = clean_environment(self.home) | variables
-        return run_program(("go", *arguments), self.project, environment, limit=_LIMIT)
+        return run_program(command, self.project, environment, limit=_LIMIT)
 
     def downloads(self, ending: str = "") -> list[Path]:
         """What was downloaded, of the files whose names end so."""

@@ -24,6 +24,7 @@ from tests.origin.blobs import FileBlob
 from tests.origin.download import kept, run_client
 from tests.origin.jars import JAVA, MavenFile
 from tests.origin.maven import fetch
+from tests.printed import printed
 
 PROJECTS = Path(__file__).parent / "projects"
 _MAVENS = {
@@ -31,13 +32,14 @@ _MAVENS = {
     "4.0.0-rc-4": "203e16d9d6d7f78e4ee3ad7fbd0427e7111ec32e23707fb83f9b585edee3b3e4",
 }
 MAVENS = ("installed", *_MAVENS)
+IVY, BAZEL = "2.5.3", "2.1.0"
 _IVY = (
-    "org.apache.ivy:ivy:2.5.3:jar",
+    f"org.apache.ivy:ivy:{IVY}:jar",
     "9502aa5aabf0b1484924a13ef4b5d24f121f7f91aab6768f11cc9d0906c0803b",
 )
 _BAZEL = (
-    "@bazel/bazel-linux_x64@2.1.0",
-    "package/bazel-2.1.0-linux-x86_64",
+    f"@bazel/bazel-linux_x64@{BAZEL}",
+    f"package/bazel-{BAZEL}-linux-x86_64",
     "e13581d44faad6ac807dd917e682fef20359d26728166ac35dadd8ee653a580d",
 )
 _QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
@@ -83,18 +85,13 @@ def bazel() -> Path:
     return kept(cache_folder() / f"bazel-{sha256[:16]}", make)
 
 
-def settings(url: str, *, password: str = "", mirror_of: str = "*", more: str = "") -> str:
-    """Maven's user settings: everything through one mirror. `more`: elements besides."""
-    server = ""
-    if password:
-        server = (
-            "<servers><server><id>farm</id><username>any</username>"
-            f"<password>{password}</password></server></servers>"
-        )
-    return (
-        f"<settings>{server}<mirrors><mirror><id>farm</id><mirrorOf>{mirror_of}</mirrorOf>"
-        f"<url>{url}/java/</url></mirror></mirrors>{more}</settings>"
-    )
+def settings(url: str, *, mirror_of: str = "*", more: str = "") -> str:
+    """Maven's user settings, as `cgr-proxy setup` prints them. `more`: elements besides."""
+    (text,) = printed("maven", url)
+    everything = "<mirrorOf>*</mirrorOf>"
+    assert everything in text
+    text = text.replace(everything, f"<mirrorOf>{mirror_of}</mirrorOf>")
+    return text.replace("</settings>", f"{more}</settings>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +148,22 @@ class Workshop:
         environment = clean_environment(self.home) | variables
         return run_program(command, self.project, environment, limit=_LIMIT)
 
-    def maven(self, program: str, configured: str, *arguments: str) -> Done:
-        """Run a Maven with these settings."""
+    def maven(self, program: str, configured: str, *arguments: str, token: str = "") -> Done:
+        """Run a Maven with these settings, and a client's token in its environment."""
         file = self.folder / "settings.xml"
         file.write_text(configured, "utf-8")
         local = f"-Dmaven.repo.local={self.repository}"
-        return self.run(program, "-B", "-ntp", "-s", str(file), local, *arguments)
+        given = {"CGR_PROXY_TOKEN": token} if token else {}
+        return self.run(program, "-B", "-ntp", "-s", str(file), local, *arguments, **given)
+
+    def gradle(self, url: str, *arguments: str, token: str = "") -> Done:
+        """Run Gradle with what `cgr-proxy setup` prints, and a client's token."""
+        (text,) = printed("gradle", url)
+        script = self.home / "gradle" / "init.d" / "cgr-proxy.gradle"
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(text, "utf-8")
+        given = {"CGR_PROXY_TOKEN": token} if token else {}
+        return self.run("gradle", "--no-daemon", *arguments, **given)
 
     def files(self, ending: str = "") -> list[Path]:
         """Of the local repository, those whose names end so."""

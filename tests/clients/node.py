@@ -2,7 +2,7 @@
 
 Purpose: real npm (an old and a new one), pnpm, yarn (1 and 4) and bun, run as a user starts them,
 with nothing of this machine's own: no settings, no cache, no credential. What differs between them
-is here: how they are told of a registry and a token, and what their commands are called.
+is here: where they find what `cgr-proxy setup` prints for them, and what their commands are called.
 
 Non-goals: installing the programs (`sh tests/run.sh npm` does), the proxy.
 """
@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tests.clients.machine import Done, clean_environment, run_program
+from tests.printed import printed, with_token
 
 PROGRAMS = ("npm-8", "npm-11", "pnpm", "yarn-1", "yarn-4", "bun")
 LOCKS = {
@@ -49,11 +49,13 @@ NodeMachines = Callable[[str], "NodeMachine"]
 
 @dataclass(frozen=True, slots=True)
 class NodeMachine:
-    """A machine that has met no registry yet, for one program. `modules`: where programs are."""
+    """A machine that has met no registry yet, for one program. `modules`: where programs are;
+    `variables`: of its environment besides."""
 
     program: str
     folder: Path
     modules: Path
+    variables: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def new(cls, program: str, folder: Path, tools: Path) -> NodeMachine:
@@ -85,31 +87,26 @@ class NodeMachine:
         """The program's lock file."""
         return (self.project / LOCKS[self.program]).read_bytes()
 
-    def use(self, registry: str, token: str = "", *more: str) -> None:
-        """Name the registry (a URL that ends in a slash), and the token to show it.
+    def use(self, url: str, token: str = "", *more: str) -> None:
+        """Write what `cgr-proxy setup` prints, for the proxy at a URL, and a token to show it.
 
         `more`: lines for .npmrc.
         """
-        where = urlsplit(registry)
+        texts = printed(self.program.partition("-")[0], url)
+        text = texts[-1] if self.program == "yarn-1" else texts[0]
+        if token:
+            text = with_token(text, token)
+            self.variables["CGR_PROXY_TOKEN"] = token
         match self.program:
             case "yarn-4":
-                lines = [
-                    f'npmRegistryServer: "{registry.rstrip("/")}"',
-                    f'unsafeHttpWhitelist: ["{where.hostname}"]',
-                    "enableTelemetry: false",
-                    "enableScripts: false",
-                    "nodeLinker: node-modules",
-                    *([f'npmAuthToken: "{token}"', "npmAlwaysAuth: true"] if token else []),
-                ]
-                self.write(".yarnrc.yml", "\n".join(lines) + "\n")
+                (self.home / ".yarnrc.yml").write_text(text, encoding="utf-8")
+                quiet = "enableTelemetry: false\nenableScripts: false\nnodeLinker: node-modules\n"
+                self.write(".yarnrc.yml", quiet)
             case "bun":
-                given = f'{{ url = "{registry}", token = "{token}" }}' if token else f'"{registry}"'
-                self.write("bunfig.toml", f"[install]\nregistry = {given}\n")
+                self.write("bunfig.toml", text)
             case _:
-                auth = [f"//{where.netloc}{where.path}:_authToken={token}"] if token else []
-                if self.program == "yarn-1":
-                    auth.append("always-auth=true")  # else only scoped packages get the token
-                self.write(".npmrc", "\n".join([f"registry={registry}", *auth, *more]) + "\n")
+                lines = "".join(f"{line}\n" for line in more)
+                (self.home / ".npmrc").write_text(text + lines, encoding="utf-8")
 
     def run(self, *arguments: str, **variables: str) -> Done:
         """Run the program in the project's folder."""
@@ -122,7 +119,7 @@ class NodeMachine:
             "NPM_CONFIG_GLOBALCONFIG": os.devnull,
             "NO_COLOR": "1",
         }
-        return run_program(command, self.project, environment | variables)
+        return run_program(command, self.project, environment | self.variables | variables)
 
     def add(self, *packages: str) -> Done:
         """Install packages, and note them in the project and its lock file."""

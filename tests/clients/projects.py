@@ -1,8 +1,8 @@
 """A project that a tool locks and installs: uv, poetry, pdm and pipenv behind one face.
 
-Purpose: each tool's files are written as a user writes them; what names the index is taken from the
-README's own set-up, with the address of the test's proxy in it, so that what the README says is
-what runs. Further indexes (remediated, CUDA) stand beside it, each for the packages named with it.
+Purpose: each tool's files are written as a user writes them; what names the index is what
+`cgr-proxy setup` prints, with the address of the test's proxy in it, so that what it says is what
+runs. Further indexes (remediated, CUDA) stand beside it, each for the packages named with it.
 
 A tool's second index is an *explicit* one wherever it knows such a thing: nothing else comes from
 there. pdm names the packages of a source (and leaves them out of the other one); pipenv names the
@@ -13,29 +13,19 @@ Non-goals: running anything (`Machine` does), judging (tests do).
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.clients.machine import Done, Machine
+from tests.printed import printed
 
-README = Path(__file__).parents[2] / "README.md"
-EXAMPLE = "http://127.0.0.1:8080"
-_BLOCK = re.compile(r"^```\w+\n# (?P<title>[^\n]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEAD = """[project]
 name = "thing"
 version = "1"
 requires-python = ">=3.11,<4"
 """
-
-
-def shown_in_readme(title: str, url: str) -> str:
-    """The README's block whose first line is `# title`, for a proxy at `url`."""
-    blocks = {found["title"]: found["text"] for found in _BLOCK.finditer(README.read_text("utf-8"))}
-    assert EXAMPLE in blocks[title]
-    return blocks[title].replace(EXAMPLE, url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +52,7 @@ class Wanted:
 def _uv(machine: Machine, wanted: Wanted) -> None:
     settings = machine.home / "config" / "uv" / "uv.toml"
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(shown_in_readme("uv.toml", wanted.url))
+    settings.write_text(printed("uv", wanted.url)[0])
     text = f"{_HEAD}dependencies = {wanted.requirements}\n"
     text += "[tool.uv.sources]\n"
     for package, index in wanted.elsewhere.items():
@@ -75,7 +65,7 @@ def _uv(machine: Machine, wanted: Wanted) -> None:
 
 def _poetry(machine: Machine, wanted: Wanted) -> None:
     text = f"{_HEAD}dependencies = {wanted.requirements}\n[tool.poetry]\npackage-mode = false\n"
-    text += shown_in_readme("poetry: pyproject.toml", wanted.url)
+    text += printed("poetry", wanted.url)[0]
     for index in wanted.elsewhere.values():
         text += f'[[tool.poetry.source]]\nname = "{index}"\n'
         text += f'url = "{wanted.address(index)}"\npriority = "explicit"\n'
@@ -87,7 +77,7 @@ def _poetry(machine: Machine, wanted: Wanted) -> None:
 
 def _pdm(machine: Machine, wanted: Wanted) -> None:
     text = f"{_HEAD}dependencies = {wanted.requirements}\n[tool.pdm]\ndistribution = false\n"
-    text += shown_in_readme("pdm: pyproject.toml", wanted.url)
+    text += printed("pdm", wanted.url)[0]
     if wanted.elsewhere:
         text += f"exclude_packages = {list(wanted.elsewhere)}\n"
     for package, index in wanted.elsewhere.items():
@@ -97,7 +87,7 @@ def _pdm(machine: Machine, wanted: Wanted) -> None:
 
 
 def _pipenv(machine: Machine, wanted: Wanted) -> None:
-    text = shown_in_readme("pipenv: Pipfile", wanted.url)
+    text = printed("pipenv", wanted.url)[0]
     for index in wanted.elsewhere.values():
         url = wanted.address(index).rstrip("/")
         text += f'[[source]]\nname = "{index}"\nurl = "{url}"\nverify_ssl = true\n'

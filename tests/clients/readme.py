@@ -1,6 +1,6 @@
 """The README's blocks about container tools, to be run and written as they stand.
 
-Purpose: finds one command, one file. Non-goals: other sections.
+Purpose: finds one command. Non-goals: other sections.
 """
 
 from __future__ import annotations
@@ -23,10 +23,4 @@ def command(program: str) -> str:
     """The one line that runs a program."""
     lines = "\n".join(text for language, text in blocks() if language == "sh").splitlines()
     (found,) = [line for line in lines if line.startswith(f"{program} ")]
-    return found
-
-
-def file(name: str) -> str:
-    """What is to be written to a file."""
-    (found,) = [text for _, text in blocks() if text.startswith(f"# {name}\n")]
     return found

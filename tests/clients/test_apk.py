@@ -7,6 +7,7 @@ has; a reader of the tests' own stands in for it (`tests/unit/test_origin_apk.py
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.origin import OriginThread, apks
+from tests.printed import printed
 from tests.running import Process, client, process, token
 
 ALPHA = "alpha-apk-1.1-r2.apk"
@@ -31,10 +33,10 @@ def install(apko: Path, folder: Path, proxy: Process, who: str = "farm") -> tupl
     """Install a package and what it depends on into an archive; exit code and words."""
     folder.mkdir()
     (folder / apks.KEY).write_bytes(apks.public_key())
-    address = proxy.url.replace("http://", f"http://user:{token(who)}@")
+    address = repository(proxy.url, token(who))
     (folder / "apko.yaml").write_text(
         f"contents:\n  keyring: ['{folder / apks.KEY}']\n"
-        f"  repositories: ['{address}/apk/example']\n  packages: [alpha-apk]\n"
+        f"  repositories: ['{address}']\n  packages: [alpha-apk]\n"
         "archs: [x86_64]\n",
         encoding="utf-8",
     )
@@ -47,6 +49,14 @@ def install(apko: Path, folder: Path, proxy: Process, who: str = "farm") -> tupl
         check=False,
     )
     return done.returncode, (done.stdout + done.stderr).decode()
+
+
+def repository(url: str, secret: str) -> str:
+    """The address that `cgr-proxy setup` names where clients are configured, with a token."""
+    (guarded,) = re.findall(
+        r'^# "(\S+\$CGR_PROXY_TOKEN\S+)"$', printed("apk", url)[0], re.MULTILINE
+    )
+    return guarded.replace("$CGR_PROXY_TOKEN", secret).replace("ORGANISATION", "example")
 
 
 def content(folder: Path, name: str) -> str:

@@ -1,7 +1,7 @@
-"""What the README says about container tools is done to the letter, and works.
+"""What `cgr-proxy setup` says to container tools, and the README, is done to the letter, and works.
 
-Purpose: its blocks of commands are run as they stand, its files written where it says, in a network
-in which `proxy.example` is this proxy. Only where a tool keeps its things is said besides.
+Purpose: its commands are run as they stand, its files written where it says, in a network in which
+`proxy.example` is this proxy. Only where a tool keeps its things is said besides.
 Neighbours: `readme` (finds the blocks), `test_containers_artifacts` (cosign).
 """
 
@@ -17,13 +17,15 @@ import pytest
 from tests.certificates import Authority
 from tests.clients.engines import Ctr, Docker, Tool
 from tests.clients.namespace import Namespace
-from tests.clients.readme import command, file
+from tests.clients.readme import command
 from tests.origin import Origin
+from tests.printed import printed
 from tests.running import client, running
 
 pytestmark = pytest.mark.client
 
 HOST = "proxy.example"
+URL = f"https://{HOST}"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,9 @@ async def test_docker_pulls_as_the_readme_says(
     docker = Docker(short / "readme" / "docker", space.inside, SSL_CERT_FILE=str(farm.file))
     try:
         async with proxy(space, farm, tmp_path) as origin:
-            line = command("docker").replace("docker ", f"docker -H {docker.engine.address} ", 1)
+            line = printed("docker", URL)[0].replace(
+                "\ndocker ", f"\ndocker -H {docker.engine.address} "
+            )
             done = await asyncio.to_thread(docker.run, "sh", "-c", line)
             assert done.code == 0, done.output
             assert origin.images.tagged().digest in done.output
@@ -77,13 +81,12 @@ async def test_containerd_pulls_as_the_readme_says(
 ) -> None:
     trust = {"SSL_CERT_FILE": str(farm.file)}
     ctr = Ctr(short / "readme" / "ctr", space.inside, None, **trust)
-    name = "/etc/containerd/certs.d/cgr.dev/hosts.toml"
     kept = tmp_path / "certs.d"
     (kept / "cgr.dev").mkdir(parents=True)
-    (kept / "cgr.dev" / "hosts.toml").write_text(file(name))
+    (kept / "cgr.dev" / "hosts.toml").write_text(printed("containerd", URL)[0])
     try:
         async with proxy(space, farm, tmp_path) as origin:
-            line = command("ctr").replace("/etc/containerd/certs.d", str(kept))
+            line = printed("containerd", URL)[1].replace("/etc/containerd/certs.d", str(kept))
             line = line.replace("ctr images pull", "ctr images pull --snapshotter native")
             where = {"CONTAINERD_ADDRESS": ctr.engine.socket}
             tool = Tool(short / "readme" / "ctr-tool", space.inside, **trust, **where)
@@ -102,7 +105,7 @@ async def test_podman_pulls_as_the_readme_says(
     storage.write_text(
         f'[storage]\ndriver = "vfs"\ngraphroot = "{kept}/root"\nrunroot = "{kept}/run"\n'
     )
-    registries.write_text(file("/etc/containers/registries.conf.d/cgr.conf"))
+    registries.write_text(printed("podman", URL)[0])
     variables = {
         "SSL_CERT_FILE": str(farm.file),
         "CONTAINERS_STORAGE_CONF": str(storage),
@@ -110,7 +113,7 @@ async def test_podman_pulls_as_the_readme_says(
     }
     podman = Tool(kept, space.inside, **variables)
     async with proxy(space, farm, tmp_path / "proxy") as origin:
-        done = await asyncio.to_thread(podman.run, "sh", "-c", command("podman"))
+        done = await asyncio.to_thread(podman.run, "sh", "-c", printed("podman", URL)[1])
         assert done.code == 0, done.output
         listed = podman.run("podman", "images", "--digests")
         assert origin.images.tagged().digest in listed.output
@@ -128,8 +131,9 @@ async def test_others_pull_as_the_readme_says(  # noqa: PLR0917
     tool = Tool(short / "readme" / program, space.inside, SSL_CERT_FILE=str(farm.file))
     programs = client_tools / "containers" / "usr" / "bin"
     async with proxy(space, farm, tmp_path):
-        line = command(program).replace("ORGANISATION", "acme.example").replace("CHART", "demo")
-        done = await asyncio.to_thread(tool.run, "sh", "-c", f"PATH={programs}:$PATH; {line}")
+        line = command(program) if program == "skopeo" else printed(program, URL)[0]
+        line = line.replace("ORGANISATION", "acme.example").replace("CHART", "demo")
+        done = await asyncio.to_thread(tool.run, "sh", "-c", f"PATH={programs}:$PATH\n{line}")
         assert done.code == 0, done.output
         written = {path.name for path in tool.folder.iterdir()} - {"home"}
         assert written == {"static" if program == "skopeo" else "demo-0.1.0.tgz"}

@@ -23,6 +23,7 @@ from tests.clients.journey import Journey, end, travel
 from tests.clients.machine import Done
 from tests.origin import Content, OriginThread, html_page
 from tests.origin.modules import GoFile, real_modules, remediated
+from tests.printed import printed, with_token
 from tests.running import Process, client, process, token
 
 pytestmark = pytest.mark.client
@@ -239,7 +240,7 @@ def test_the_database_is_asked_directly_unless_modules_are_exempt(
     gopher = gophers(farm.url)
     (gopher.project / "go.sum").unlink()
     name = database()
-    done = gopher.go("mod", "download", LIBRARY, GOSUMDB=key_of(name), GONOSUMDB="")
+    done = gopher.go("mod", "download", LIBRARY, GOSUMDB=key_of(name), GONOSUMDB="none.example")
     assert done.code != 0
     assert f"https://{name}/lookup/" in done.output  # it was told to go there itself
     done = gopher.go("mod", "download", LIBRARY, GOSUMDB=key_of(name))
@@ -274,10 +275,10 @@ def guarded(origin: OriginThread, tmp_path: Path) -> Iterator[tuple[Process, Pat
 
 
 def netrc(gopher: Gopher, password: str) -> None:
-    """The machine with its port, as newer go commands want it, and without."""
-    machines = (gopher.url.partition("//")[2], "127.0.0.1")
-    lines = [f"machine {name} login any password {password}\n" for name in machines]
-    (gopher.home / ".netrc").write_text("".join(lines), "ascii")
+    """As `cgr-proxy setup` says, and without the port, as go commands before 1.24 want it."""
+    text = with_token(printed("go", gopher.url)[1], password)
+    older = f"machine 127.0.0.1 login any password {password}\n"
+    (gopher.home / ".netrc").write_text(text + older, "ascii")
 
 
 def test_the_token_in_netrc_lets_the_build_in(

@@ -49,8 +49,8 @@ def workshop(java_content: Content, tmp_path: Path) -> Workshop:
 def test_the_token_in_the_settings_lets_the_build_in(
     farm: Process, workshop: Workshop, mavens: Mapping[str, str], version: str
 ) -> None:
-    configured = settings(farm.url, password=token("builder"))
-    done = workshop.maven(mavens[version], configured, *COMPILE)
+    configured = settings(farm.url)
+    done = workshop.maven(mavens[version], configured, *COMPILE, token=token("builder"))
     assert done.code == 0, done.output
     assert token("builder") not in done.output
 
@@ -66,12 +66,12 @@ def test_who_may_not_is_told_why_and_nothing_is_remembered(
     who: str,
 ) -> None:
     password, words = REFUSED[who]
-    done = workshop.maven(mavens[version], settings(farm.url, password=password), *COMPILE)
+    done = workshop.maven(mavens[version], settings(farm.url), *COMPILE, token=password)
     assert done.code != 0
     # Maven 4 tries a wrong password thrice and tells only that.
     assert words in done.output or "too many authentication attempts" in done.output, done.output
-    configured = settings(farm.url, password=token("builder"))
-    done = workshop.maven(mavens[version], configured, *COMPILE)
+    configured = settings(farm.url)
+    done = workshop.maven(mavens[version], configured, *COMPILE, token=token("builder"))
     assert done.code == 0, done.output
 
 

@@ -69,7 +69,7 @@ def test_the_local_repository_holds_what_the_origin_has_byte_for_byte(
 def test_the_local_repository_names_the_mirror_and_no_upstream(journey: Journey[Workshop]) -> None:
     for leg in journey.legs.values():
         origins = {path.read_text("utf-8") for path in leg.machine.files("_remote.repositories")}
-        assert all(">farm=" in text for text in origins)
+        assert all(">cgr-proxy=" in text for text in origins)
         for path in leg.machine.files():
             content = path.read_bytes()
             for part in (*journey.hosts, "X-Amz-"):

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.clients import jvm
 from tests.clients.jvm import Workshop
 from tests.origin import Content, OriginThread
+from tests.printed import printed, with_token
 from tests.running import Process, client, process, token
 
 pytestmark = pytest.mark.client
@@ -65,8 +65,7 @@ def sha256(path: Path) -> str:
 
 def netrc(farm: Farm, home: Path) -> Path:
     file = home / ".netrc"
-    machine = urlsplit(farm.url).hostname
-    file.write_text(f"machine {machine} login any password {TOKEN}\n")
+    file.write_text(with_token(printed("bazel", farm.proxy.url)[1], TOKEN))
     file.chmod(0o600)
     return file
 
@@ -74,8 +73,7 @@ def netrc(farm: Farm, home: Path) -> Path:
 def test_gradle_builds_and_runs_with_what_the_proxy_brings(farm: Farm) -> None:
     for leg in ("cold", "cut-off"):
         workshop = Workshop.new(farm.folder / leg, "gradle")
-        command = ("gradle", "--no-daemon", "-q", "run")
-        done = workshop.run(*command, FARM_URL=farm.url, FARM_TOKEN=TOKEN)
+        done = workshop.gradle(farm.proxy.url, "-q", "run", token=TOKEN)
         assert done.code == 0, done.output
         assert "read: farm" in done.output
         (jar,) = workshop.home.rglob(JAR)
@@ -85,7 +83,7 @@ def test_gradle_builds_and_runs_with_what_the_proxy_brings(farm: Farm) -> None:
 
 def test_gradle_without_the_token_is_refused_and_not_misled(farm: Farm) -> None:
     workshop = farm.workshop("gradle")
-    done = workshop.run("gradle", "--no-daemon", "-q", "run", FARM_URL=farm.url)
+    done = workshop.gradle(farm.proxy.url, "-q", "run")
     assert done.code != 0
     assert "401 from server" in done.output, done.output
 

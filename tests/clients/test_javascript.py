@@ -68,7 +68,7 @@ def journey(
     def leg(name: str, url: str, *, locked: bool = False) -> None:
         origin.reset()
         machine = node_machines(request.param)
-        machine.use(f"{url}/javascript/")
+        machine.use(url)
         if locked:
             machine.take_lock_of(legs["cold"].machine)
         done = machine.install_locked() if locked else machine.add(*WANTED)

@@ -82,7 +82,7 @@ def program(request: pytest.FixtureRequest) -> str:
 def ready(site: Site, node_machines: NodeMachines, program: str) -> NodeMachine:
     """A machine of that program that knows the registry and its token."""
     machine = node_machines(program)
-    machine.use(site.registry, token("builder"), "replace-registry-host=always")
+    machine.use(site.proxy.url, token("builder"))
     return machine
 
 
@@ -103,7 +103,7 @@ def test_without_the_right_nothing_is_installed(
     program: str, secret: str, status: str, site: Site, node_machines: NodeMachines
 ) -> None:
     machine = node_machines(program)
-    machine.use(site.registry, token(secret) if secret else "")
+    machine.use(site.proxy.url, token(secret) if secret else "")
     done = machine.add("alpha-js")
     assert done.code != 0
     words = {
@@ -204,7 +204,7 @@ def test_npm_verifies_the_upstreams_signatures_with_its_keys(
     site: Site, node_machines: NodeMachines
 ) -> None:
     machine = node_machines("npm-8")  # newer ones fetch the public registry's keys first
-    machine.use(site.registry, token("builder"))
+    machine.use(site.proxy.url, token("builder"))
     assert machine.add("alpha-js", "express").code == 0
     done = machine.run("audit", "signatures")
     assert (done.code, "packages have verified registry signatures" in done.output) == (0, True)

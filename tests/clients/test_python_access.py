@@ -7,6 +7,8 @@ says why an index page was refused only when it is asked to be verbose. Neighbou
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,12 @@ import pytest
 from tests.clients.machine import PROGRAMS, Machine, Machines
 from tests.clients.projects import TOOLS, Tool, Wanted
 from tests.origin import OriginThread
+from tests.printed import printed, token_variables, with_token
 from tests.running import Process, client, process, token
 
 pytestmark = pytest.mark.client
+
+VARIABLES = re.compile(r'^  ([A-Z_]+): (".*")$', re.MULTILINE)
 
 programs = pytest.mark.parametrize("program", PROGRAMS)
 
@@ -60,14 +65,14 @@ def in_the_address(machine: Machine, site: Site) -> tuple[str, dict[str, str]]:
 
 def in_netrc(machine: Machine, site: Site) -> tuple[str, dict[str, str]]:
     netrc = machine.home / ".netrc"
-    netrc.write_text(f"machine 127.0.0.1 login any password {token('builder')}\n")
+    netrc.write_text(with_token(printed("pip", site.proxy.url)[1], token("builder")))
     netrc.chmod(0o600)
     return site.index(), {}
 
 
-def in_variables(machine: Machine, site: Site) -> tuple[str, dict[str, str]]:
-    secrets = {"UV_INDEX_FARM_USERNAME": "any", "UV_INDEX_FARM_PASSWORD": token("builder")}
-    return f"farm={site.index()}", secrets
+def in_variables(machine: Machine, site: Site) -> tuple[str, dict[str, str]]:  # as the others
+    named = token_variables(printed("uv", site.proxy.url)[0], token("builder"))
+    return f"cgr={site.index()}", named
 
 
 @pytest.mark.parametrize(
@@ -106,6 +111,53 @@ def test_a_project_is_locked_with_a_token_that_is_not_in_its_lock_file(
     assert machine.version("alpha") == "1.0"
     assert token("builder") not in tool.locked(machine).read_text()
     assert token("builder") not in done.output
+
+
+@pytest.mark.parametrize("tool", TOOLS[:3], ids=["uv", "poetry", "pdm"])
+def test_a_project_is_locked_with_a_token_in_the_variables_that_setup_names(
+    tool: Tool, machine: Machine, site: Site
+) -> None:
+    tool.write(machine, Wanted(site.proxy.url, {"alpha": ""}))
+    named = token_variables(printed(tool.name, site.proxy.url)[0], token("builder"))
+
+    locked, done = tool.lock(machine, **named), tool.install(machine, **named)
+
+    assert (locked.code, done.code) == (0, 0), locked.output + done.output
+    assert machine.version("alpha") == "1.0"
+    assert token("builder") not in tool.locked(machine).read_text()
+
+
+@pytest.mark.parametrize("program", ["pip-23", "pip"])
+def test_pip_finds_index_and_token_in_the_files_that_setup_prints(
+    program: str, machine: Machine, site: Site
+) -> None:
+    in_netrc(machine, site)
+    settings = machine.home / "pip.conf"
+    settings.write_text(printed("pip", site.proxy.url)[0])
+    pip = (str(machine.tools / program / "bin" / "pip"), "--python", machine.python)
+
+    done = machine.run(*pip, "install", "alpha", PIP_CONFIG_FILE=str(settings))
+
+    assert done.code == 0, done.output
+    assert machine.version("alpha") == "1.0"
+
+
+@pytest.mark.parametrize("client", ["github-actions", "gitlab-ci"])
+def test_a_job_installs_with_the_variables_and_commands_of_its_text(
+    client: str, machine: Machine, site: Site
+) -> None:
+    (text,) = printed(client, site.proxy.url)
+    variables = {name: json.loads(value) for name, value in VARIABLES.findall(text)}
+    script = "\n".join(line.strip() for line in text.partition("umask 077\n")[2].splitlines())
+    job = machine.run("sh", "-euc", script, CGR_PROXY_TOKEN=token("builder"))
+    assert job.code == 0, job.output
+
+    pip = (str(machine.tools / "pip" / "bin" / "pip"), "--python", machine.python)
+    done = machine.run(*pip, "install", "alpha", **variables)
+    again = machine.uv("pip", "install", "--python", machine.python, "beta-pkg", **variables)
+
+    assert (done.code, again.code) == (0, 0), done.output + again.output
+    assert machine.version("alpha") == "1.0"
 
 
 # --- those who may not -------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.matrix.samples import Samples, samples_of
-from tests.origin import Origin, apks, jars, modules, tarballs
+from tests.origin import Origin, apks, jars, modules, nupkgs, tarballs
 from tests.origin.apks import REPOSITORY
 from tests.origin.images import PUBLIC
 from tests.origin.tarballs import ALPHA
@@ -25,13 +25,15 @@ _NUMBER = re.compile(rb"1\.9\.(\d+)")
 
 @dataclass(slots=True)
 class Subject:
-    """One ecosystem's sample. `listed`: its document lists the artifact; `of_package`: the right to
+    """One ecosystem's sample. `listed`: its document lists the artifact (`falls_back`: where it is
+    not to be found, another document may); `of_package`: the right to
     it is that to its package; `server`: which host of the origin has it. `tags`: revisions by the
     digest of a manifest's bytes."""
 
     ecosystem: str
     samples: Samples
     listed: bool
+    falls_back: bool = False
     of_package: bool = False
     server: str = "origin"
     tags: dict[str, int] = field(default_factory=dict)
@@ -66,7 +68,8 @@ def subject_of(ecosystem: str) -> Subject:
     assert ecosystem in _REVISE, f"{ecosystem} has no revisions"
     server = {"oci": "registry", "apk": "apk"}.get(ecosystem, "origin")
     return Subject(
-        ecosystem, samples_of(ecosystem), ecosystem in _LISTED, ecosystem == "oci", server
+        *(ecosystem, samples_of(ecosystem), ecosystem in _LISTED),
+        *(ecosystem in _FALLS_BACK, ecosystem == "oci", server),
     )
 
 
@@ -95,6 +98,12 @@ def _go(origin: Origin, number: int) -> None:
         origin.content.add(file)
 
 
+def _dotnet(origin: Origin, number: int) -> None:
+    files = {"lib/revision.txt": f"{number}\n".encode()}
+    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files))
+    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"))
+
+
 def _oci(origin: Origin, number: int) -> None:
     origin.images.repository(PUBLIC).image(f"revision {number}", "latest")
 
@@ -111,8 +120,10 @@ _REVISE: dict[str, Callable[[Origin, int], None]] = {
     "java": _java,
     "javascript": _javascript,
     "go": _go,
+    "dotnet": _dotnet,
     "oci": _oci,
     "apk": _apk,
     "openvex": lambda _origin, _number: None,  # the origin has one revision of each
 }
-_LISTED = {"python", "javascript", "apk"}
+_LISTED = {"python", "javascript", "apk", "dotnet"}
+_FALLS_BACK = {"dotnet"}

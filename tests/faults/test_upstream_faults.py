@@ -56,7 +56,7 @@ from tests.running import Running
 
 TTL = 301
 REASON = b'{"reason": "MALWARE", "errors": [{"code": "DENIED", "message": "MALWARE"}]}'
-LIMITS = {"limits": {"first_byte_timeout": "700ms", "connect_timeout": "700ms"}}
+LIMITS = {"limits": {"first_byte_timeout": "2s", "connect_timeout": "2s"}}
 NEWS, SILENCE = "news", "silence"
 
 

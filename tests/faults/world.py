@@ -65,7 +65,9 @@ class World:
         samples = self.subject.samples
         self.paths = {"document": samples.document, "artifact": samples.artifact(self.origin)}
         digest = samples.sha256(self.origin)
-        self.oracle = Oracle(Thing(FIRST), Thing(digest), self.subject.listed)
+        self.oracle = Oracle(
+            Thing(FIRST), Thing(digest), self.subject.listed, self.subject.falls_back
+        )
         self.oracle.digests[FIRST] = digest
         await self.live(self.folder / "0")
 

@@ -246,7 +246,8 @@ async def test_the_log_names_the_client_and_what_was_decided(
     ecosystem: str, tmp_path: Path
 ) -> None:
     samples = samples_of(ecosystem)
-    tables = {"clients": [client("right", ecosystem), client("other", "dotnet")]}
+    other = "java" if ecosystem != "java" else "go"
+    tables = {"clients": [client("right", ecosystem), client("other", other)]}
     async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
         for authorization in (bearer(token("right")), bearer(token("other")), "", basic("wrong")):
             await ask(proxy, origin, samples, "document", authorization)

@@ -2,7 +2,8 @@ r"""The test origin: a look-alike of the vendor's upstream on loopback, traps in
 
 One file for each part: `libraries` (the host: credentials, entitlement), `python` (its indexes and
 files), `java` (its Maven repositories; `jars` makes what is in them), `javascript` (its npm
-registry), `golang` (its module proxy; `modules` makes what is in it), `registry` (the host of
+registry), `golang` (its module proxy; `modules` makes what is in it), `dotnet` (its NuGet source;
+`nupkgs` makes what is in it), `registry` (the host of
 images, with its tokens) and `images`, `apk` (the host of apk packages; `apks` makes them), `store`
 (the object store behind all of them, on another address), `platform` (the token exchange and the
 API of entitlements, each on another address); shared by all of them `answers`, `content`, `faults`,

@@ -1,8 +1,8 @@
 """The test origin as a program: `python -m tests.origin`.
 
 Purpose: trying the proxy by hand and from scripts. Prints one line when it is ready:
-`origin ready URL store URL control URL registry URL`; SIGTERM or SIGINT ends it. Non-goals:
-production.
+`origin ready URL store URL control URL registry URL apk URL`; SIGTERM or SIGINT ends it.
+Non-goals: production.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.origin import jars, modules
+from tests.origin import apks, jars, modules, nupkgs
 from tests.origin.content import Content
 from tests.origin.control import Control
 from tests.origin.download import DownloadFailed, Filler, cache_folder, real
@@ -31,8 +31,9 @@ def main() -> int:
     except DownloadFailed as error:
         print(f"the package client could not fetch the content: {error}", file=sys.stderr)
         return 1
-    for file in (*jars.tiny(), *modules.tiny()):
+    for file in (*jars.tiny(), *modules.tiny(), *apks.tiny()):
         content.add(file)
+    nupkgs.add_tiny(content)
     asyncio.run(_run(options, content, folder))
     return 0
 
@@ -69,7 +70,8 @@ async def _run(options: argparse.Namespace, content: Content, folder: Path) -> N
         if options.credentials_out:
             _write_credentials(options.credentials_out, origin)
         ready = f"origin ready {origin.url} store {origin.store_url} control"
-        print(f"{ready} {control.listener.url} registry {origin.registry_url}", flush=True)
+        ready = f"{ready} {control.listener.url} registry {origin.registry_url}"
+        print(f"{ready} apk {origin.apk_url}", flush=True)
         await stop.wait()
         await control.listener.close(keep_port=False)
         if filler:

@@ -27,6 +27,7 @@ from tests.origin.settings import Settings
 from tests.origin.store import Store, serve_blob
 from tests.origin.wire import Header, Request, Response
 
+PUBLIC = "chainguard"
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -36,7 +37,7 @@ class ApkSettings:
 
     `discovery`: where the keys are can be asked; `jwks`: in place of the address that is told ("":
     the true one). `signed`: the index is. `index_redirect`: it comes from the object store, too.
-    `index_bytes`: in place of the true ones.
+    `index_bytes`: in place of the true ones. `public`: nobody has to show a pull token, nor may.
     """
 
     discovery: bool = True
@@ -44,6 +45,7 @@ class ApkSettings:
     signed: bool = True
     index_redirect: bool = False
     index_bytes: bytes | None = None
+    public: bool = False
 
 
 @dataclass(slots=True)
@@ -67,6 +69,10 @@ class ApkHost:
         if request.method != "GET":
             self.journal.violation(received, request.method)
             return Response(405, (("Allow", "GET"),))
+        if self.behaviour.public:
+            if request.header("authorization") is not None:
+                self.journal.violation(received, "a credential where none belongs")
+            return self._serve(request, received, path, path.removeprefix(f"/{ORGANISATION}/"))
         verdict = self.credentials.judge(request.header("authorization"))
         if verdict == "unknown":
             self.journal.violation(received, "a credential that was never issued here")
@@ -74,8 +80,9 @@ class ApkHost:
             self.journal.counters[f"credentials_{verdict}"] += 1
             return _plain(401, "unauthenticated", ("WWW-Authenticate", 'Basic realm="apk"'))
         organisation, _, rest = path.removeprefix("/").partition("/")
-        if organisation != ORGANISATION:
+        if organisation not in (ORGANISATION, PUBLIC):
             return _plain(403, "no such organisation, or none of yours")
+        path = f"/{ORGANISATION}/{rest}"  # the public one has the same
         return self._serve(request, received, path, rest)
 
     def index(self, repository: str = apks.REPOSITORY) -> bytes:

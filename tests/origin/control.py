@@ -78,7 +78,7 @@ class Control:
                     method: journal.count(method, server=server)
                     for method in ("GET", "HEAD", "POST")
                 }
-                for server in ("origin", "store", "registry")
+                for server in ("origin", "store", "registry", "apk")
             },
             "artifact_redirects": journal.count(pattern="^/(files|python-upstream)/"),
             "body_bytes": dict(journal.body_bytes),

@@ -37,6 +37,7 @@ class Credentials:
         self._pairs: list[Pair] = []
         self._retired: set[str] = set()
         self._tokens: dict[str, float] = {}
+        self._scopes: dict[str, frozenset[str]] = {}
 
     def issue(self, lifetime: float = 30 * 86400.0) -> Pair:
         """Make a pair that is good for `lifetime` seconds (negative: already expired)."""
@@ -59,6 +60,15 @@ class Credentials:
     def retire(self, pair: Pair) -> None:
         """Refuse a pair from now on; it stays known, so its use is no violation."""
         self._retired.add(pair.password)
+
+    def limit(self, pair: Pair, *scopes: str) -> None:
+        """Have a pair be good for these entitlement scopes only, as the vendor's are."""
+        self._scopes[pair.password] = frozenset(scopes)
+
+    def covers(self, authorization: str | None, scope: str) -> bool:
+        """Whether what a request carries is good for a scope."""
+        scopes = self._scopes.get(_read(authorization or "")[1])
+        return scopes is None or scope in scopes
 
     def admit(self, token: str, expires: float) -> None:
         """Take a short-lived token too: as bearer, or as password with any user name."""

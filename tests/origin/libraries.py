@@ -22,8 +22,8 @@ from tests.origin.settings import Settings
 from tests.origin.wire import Request, Response
 
 VEX_PROJECTS = ("alpha", "flask")
-_ARTIFACTS = ("/files/", "/python-upstream/", "/javascript-upstream/")
-_ENDINGS = (".jar", ".pom", ".module", ".mod", ".zip")
+_ARTIFACTS = ("/files/", "/python-upstream/", "/javascript-upstream/", "/dotnet-upstream/")
+_ENDINGS = (".jar", ".pom", ".module", ".mod", ".zip", ".nupkg", ".nuspec")
 _POSTED = "/javascript/-/npm/v1/security/"  # the only calls with a body
 
 
@@ -68,6 +68,8 @@ class Libraries:
                 continue
             if scope not in self.settings.entitled:
                 return refusal(403, "NOT_ENTITLED", f"the organisation is not entitled to {scope}")
+            if not self.credentials.covers(request.header("authorization"), scope):
+                return refusal(403, "WRONG_TOKEN", f"the token is not one for {scope}")
             return await part.answer(request, path)
         return not_found()
 

@@ -11,10 +11,11 @@ from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Self
 
-from tests.origin import apks, jars, modules
+from tests.origin import apks, jars, modules, nupkgs
 from tests.origin.apk import ApkHost
 from tests.origin.content import Content
 from tests.origin.credentials import Credentials, Pair
+from tests.origin.dotnet import DotnetPart
 from tests.origin.faults import Fault, FaultBook, FaultHandle
 from tests.origin.golang import GoPart
 from tests.origin.images import Images
@@ -64,6 +65,7 @@ class Origin:
         made_up = content is None
         if content is None:
             content = Content((*Content.tiny(), *jars.tiny(), *modules.tiny(), *apks.tiny()))
+            nupkgs.add_tiny(content)
         self.content = content.copy()
         if made_up:
             add_tiny(self.content)
@@ -90,7 +92,14 @@ class Origin:
             store_base=lambda: self.store_url,
         )
         go = GoPart(self.settings, self.content, store, store_base=lambda: self.store_url)
-        parts: list[Part] = [python, java, self.javascript, go]
+        dotnet = DotnetPart(
+            self.settings,
+            self.content,
+            store,
+            base=lambda: self.url,
+            store_base=lambda: self.store_url,
+        )
+        parts: list[Part] = [python, java, self.javascript, go, dotnet]
         libraries = Libraries(self.settings, self.credentials, self.journal, parts)
         self.images = Images.tiny()
         self.registry = Registry(

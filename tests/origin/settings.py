@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 ALL_SCOPES = frozenset(
-    {"python", "python-remediated", "java", "java-remediated", "javascript", "go"}
+    {"python", "python-remediated", "java", "java-remediated", "javascript", "go", "dotnet"}
 )
 
 
@@ -35,6 +35,10 @@ class Settings:
 
     Maven repositories: `java_checksums`, the checksum files that there are of everything;
     `java_catalog`: there is a catalogue of archetypes.
+
+    NuGet: `dotnet_hashes`, where the digest of a package stands (`catalog`, `registration`, or
+    nowhere); `dotnet_pages`: registrations have their pages apart; `dotnet_registrations`: there
+    are any.
 
     `pip_friendly`: leave out the traps that pip itself falls into when it is sent here directly
     (needless and lower-case escapes in pre-signed URLs, which it normalises; Set-Cookie, which it
@@ -72,6 +76,9 @@ class Settings:
     presign_lifetime: float = 300.0
     java_checksums: tuple[str, ...] = ("md5", "sha1")
     java_catalog: bool = True
+    dotnet_hashes: str = "catalog"
+    dotnet_pages: bool = False
+    dotnet_registrations: bool = True
     pip_friendly: bool = False
     store_media_type: str = "application/octet-stream"
     entitled: frozenset[str] = field(default=ALL_SCOPES)

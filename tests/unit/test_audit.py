@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from proxy.cli import main
+from proxy.observe.alike import Alike
 from proxy.observe.audit import (
     MAX_WAITING,
     AuditFile,
@@ -176,6 +177,20 @@ def test_a_line_is_one_line_of_json_whatever_is_in_it(odd: str) -> None:
     assert line.rstrip("\n").isprintable()
     assert line.isascii()
     assert "eyJ" not in json.loads(line)["path"]
+
+
+def test_the_line_of_a_decision_made_again_is_that_of_any_other() -> None:
+    redactor, again = Redactor(), Alike(record(time=0.0, request_id=""))
+    for time, request_id in ((1.5, "b" * 16), (2.5, "c" * 16)):
+        whole = line_of(record(time=time, request_id=request_id), redactor)
+        assert line_of((time, request_id, again), redactor) == whole
+
+
+def test_a_secret_that_is_learnt_between_two_repetitions_is_masked_in_the_second() -> None:
+    redactor, again = Redactor(), Alike(record(path="/files/not-so-secret"))
+    assert "not-so-secret" in line_of((1.0, "a", again), redactor)
+    redactor.register("somebody", "not-so-secret")
+    assert "not-so-secret" not in line_of((2.0, "b", again), redactor)
 
 
 def test_the_log_never_grows_beyond_its_size_and_keeps_the_newest(tmp_path: Path) -> None:

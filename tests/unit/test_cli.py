@@ -15,6 +15,7 @@ import pytest
 from proxy import __version__
 from proxy.cli import main
 from proxy.config import Address, Settings
+from proxy.server.notify import Notifier
 
 # What a fake application was started with: the settings, and the vendor's variables it saw.
 Served: TypeAlias = list[tuple[Settings, list[str]]]
@@ -36,8 +37,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """An application that only remembers its settings and whether it saw tokens, exit code 5."""
     seen: Served = []
 
-    def run(settings: Settings, load: Callable[[], Settings]) -> int:
+    def run(settings: Settings, load: Callable[[], Settings], notifier: Notifier) -> int:
         assert load() == settings
+        assert isinstance(notifier, Notifier)
         seen.append((settings, [name for name in os.environ if name.startswith("CHAINGUARD_")]))
         return 5
 
@@ -171,7 +173,7 @@ def test_serve_leaves_no_pull_token_in_the_environment(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["dance"], ["serve", "--conf", "x"], ["serve", "extra"], ["serve", "--workers", "2"]],
+    [[], ["dance"], ["serve", "--conf", "x"], ["serve", "extra"], ["serve", "--workers"]],
 )
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

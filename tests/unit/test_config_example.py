@@ -16,12 +16,13 @@ from proxy.config import (
     IssuerSettings,
     Reference,
     RegistrySettings,
+    RepositorySettings,
     Settings,
     load,
     reference,
     settings,
 )
-from proxy.config.schema import ARRAYS
+from proxy.config.schema import ARRAYS, NAMED
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "cgr-proxy.example.toml"
 ENVIRON = {"HOME": "/nonexistent"}
@@ -33,6 +34,8 @@ INTERNAL = {
     *(f"registries.{name}" for name in ("credential", "source", "password")),
     # An identity is the vendor's.
     *(f"registries.{name}" for name in ("identity", "identity_token_file")),
+    *(f"repositories.<name>.{name}" for name in ("name", "credential", "source", "password")),
+    *(f"repositories.<name>.{name}" for name in ("identity", "identity_token_file")),
 }
 
 
@@ -50,6 +53,10 @@ def dotted(table: dict[str, object]) -> dict[str, object]:
         elif section == "credentials":
             assert isinstance(body, dict)
             found |= {f"credentials.<ecosystem>.{key}": v for key, v in body["python"].items()}
+        elif section in NAMED:
+            assert isinstance(body, dict)
+            first = next(iter(body.values()))
+            found |= {f"{section}.<name>.{key}": value for key, value in first.items()}
         else:
             assert isinstance(body, dict)
             found |= {f"{section}.{key}": value for key, value in body.items()}
@@ -72,7 +79,7 @@ def test_the_keys_of_the_reference_are_the_fields_of_the_dataclasses() -> None:
     sections = {
         field.name: getattr(settings, f"{field.type}")
         for field in dataclasses.fields(Settings)
-        if field.name not in {"credentials", *ARRAYS, "file"}
+        if field.name not in {"credentials", *ARRAYS, *NAMED, "file"}
     }
     fields = {
         f"{name}.{field.name}"
@@ -83,6 +90,8 @@ def test_the_keys_of_the_reference_are_the_fields_of_the_dataclasses() -> None:
     fields |= {f"oidc.{field.name}" for field in dataclasses.fields(IssuerSettings)}
     fields |= {f"registries.{field.name}" for field in dataclasses.fields(RegistrySettings)}
     fields |= {f"registries.{field.name}" for field in dataclasses.fields(CredentialSettings)}
+    for kind in (RepositorySettings, CredentialSettings):
+        fields |= {f"repositories.<name>.{field.name}" for field in dataclasses.fields(kind)}
     fields |= {f"credentials.<ecosystem>.{f.name}" for f in dataclasses.fields(CredentialSettings)}
     assert fields - INTERNAL == {row.key for row in reference()}
 
@@ -113,6 +122,7 @@ def test_the_commented_parts_of_the_example_load_too(tmp_path: Path) -> None:
     assert [client.name for client in loaded.clients] == ["farm-a"]
     assert [issuer.name for issuer in loaded.oidc] == ["ci"]
     assert [registry.alias for registry in loaded.registries] == ["mirror"]
+    assert [repository.name for repository in loaded.repositories] == ["public"]
 
 
 @pytest.mark.parametrize("row", reference(), ids=lambda row: row.key)

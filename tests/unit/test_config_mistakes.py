@@ -32,7 +32,12 @@ BROKEN = [
     # unknown things, with the nearest known one
     ('[server]\nlistn = "127.0.0.1:1"', "server.listn", 'did you mean "listen"'),
     ("[server]\nmax_size = 1", "server.max_size", 'did you mean "cache.max_size"'),
-    ("[server]\nworkers = 1", "server.workers", "unknown key"),
+    ("[server]\nworkers = 0", "server.workers", "between 1 and 64"),
+    (
+        "[server]\nworkers = 3\n[limits]\nmax_upstream_connections = 2",
+        "server.workers",
+        "each of them needs one",
+    ),
     ("[serve]\n", "serve", 'unknown section; did you mean "server"'),
     ("[tls]\n", "tls", "unknown section"),
     ('listen = "127.0.0.1:1"', "listen", "unknown section"),
@@ -177,6 +182,24 @@ BROKEN = [
         "small letters",
     ),
     ('[[registries]]\nalias = "a"\nurl = "r.example"', "registries[0].url", "must be a URL"),
+    # repositories
+    ('repositories = "a"', "repositories", "is written as [repositories.NAME]"),
+    ('[[repositories]]\nname = "a"', "repositories", "is written as [repositories.NAME]"),
+    ("[repositories.a]", "repositories[a].ecosystem", "is missing"),
+    ("[repositories.a]", "repositories[a].upstream", "is missing"),
+    ('[repositories.a]\necosystem = "java"', "repositories[a].ecosystem", "is none of"),
+    ('[repositories.a]\nname = "b"', "repositories.a.name", "stands in the brackets"),
+    ("[repositories.a]\nmembers = []", "repositories[a].members", "unknown key"),
+    (
+        '[repositories."A/b"]\necosystem = "apk"\nupstream = "https://p.example"',
+        "repositories[0].name",
+        "an alias has small letters",
+    ),
+    (
+        '[repositories.a]\necosystem = "apk"\nupstream = "http://p.example"',
+        "repositories",
+        "plain http",
+    ),
     (
         '[[registries]]\nalias = "a"\nurl = "http://r.example"',
         "registries",

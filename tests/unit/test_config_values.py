@@ -260,6 +260,7 @@ def test_every_ecosystem_of_the_contract_is_known() -> None:
     [
         ("pkg:pypi/flask", "pkg:pypi/flask"),
         ("pkg:PyPI/Flask_Login@3.0+cgr.1", "pkg:pypi/flask-login@3.0%2Bcgr.1"),
+        ("pkg:nuget/Newtonsoft.Json@13.*", "pkg:nuget/newtonsoft.json@13.*"),
         ("pkg:pypi/flask@3.*", "pkg:pypi/flask@3.*"),
         ("pkg:pypi/flask@*", "pkg:pypi/flask@*"),
         ("pkg:pypi/types-*", "pkg:pypi/types-*"),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from proxy.cache.decisions import Decisions
+from proxy.cache.decisions import Decisions, Refusals
+from proxy.cache.packages import Packages
 from proxy.cache.ready import OVERHEAD, Ready
+from proxy.ecosystems.oci import Oci
+from proxy.errors import NotFound, ProxyError, Unavailable
+from proxy.model import ArtifactTarget, DocumentTarget
+from proxy.server.canonical import canonicalise
 
 
 def test_a_decision_holds_for_its_time() -> None:
@@ -63,3 +68,61 @@ def test_a_value_that_would_push_out_all_others_is_not_kept() -> None:
     ready.drop("small")
     ready.drop("small")
     assert ready.used == 0
+
+
+def told(refusals: Refusals) -> list[tuple[str, str | None, float]]:
+    said: list[tuple[str, str | None, float]] = []
+
+    def tell(key: str, error: ProxyError | None, seconds: float) -> None:
+        said.append((key, error.detail if error else None, seconds))
+
+    refusals.on_news(tell)
+    return said
+
+
+def test_only_what_the_upstream_said_is_told_to_other_processes() -> None:
+    refusals = Refusals()
+    said = told(refusals)
+    refusals.remember("a", NotFound("no"), 100.0, 30.0)
+    refusals.remember("b", Unavailable("silent"), 100.0, 1.0)
+    refusals.remember("c", NotFound("no"), 100.0, 0.0)  # is not remembered here either
+    refusals.forget("a")
+    refusals.forget("never known")
+    assert said == [("a", "no", 30.0), ("a", None, 0.0)]
+
+
+def test_what_another_process_was_told_counts_here_and_is_not_told_on() -> None:
+    refusals = Refusals()
+    said = told(refusals)
+    refusals.hear("a", NotFound("no"), 100.0, 30.0)
+    refusals.hear("b", NotFound("no"), 100.0, 30.0)
+    assert [type(refusals.find(key, 129.0)) for key in "ab"] == [NotFound, NotFound]
+    refusals.hear("a", None, 110.0, 0.0)
+    assert refusals.find("a", 110.0) is None
+    refusals.forget_all()
+    assert refusals.find("b", 110.0) is None
+    assert said == []
+
+
+def test_a_package_that_was_open_and_is_refused_is_told_once_and_closed_everywhere() -> None:
+    oci = Oci()
+    target = oci.classify(canonicalise("GET", "/v2/chainguard/static/manifests/latest", host=None))
+    layer = f"/v2/chainguard/static/blobs/sha256:{'ab' * 32}"
+    artifact = oci.classify(canonicalise("GET", layer, host=None))
+    assert isinstance(target, DocumentTarget)
+    assert isinstance(artifact, ArtifactTarget)
+    one, two = Packages(300.0, lambda: 1000.0), Packages(300.0, lambda: 1000.0)
+    said: list[str] = []
+
+    def tell(key: str) -> None:
+        said.append(key)
+        two.hear(key)
+
+    one.on_news(tell)
+    for packages in (one, two):
+        packages.shown("oci", target)
+        assert packages.is_open("oci", artifact)
+    for _ in range(2):
+        one.refused("oci", target)
+    assert [packages.is_open("oci", artifact) for packages in (one, two)] == [False, False]
+    assert len(said) == 1

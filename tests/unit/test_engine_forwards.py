@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,10 +17,12 @@ from aiohttp.web import BaseRequest
 from proxy.cache.forwards import Forwards
 from proxy.ecosystems.python import Python
 from proxy.errors import ForbiddenAddress, Malformed, NotFound, ProxyError, Unavailable
-from proxy.model import ForwardTarget, Grant
+from proxy.model import Document, ForwardTarget, Grant, Links, Principal
 from proxy.server.errors import render
 from proxy.server.front import check_framing, read_body
 from proxy.server.listener import Listener
+from proxy.server.passing import pass_on
+from proxy.server.walk import Walk
 from proxy.server.wire import Server
 from proxy.upstream.base import Head, UpstreamRequest
 from proxy.upstream.breaker import FAILURES_TO_OPEN
@@ -131,6 +135,47 @@ async def test_a_body_is_sent_once_whatever_comes_of_it() -> None:
         with pytest.raises(Unavailable):
             await ours.get("/python/audit", body=QUESTION)
         assert len(raw.heads) == 1
+
+
+# --- what becomes of the answer ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Worded(Python):
+    """An ecosystem that words answers: a list of packages, each with a link."""
+
+    def answer(
+        self, target: ForwardTarget, answer: Document, links: Links, may: Callable[[str, str], bool]
+    ) -> Document:
+        kept = [name for name in json.loads(answer.body) if may(name, "1.0")]
+        body = json.dumps([f"{links.base}{target.path}#{name}" for name in kept])
+        return replace(answer, body=body.encode())
+
+
+async def passed_on(ecosystem: Python, *packages: str, sifted: bool = True) -> Any:
+    """What a client that is limited to some packages is told of two of them."""
+    web_request = cast("BaseRequest", object())  # a call without a body is not looked at again
+    who = Principal("farm", "token", None, packages)
+    answer = await pass_on(
+        *(Walk(web_request, "id", 0.0), who, ecosystem, replace(TARGET, sifted=sifted)),
+        grant=GRANT,
+        forwards=Forwards(Fixed(b'["alpha", "beta"]')),
+        links=Links("https://proxy.example"),
+    )
+    return json.loads(cast("bytes", answer.body))
+
+
+async def test_the_answer_is_worded_by_the_ecosystem_that_words_them() -> None:
+    at = f"https://proxy.example{TARGET.path}"
+    assert await passed_on(Worded()) == [f"{at}#alpha", f"{at}#beta"]
+    assert await passed_on(Worded(), "pkg:pypi/beta@1.0") == [f"{at}#beta"]
+    assert await passed_on(Worded(), "pkg:pypi/gamma") == []
+    assert await passed_on(Python(), sifted=False) == ["alpha", "beta"]
+
+
+async def test_an_answer_that_nobody_sifts_is_not_given_to_whom_it_is_to_be_sifted_for() -> None:
+    with pytest.raises(AssertionError):
+        await passed_on(Python(), "pkg:pypi/beta")
 
 
 # --- from the client ---------------------------------------------------------------------------

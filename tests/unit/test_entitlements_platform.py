@@ -52,7 +52,7 @@ class World:
         self.origin = origin
         self.steady = Clock()
         self.headers = Headers({"python": basic(origin.password, origin.username)})
-        self.asking = PlatformHttp(tls, DEADLINE)
+        self.asking = PlatformHttp(tls, deadline=DEADLINE)
         self.organisation = ""
         self.pauses: list[float] = []
         self.issuer = Issuer(

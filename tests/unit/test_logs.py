@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.observe.alike import Alike
 from proxy.observe.formats import AccessRecord, JsonFormat, TextFormat
 from proxy.observe.logs import AccessLog, Format, Logs, start_logs
 from proxy.observe.redaction import LINGER, MASK, Redactor
@@ -263,6 +264,16 @@ def test_any_text_is_one_line_in_both_formats(text: str) -> None:
             assert line.endswith("\n")
             assert line[:-1].isascii()
             assert line[:-1].isprintable()
+
+
+@given(st.text(max_size=300))
+def test_the_line_of_a_repeated_answer_is_that_of_any_other_in_both_formats(text: str) -> None:
+    redactor = Redactor()
+    record = AccessRecord(9.5, "id23", text, "p", "GET", text, "e", 200, 7, 0.25, "hit", text)
+    repeat = (9.5, "id23", 0.25, Alike(record._replace(time=0.0, request_id="", duration=0.0)))
+    for formats in (JsonFormat(redactor), TextFormat(redactor)):
+        assert formats.repeat(repeat) == formats.access(record)
+        assert formats.repeat(repeat) == formats.access(record)
 
 
 # --- secrets -------------------------------------------------------------------------------
@@ -607,3 +618,16 @@ def test_request_ids_of_two_processes_differ_by_their_seed() -> None:
     first, second = RequestIds(b"\x00\x00\x00\x00\x01"), RequestIds(b"\x00\x00\x00\x00\x02")
     assert first.next() != second.next()
     assert RequestIds(b"\x00\x00\x00\x00\x01").next()[:8] == first.next()[:8]
+
+
+def test_a_message_says_which_of_several_processes_has_written_it(sink: Kept) -> None:
+    logs = start_logs("info", "json", access=True, sink=sink, worker="3")
+    logging.getLogger("proxy.x").warning("hello")
+    assert logs.flush()
+    logs.stop()
+    assert json.loads(sink.lines[-1])["worker"] == "3"
+    logs = start_logs("info", "text", access=True, sink=sink, worker="3")
+    logging.getLogger("proxy.x").warning("hello")
+    assert logs.flush()
+    logs.stop()
+    assert sink.lines[-1].endswith(" warning proxy.x/3: hello")

@@ -72,6 +72,10 @@ PATHS = {
     ),
     "oci": Paths("", "/v2/chainguard/static/manifests/latest", "", "pkg:oci/chainguard/static"),
     "go": Paths("v1.0.0.zip", "/go/example.org/demo/@v/list", "", "pkg:golang/example.org/demo"),
+    "dotnet": Paths(
+        *("alpha.net.1.0.0.nupkg", "/dotnet/v3-flatcontainer/alpha.net/index.json", ""),
+        "pkg:nuget/alpha.net",
+    ),
     # Indexes are of no package, so that whoever is limited to some can install those.
     "apk": Paths(
         "", "/apk/example/x86_64/alpha-apk-1.1-r2.apk", "", "pkg:apk/chainguard/alpha-apk"

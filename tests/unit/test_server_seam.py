@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.observe.logs import AccessLog, Noted
+from proxy.observe.logs import AccessLog, alike
 from proxy.observe.metrics import Metrics
 from proxy.server import hot as hot_module
 from proxy.server.hot import Hot
@@ -29,7 +29,7 @@ QUESTION = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET /end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 REPEATED = b"repeated"
-NOTED = Noted("p", "127.0.0.1", "/a", "python", 200, "hit", "agent")
+NOTED = alike("p", "127.0.0.1", "/a", "python", 200, 1, "hit", "agent")
 
 
 class Room:

@@ -370,6 +370,14 @@ def test_a_coding_that_was_not_asked_for_is_not_used(coding: str) -> None:
         head(headers={"Content-Encoding": coding})
 
 
+def test_a_document_may_come_packed_whatever_was_asked_for() -> None:
+    found = head(headers={"Content-Encoding": "GZip", "Content-Length": "10"}, document=True)
+    assert (found.packed, found.size, found.framed) == (True, None, True)
+    assert head(304, {"Content-Encoding": "gzip"}, etag='"a"', document=True).status == 304
+    with pytest.raises(Malformed):
+        head(headers={"Content-Encoding": "br"}, document=True)
+
+
 @pytest.mark.parametrize("coding", ["identity", "", "aws-chunked"])
 def test_what_object_stores_call_a_coding_and_is_none_is_let_through(coding: str) -> None:
     assert head(headers={"Content-Encoding": coding}).status == 200

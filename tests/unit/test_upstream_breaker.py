@@ -24,6 +24,7 @@ from proxy.upstream.breaker import (
     TOLD_EVERY,
     Breaker,
     Breakers,
+    News,
     Turn,
 )
 
@@ -196,3 +197,37 @@ def test_hiccups_are_told_once_in_ten_seconds() -> None:
     turns = [breaker.settle(error, 0.0) for _ in range(3) for error in (SILENT, None)]
     assert turns == [Turn.FAILS, Turn.BACK, None, None, None, None]
     assert breaker.settle(SILENT, TOLD_EVERY) is Turn.FAILS
+
+
+# --- what another process has learnt -------------------------------------------------------------
+
+
+def test_an_origin_that_another_process_found_down_is_left_alone_here_too() -> None:
+    breaker = Breaker()
+    breaker.hear(News.DOWN, 100.0)
+    assert breaker.is_open
+    assert breaker.wait(100.0) == FIRST_PAUSE
+    assert breaker.wait(100.0 + FIRST_PAUSE) == 0  # one probe here, too
+    breaker.enter()
+    assert breaker.settle(None, 106.0) is Turn.BACK
+
+
+def test_what_is_known_here_already_is_not_prolonged_by_others() -> None:
+    breaker = opened(0.0)
+    breaker.hear(News.DOWN, 4.0)
+    assert breaker.wait(4.0) == FIRST_PAUSE - 4.0
+
+
+def test_an_origin_that_answers_another_process_is_asked_here_at_once() -> None:
+    breaker = opened(0.0)
+    breaker.hear(News.BACK, 1.0)
+    assert not breaker.is_open
+    assert breaker.wait(1.0) == 0
+
+
+def test_a_pause_that_was_asked_of_another_process_holds_here_and_the_longer_one_counts() -> None:
+    breaker = Breaker()
+    breaker.hear(News.QUIET, 0.0, 60)
+    breaker.hear(News.QUIET, 0.0, 20)
+    assert breaker.quiet(10.0) == 50
+    assert not breaker.is_open

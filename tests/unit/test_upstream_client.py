@@ -317,3 +317,12 @@ async def test_a_paused_token_is_no_sign_of_life_of_a_dead_upstream(origin: Orig
         with pytest.raises((Unavailable, CredentialRefused)):
             await made.get(PAGE)
         assert made.upstream.open_breakers == (origin.url,)
+
+
+async def test_the_path_of_an_upstreams_address_stands_before_each_path_of_it() -> None:
+    async with (
+        Raw(lambda _: answer(200, b"page")) as server,
+        room(f"{server.url}/mirror/chainguard") as made,
+    ):
+        assert await made.get(PAGE) == b"page"
+        assert server.targets == [f"/mirror/chainguard{PAGE}"]

@@ -189,3 +189,54 @@ async def test_a_new_one_in_the_dead_ones_file_is_taken(origin: Origin, tmp_path
         origin.credentials.retire(second)
         assert await made.get() == 200
         assert origin.count() == 4
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+async def test_a_refusal_that_another_process_met_spares_the_upstream_a_try_of_ours(
+    origin: Origin,
+) -> None:
+    source = given(origin.pair)
+    async with room(origin, [source]) as one, room(origin, [source]) as two:
+        one.credentials.on_news(
+            lambda name, mark, refused: two.credentials.hear(name, mark, refused, two.clock())
+        )
+        origin.credentials.retire(origin.pair)
+        assert await one.get() == 503
+        asked = origin.count("GET", PAGE)
+        assert await two.get() == 503
+        assert origin.count("GET", PAGE) == asked
+        one.clock.ahead += 11
+        assert await one.get() == 503  # the one try in ten seconds, for both
+        asked = origin.count("GET", PAGE)
+        two.clock.ahead += 9
+        assert await two.get() == 503
+        assert origin.count("GET", PAGE) == asked
+
+
+async def test_a_token_that_another_process_was_refused_is_not_the_one_that_was_read_since(
+    origin: Origin,
+) -> None:
+    second = origin.credentials.issue()
+    async with room(origin, [given(origin.pair)]) as one, room(origin, [given(second)]) as two:
+        one.credentials.on_news(
+            lambda name, mark, refused: two.credentials.hear(name, mark, refused, two.clock())
+        )
+        origin.credentials.retire(origin.pair)
+        assert await one.get() == 503
+        assert await two.get() == 200
+
+
+async def test_what_is_told_of_a_token_does_not_hold_it(origin: Origin) -> None:
+    said: list[tuple[str, str, bool]] = []
+    async with room(origin, [given(origin.pair)]) as one:
+        one.credentials.on_news(lambda *told: said.append(told))
+        origin.credentials.retire(origin.pair)
+        assert await one.get() == 503
+        header = given_header(one, "python")
+    assert header is not None
+    assert [(name, refused) for name, _, refused in said] == [("python", True)]
+    assert len(said[0][1]) == 64
+    assert said[0][1] not in header
+    assert header not in said[0][1]

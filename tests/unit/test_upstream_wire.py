@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.cache.whole import receive
 from proxy.errors import Blocked, Malformed, ProxyError, Unavailable
+from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.client import MAX_TRIES
 from tests.origin import (
     Origin,
@@ -182,6 +184,45 @@ async def test_a_body_is_handed_on_as_it_came_undecoded() -> None:
     )
     async with Raw(lambda _: sent) as raw, room(raw.url) as made:
         assert await made.get("/x") == packed
+
+
+async def packed(body: bytes, *, most: int = 1 << 20) -> bytes:
+    """What is read of a document that comes so, in gzip as it says."""
+    sent = answer(200, body, Content_Encoding="gzip")
+    async with Raw(lambda _: sent) as raw, room(raw.url) as made:
+        response = await made.upstream.open(UpstreamRequest("python", "/x", document=True))
+        try:
+            return await receive(response, most, "too large")
+        finally:
+            await response.close()
+
+
+async def test_a_document_that_comes_packed_unasked_is_unpacked() -> None:
+    text = b'{"items": []}' * 100_000
+    assert await packed(gzip.compress(text), most=len(text)) == text
+    assert await packed(gzip.compress(b"")) == b""
+
+
+async def test_a_packed_document_that_is_none_or_has_more_behind_it_is_rubbish() -> None:
+    for body in (b"{}", gzip.compress(b"{}") + b"more", gzip.compress(b"{}") * 2):
+        with pytest.raises(Malformed):
+            await packed(body)
+
+
+async def test_a_packed_document_that_was_cut_is_not_taken_for_the_whole() -> None:
+    with pytest.raises(Unavailable):
+        await packed(gzip.compress(b"{}" * 1000)[:-5])
+
+
+async def test_a_packed_document_is_not_unpacked_beyond_its_limit() -> None:
+    bomb = gzip.compress(bytes(64 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Malformed, match="too large"):
+            await packed(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 async def test_the_page_of_a_refusal_is_never_decoded() -> None:

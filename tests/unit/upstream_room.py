@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from proxy.egress import Egress
 from proxy.model import HostRules
 from proxy.secret import Secret
 from proxy.upstream.addresses import AddressRules, Network
@@ -112,6 +113,7 @@ async def room(
     frozen: frozenset[str] = frozenset(),
     resolver: AbstractResolver | None = None,
     challenging: bool = False,
+    egress: Egress | None = None,
 ) -> AsyncIterator[Room]:
     """Open an upstream room for one base URL; learnt hosts are those in `hosts`.
 
@@ -130,6 +132,7 @@ async def room(
         frozen=frozen,
         challenging=frozenset({"python"} if challenging else ()),
         resolver=resolver,
+        egress=egress,
     )
     try:
         yield Room(upstream, credentials, clock, seen)

@@ -1,0 +1,170 @@
+"""Listings that refer to one another: the decision stands on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from proxy.cache.documents import Documents
+from proxy.cache.freshness import Policy
+from proxy.cache.listings import MOST_STEPS, Listings
+from proxy.cache.permits import Permit
+from proxy.cache.variants import Variants
+from proxy.cache.worker import Worker
+from proxy.ecosystems.openvex import OpenVex
+from proxy.errors import Malformed, NotFound, NotListed
+from proxy.model import (
+    ArtifactTarget,
+    Document,
+    DocumentTarget,
+    Further,
+    Grant,
+    Links,
+    Source,
+)
+from proxy.storage.memory import MemoryStorage
+from proxy.upstream.base import Head, UpstreamRequest
+
+GRANT = Grant("farm", "chain", frozenset({"chain"}))
+WANTED = ArtifactTarget("/wanted", "chain", "pkg", "wanted")
+ELSE = Source("/unvouched", "pkg")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain(OpenVex):
+    """An ecosystem whose documents have one line: `at PATH`, `more PATH`, `maybe PATH`."""
+
+    name: str = "chain"
+
+    def locate(self, target: ArtifactTarget, listing: Document) -> Source | Further:  # type: ignore[override]  # says more than that one
+        verb, _, path = listing.body.decode().partition(" ")
+        if verb == "at":
+            return Source(path + target.version, "pkg")
+        if verb not in ("more", "maybe"):
+            raise NotListed(target.filename)
+        learnt = replace(target, version=f"{target.version}+{listing.url}")
+        return Further(document_at(path), learnt, ELSE if verb == "maybe" else None)
+
+    def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
+        return document
+
+
+@dataclass
+class Pages:
+    """An upstream of texts by path. `asked`: the paths, in order."""
+
+    texts: dict[str, str]
+    asked: list[str] = field(default_factory=list)
+
+    async def open(self, request: UpstreamRequest) -> Page:
+        self.asked.append(request.location)
+        if request.location not in self.texts:
+            raise NotFound("no such page")
+        return Page(request.location, self.texts[request.location])
+
+
+@dataclass
+class Page:
+    """One answer."""
+
+    path: str
+    text: str
+
+    @property
+    def head(self) -> Head:
+        return Head(200, self.path, "text/plain", len(self.text))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield self.text.encode()
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def document_at(path: str) -> DocumentTarget:
+    return DocumentTarget(path, "chain", "pkg")
+
+
+@dataclass
+class Room:
+    """Listings over some pages. `now`: epoch seconds."""
+
+    pages: Pages
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        policy = Policy(ttl=300, tag_ttl=60, max_stale=3600, negative_ttl=30)
+        self.documents = Documents(
+            *(MemoryStorage(), self.pages, policy, Variants(Worker())),
+            origins={"chain": "https://chain.example"},
+            max_document=1000,
+            clock=lambda: self.now,
+            healed=lambda: None,
+        )
+        self.listings = Listings(self.documents)
+
+    async def look(self) -> Permit:
+        return await self.listings.look(
+            *(Chain(), WANTED, document_at("/a"), GRANT, Links()), facts=None, limit=lambda: None
+        )
+
+
+@asynccontextmanager
+async def room(texts: Mapping[str, str]) -> AsyncIterator[Room]:
+    made = Room(Pages(dict(texts)))
+    try:
+        yield made
+    finally:
+        await made.documents.close()
+
+
+async def test_what_is_learnt_on_the_way_is_known_where_it_ends() -> None:
+    async with room({"/a": "more /b", "/b": "more /c", "/c": "at /here"}) as made:
+        permit = await made.look()
+        assert permit.source.location == "/here+/a+/b"
+        assert made.pages.asked == ["/a", "/b", "/c"]
+        assert [step.document.path for step in permit.steps] == ["/a", "/b", "/c"]
+        assert (permit.listing, permit.status.label) == ("/a", "miss")
+        assert (await made.look()).status.label == "hit"
+        assert len(made.pages.asked) == 3
+
+
+async def test_one_listing_stands_by_its_own_bytes_and_several_by_all_of_theirs() -> None:
+    async with room({"/a": "at /here"}) as alone, room({"/a": "more /b", "/b": "at /x"}) as made:
+        one = await alone.look()
+        assert one.listing_sha256 == one.steps[0].sha256
+        first = await made.look()
+        assert first.listing_sha256 not in {step.sha256 for step in first.steps}
+        made.pages.texts["/b"] = "at /y"
+        made.now += 301
+        second = await made.look()
+        assert second.source.location == "/y+/a"
+        assert second.listing_sha256 != first.listing_sha256
+        assert second.steps[0] == first.steps[0]
+
+
+async def test_where_the_last_document_is_missing_what_held_before_it_may_do() -> None:
+    async with room({"/a": "maybe /b"}) as made:
+        permit = await made.look()
+        assert permit.source == ELSE
+        assert [step.document.path for step in permit.steps] == ["/a"]
+    async with room({"/a": "more /b"}) as made:
+        with pytest.raises(NotFound):
+            await made.look()
+
+
+async def test_a_listing_that_a_listing_refers_to_may_name_it_not() -> None:
+    async with room({"/a": "maybe /b", "/b": "nothing"}) as made:
+        with pytest.raises(NotListed):
+            await made.look()
+
+
+async def test_listings_that_refer_to_one_another_are_not_followed_for_ever() -> None:
+    async with room({"/a": "more /b", "/b": "more /a"}) as made:
+        with pytest.raises(Malformed, match="without an end"):
+            await made.look()
+        assert made.pages.asked == ["/a", "/b"]
+        assert MOST_STEPS < 10

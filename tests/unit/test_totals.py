@@ -1,0 +1,75 @@
+"""The numbers of several processes as one exposition."""
+
+from __future__ import annotations
+
+import json
+
+from proxy.observe.metrics import Metrics
+from proxy.observe.totals import Family, Totals
+
+
+def worker(answers: int, seconds: float = 0.01) -> Metrics:
+    metrics = Metrics(["python"], "1.0")
+    for _ in range(answers):
+        metrics.request("python", 200, "hit", seconds, 10)
+    metrics.watch_in_flight(lambda: answers)
+    metrics.watch_cache_bytes(lambda: 1000)
+    metrics.watch_breakers(["libraries"], lambda _: float(answers > 5))
+    return metrics
+
+
+def dumped(metrics: Metrics) -> list[Family]:
+    """As it comes out of the other end of a line."""
+    found: list[Family] = json.loads(json.dumps(metrics.dump()))
+    return found
+
+
+def samples(totals: Totals) -> dict[str, float]:
+    text = totals.render()[0].decode()
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+HITS = 'cgr_proxy_requests_total{cache="hit",ecosystem="python",status="200"}'
+
+
+def test_counters_and_histograms_are_added_up() -> None:
+    found = samples(Totals(lambda: [dumped(worker(3)), dumped(worker(4, 0.2))]))
+    assert found[HITS] == 7
+    assert found['cgr_proxy_bytes_sent_total{ecosystem="python"}'] == 70
+    buckets = {
+        name.partition('le="')[2].partition('"')[0]: value
+        for name, value in found.items()
+        if name.startswith("cgr_proxy_request_seconds_bucket") and '"python"' in name
+    }
+    assert (buckets["0.005"], buckets["0.025"], buckets["0.5"], buckets["+Inf"]) == (0, 3, 7, 7)
+
+
+def test_gauges_are_taken_each_in_its_own_way() -> None:
+    found = samples(Totals(lambda: [dumped(worker(3)), dumped(worker(6))]))
+    assert found["cgr_proxy_in_flight"] == 9  # both
+    assert found["cgr_proxy_cache_bytes"] == 1000  # the same store
+    assert found['cgr_proxy_breaker_open{upstream="libraries"}'] == 1  # one of them says so
+    assert found['cgr_proxy_build_info{version="1.0"}'] == 1
+
+
+def test_what_a_worker_had_counted_outlives_it_and_its_gauges_do_not() -> None:
+    living = [dumped(worker(3)), dumped(worker(4))]
+    totals = Totals(lambda: living)
+    before = samples(totals)
+    totals.ended(living.pop())
+    after = samples(totals)
+    assert after[HITS] == before[HITS] == 7
+    assert after["cgr_proxy_in_flight"] == 3
+    totals.ended(living.pop())
+    assert samples(totals)[HITS] == 7
+
+
+def test_one_process_alone_looks_as_it_does_without_a_supervisor() -> None:
+    metrics = worker(3)
+    alone = {line.split()[0] for line in metrics.render()[0].decode().splitlines()}
+    added = {
+        line.split()[0]
+        for line in Totals(lambda: [dumped(metrics)]).render()[0].decode().splitlines()
+    }
+    assert added == alone
