@@ -36,7 +36,7 @@ def _nothing_of_ours_blocks_the_loop() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def client_tools() -> Path:
     """The folder of installed client programs: `pip-23/bin/pip`, `uv/bin/uv`, `pdm/bin/pdm` ...,
-    `npm/node_modules/...`.
+    `npm/node_modules/...`, `nuget/node_modules/...`.
 
     `sh tests/run.sh python` and `... npm` make it. A missing program fails the test: it is never
     skipped.

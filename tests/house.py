@@ -33,7 +33,8 @@ STAGED = (
     *("tests/unit/", "tests/matrix/", "tests/faults/"),
     *("tests/clients/test_python", "tests/clients/test_javascript"),
     *("tests/clients/test_java_", "tests/clients/test_containers"),
-    *("tests/clients/test_go", "tests/clients/test_apk", "tests/deploy/"),
+    *("tests/clients/test_go", "tests/clients/test_apk", "tests/clients/test_dotnet"),
+    "tests/deploy/",
 )
 
 _MACHINE_PATH = re.compile(r"(^|[^A-Za-z0-9_.])/(tmp|work|root|home)/[A-Za-z0-9]")

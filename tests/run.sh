@@ -8,6 +8,7 @@
 #   npm      tests/clients/test_javascript*.py: real npm (an old and a new one), pnpm, yarn, bun
 #   java     tests/clients/test_java_*.py: real Mavens, Gradle, Ivy and bazel
 #   go       tests/clients/test_go*.py: the real go command
+#   dotnet   tests/clients/test_dotnet*.py: a real nuget on mono
 #   apk      tests/clients/test_apk*.py: real apko
 #   deploy   tests/deploy: wheel, image, chart, compose file, systemd unit, nginx, alerts, dashboard
 #   containers  tests/clients/test_containers*.py: real skopeo, podman, docker, containerd
@@ -23,7 +24,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/deploy/environment.sh"
 cd "$top"
 
-STAGES="lint unit python npm java go apk deploy containers faults"
+STAGES="lint unit python npm java go dotnet apk deploy containers faults"
 passed=0
 failed=0
 
@@ -94,24 +95,25 @@ client() (
   ln -s "$env" "$top/.cache/clients/$1"
 )
 
-# npm_clients: the programs of tests/clients/npm/package-lock.json, by this machine's own npm. The
-# lock file names no registry; nothing of what is installed is run while it is.
+# npm_clients NAME: the programs of tests/clients/NAME/package-lock.json, by this machine's own npm.
+# The lock file names no registry; nothing of what is installed is run while it is.
 npm_clients() {
   for npm_program in node npm; do
     command -v "$npm_program" >/dev/null 2>&1 || debian nodejs npm
   done
-  npm_digest=$(cat "$top"/tests/clients/npm/package*.json | sha256sum | cut -c 1-12)
-  npm_folder=$top/.cache/environments/client-npm-$npm_digest
+  npm_source=$top/tests/clients/$1
+  npm_digest=$(cat "$npm_source"/package*.json | sha256sum | cut -c 1-12)
+  npm_folder=$top/.cache/environments/client-$1-$npm_digest
   if [ ! -d "$npm_folder" ]; then
     rm -rf "$npm_folder.new"
     mkdir -p "$npm_folder.new"
-    cp "$top"/tests/clients/npm/package*.json "$top/tests/clients/npm/.npmrc" "$npm_folder.new/"
+    cp "$npm_source"/package*.json "$npm_source/.npmrc" "$npm_folder.new/"
     (cd "$npm_folder.new" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
     mv "$npm_folder.new" "$npm_folder"
   fi
   mkdir -p "$top/.cache/clients"
-  rm -rf "$top/.cache/clients/npm"
-  ln -s "$npm_folder" "$top/.cache/clients/npm"
+  rm -rf "$top/.cache/clients/$1"
+  ln -s "$npm_folder" "$top/.cache/clients/$1"
 }
 
 stage_lint() {
@@ -140,7 +142,7 @@ stage_python() {
 }
 
 stage_npm() {
-  npm_clients
+  npm_clients npm
   pytests npm --numprocesses=2 --dist=loadfile tests/clients/test_javascript*.py
 }
 
@@ -209,6 +211,26 @@ stage_deploy() {
 stage_go() {
   command -v go >/dev/null 2>&1 || debian golang-go
   pytests go tests/clients/test_go*.py
+}
+
+# mono_libraries: the assemblies that nuget loads, each a Debian package.
+mono_libraries() {
+  for library in microsoft-build4.0 microsoft-build-framework4.0 microsoft-build-utilities-v4.0-4.0 \
+    microsoft-csharp4.0 system-componentmodel-composition4.0 system-data-services-client4.0 \
+    system-io-compression4.0 system-io-compression-filesystem4.0 system-net-http4.0 \
+    system-numerics4.0 system-runtime-serialization4.0 system-security4.0 system-servicemodel4.0a \
+    system-xml-linq4.0 windowsbase4.0; do
+    printf 'libmono-%s-cil ' "$library"
+  done
+}
+
+stage_dotnet() {
+  # shellcheck disable=SC2046  # split on purpose
+  if ! dpkg -s mono-runtime $(mono_libraries) >/dev/null 2>&1; then
+    debian mono-runtime $(mono_libraries)
+  fi
+  npm_clients nuget
+  pytests dotnet --numprocesses=2 --dist=loadfile tests/clients/test_dotnet*.py
 }
 
 stage_containers() {

@@ -69,12 +69,14 @@ class Documents:
         max_document: int,
         clock: Callable[[], float],
         healed: Callable[[], None],
+        reached: Callable[[], None] = lambda: None,
     ) -> None:
         self._upstream = upstream
         self._policy = policy
         self._variants = variants
         self._origins = origins
         self._max_document = max_document
+        self._reached = reached
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
         self.refusals = self._decisions = Refusals()
@@ -127,8 +129,7 @@ class Documents:
         behind. `limit`: seconds to wait in any case; then Unavailable is raised. Raises what
         `proxy.errors` has for the upstream.
         """
-        key = self._key_for(ecosystem, target, grant)
-        now = self._clock()
+        key, now = self._key_for(ecosystem, target, grant), self._clock()
         held = await self._shelf.load(key)
         verdict = self._judge(target, held, now)
         if held is not None and verdict is not None and verdict.fresh:
@@ -174,8 +175,8 @@ class Documents:
 
     def doubt(self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str) -> None:
         """Ask the upstream at the next use of these very bytes of a document, fresh or not."""
-        now, ttl = self._clock(), self._policy.ttl
-        self._doubted.remember(self._key(ecosystem, target), sha256, now, ttl)
+        key = self._key(ecosystem, target)
+        self._doubted.remember(key, sha256, self._clock(), self._policy.ttl)
 
     def standing(self, ecosystem: Ecosystem, target: DocumentTarget, held: Held) -> Standing | None:
         """How to ask whether what `get` has just given would be given again: fresh, from the same
@@ -335,9 +336,8 @@ class Documents:
 
     async def _read_whole(self, response: UpstreamResponse, most: int) -> bytes:
         limit = min(most or self._max_document, self._max_document)
-        too_large = f"The upstream's document is larger than {limit} bytes"
-        too_large += "." if most == limit else " ([limits] max_document)."
-        return await receive(response, limit, too_large)
+        why = f"larger than {limit} bytes{'' if most == limit else ' ([limits] max_document)'}."
+        return await receive(response, limit, f"The upstream's document is {why}", self._reached)
 
 
 def _validator(target: DocumentTarget, held: Held | None) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import final
 
 from proxy.cache.documents import Documents, Held
@@ -25,6 +24,10 @@ from proxy.model import ArtifactTarget, DocumentTarget, Further, Grant, Links, S
 BUDGET = 4 << 20
 MOST_STEPS = 6
 """Documents that are asked for one artifact; no protocol needs more."""
+
+
+class _NeverHeardOf(Exception):  # no error: caught here
+    """A document that is not held."""
 
 
 @final
@@ -51,12 +54,10 @@ class Listings:
         Raises NotListed, NotFound, else what asking and reading raise.
         """
 
-        async def ask(listing: DocumentTarget) -> Held:
-            return await self._documents.get(ecosystem, listing, grant, links, limit=limit())
+        async def ask(here: DocumentTarget) -> Held:
+            return await self._documents.get(ecosystem, here, grant, links, limit=limit())
 
-        permit = await self._walk(ecosystem, target, listing, facts, ask)
-        assert permit is not None  # noqa: S101  # `ask` raises in place of giving nothing
-        return permit
+        return await self._follow(ecosystem, target, listing, ask, facts)
 
     async def last(
         self,
@@ -65,25 +66,31 @@ class Listings:
         listing: DocumentTarget,
         facts: ArtifactFacts,
     ) -> Permit:
-        """The decision about a stored copy while its listing cannot be asked: by what was heard of
-        it last, though that may be too old for who asks for the listing itself.
+        """The decision while a listing cannot be asked: by what was heard of it last, though that
+        may be too old for who asks for it itself. `facts`: of the stored copy.
 
-        Raises NotListed, and what the listing was taken back with.
+        Raises NotListed, and what it was taken back with.
         """
-        ask = partial(self._documents.last, ecosystem)
-        permit = await self._walk(ecosystem, target, listing, facts, ask)
-        # It was allowed once, and nobody has said otherwise since.
-        return permit if permit is not None else permit_of(facts, HIT)
 
-    async def _walk(
+        async def ask(here: DocumentTarget) -> Held:
+            held = await self._documents.last(ecosystem, here)
+            if held is None:
+                raise _NeverHeardOf
+            return held
+
+        try:
+            return await self._follow(ecosystem, target, listing, ask, facts)
+        except _NeverHeardOf:
+            return permit_of(facts, HIT)  # it was allowed, and nobody has said otherwise since
+
+    async def _follow(
         self,
         ecosystem: Ecosystem,
         target: ArtifactTarget,
         listing: DocumentTarget,
+        ask: Callable[[DocumentTarget], Awaitable[Held]],
         facts: ArtifactFacts | None,
-        ask: Callable[[DocumentTarget], Awaitable[Held | None]],
-    ) -> Permit | None:
-        """From listing to listing; None: one of them is not to be had."""
+    ) -> Permit:
         steps: list[tuple[Step, Held]] = []
         found: Source | Further = Further(listing, target)
         while isinstance(found, Further):
@@ -97,8 +104,6 @@ class Listings:
                     raise
                 found = found.otherwise
                 break
-            if held is None:
-                return None
             steps.append((Step(here, held.sha256), held))
             if facts and (facts.listing, facts.listing_sha256) == (listing.path, held.sha256):
                 # The one listing of the stored copy: not read again while its bytes are the same.

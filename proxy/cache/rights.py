@@ -120,8 +120,8 @@ class Rights:
             except ProxyError as error:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
                     with suppress(NotListed, NotFound):
-                        last = await self._listings.last(ecosystem, target, listing, facts)
-                        return replace(last, status=stale(error, self._ttl(facts)))
+                        permit = await self._listings.last(ecosystem, target, listing, facts)
+                        return replace(permit, status=stale(error, self._ttl(facts)))
                     continue
                 # Whether it is listed there cannot be told now: asking the others would only
                 # make the client wait longer for the same answer.

@@ -183,14 +183,15 @@ class Trial:
 
     async def _located(self, target: ArtifactTarget, listing: DocumentTarget) -> Source:
         """What a document says of it, and those that it refers to. Raises NotListed, NotFound."""
-        found = self._ecosystem.locate(target, await self._read(listing))
+        found: Source | Further = Further(listing, target)
         while isinstance(found, Further):
+            further = found
             try:
-                found = self._ecosystem.locate(found.target, await self._read(found.listing))
+                found = self._ecosystem.locate(further.target, await self._read(further.listing))
             except NotFound:
-                if found.otherwise is None:
+                if further.otherwise is None:
                     raise
-                return found.otherwise
+                return further.otherwise
         return found
 
     # --- saying what it means -----------------------------------------------------------------

@@ -26,7 +26,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from proxy.cache.flight import Spot
 from proxy.cache.transfer import RATE_WINDOW, Rate
-from proxy.server.wire import abort, unsent
+from proxy.server.wire import abort, too_slow, unsent
 
 SLICE = 256 << 10
 LEAST_SLICE = 64 << 10
@@ -172,7 +172,7 @@ class Sender:
         finally:
             self._watch.cancel()
         if not self._rate.keeps(self._taken(), self._loop.time() - self._waiting_since):
-            raise abort(self._request)
+            raise too_slow(self._request)
 
     def _look(self) -> None:
         """Look at the rate in the middle of a wait. An abort ends the wait, and the handler."""
@@ -181,7 +181,7 @@ class Sender:
             self._waiting_since = now
             self._watch = self._loop.call_later(RATE_WINDOW, self._look)
         elif self._is_open():
-            abort(self._request)
+            too_slow(self._request)
 
     def _taken(self) -> int:
         """Bytes that the client has acknowledged since the last look."""

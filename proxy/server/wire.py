@@ -131,16 +131,18 @@ class Server(web.Server):
     """aiohttp's low-level server with our connections, `limit` of them at most.
 
     `recall`: answers a known question at once. `seam`: what aiohttp must have for that; without,
-    the handler answers everything.
+    the handler answers everything. `reached` is told which limit was.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # two of them for tests
         self,
         handle: Handle,
         refuse: Refuse,
         limit: int = MAX_CONNECTIONS,
         recall: Recall | None = None,
         seam: Sequence[str] = SEAM,
+        *,
+        reached: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(handle, request_factory=self._request, handler_cancellation=True)
         self._refuse = refuse
@@ -148,11 +150,13 @@ class Server(web.Server):
         if self._recall is not recall:
             LOG.warning("this version of aiohttp is not known here: repeated hits are not faster")
         self._limit = limit
+        self.reached = reached
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection, or end it at once where there are too many."""
         super().connection_made(handler, transport)
         if len(self._connections) > self._limit:
+            self.reached("max_connections")
             transport.abort()
 
     def close_idle(self, which: Callable[[asyncio.BaseTransport], bool] | None = None) -> None:
@@ -208,6 +212,14 @@ class Server(web.Server):
             auto_decompress=False,
             access_log=None,
         )
+
+
+def too_slow(request: web.BaseRequest) -> ConnectionError:
+    """As `abort`, of a client that takes less than the minimum rate."""
+    server = getattr(request.protocol, "_manager", None)
+    if isinstance(server, Server):
+        server.reached("min_rate_client")
+    return abort(request)
 
 
 def abort(request: web.BaseRequest) -> ConnectionError:

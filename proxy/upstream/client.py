@@ -141,6 +141,7 @@ class HttpUpstream:
                 pace=pace,
                 clock=self._clock,
                 received=partial(self._observer.upstream_bytes, request.ecosystem),
+                slow=partial(self._observer.limit_reached, "min_rate"),
             )
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
@@ -157,6 +158,7 @@ class HttpUpstream:
             async with asyncio.timeout(self._limits.queue_timeout):
                 await stack.enter_async_context(self._slots.take(brief=brief))
         except TimeoutError as error:
+            self._observer.limit_reached("queue_timeout")
             raise Unavailable(
                 "Too many requests to the upstream are under way; try again.",
                 retry_after=5,

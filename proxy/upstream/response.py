@@ -49,7 +49,7 @@ class Pace:
 class HttpResponse:
     """Implements `UpstreamResponse` over an aiohttp response. `stack` holds what `close` ends.
 
-    `received` is told the size of each piece, in bytes.
+    `received` is told the size of each piece, in bytes; `slow`, that they came too slowly.
     """
 
     def __init__(  # noqa: PLR0913  # made once, by `client`
@@ -61,6 +61,7 @@ class HttpResponse:
         pace: Pace,
         clock: Callable[[], float],
         received: Callable[[int], None],
+        slow: Callable[[], None],
     ) -> None:
         self.head = head
         self._response = response
@@ -68,6 +69,7 @@ class HttpResponse:
         self._pace = pace
         self._clock = clock
         self._received = received
+        self._slow = slow
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """See `UpstreamResponse.pieces`."""
@@ -101,5 +103,6 @@ class HttpResponse:
         if piece:
             self._received(len(piece))
         if piece and not self._pace.allows(self._clock() - started, len(piece)):
+            self._slow()
             raise Unavailable("The upstream sends too slowly; try again later.", retry_after=5)
         return piece

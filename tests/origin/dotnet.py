@@ -103,6 +103,7 @@ class DotnetPart:
             "RegistrationsBaseUrl/3.6.0": SEMVER_HIVE,
         }
         named = {
+            "SearchQueryService/3.0.0-beta": "/dotnet/query",
             "SearchQueryService/3.5.0": "/dotnet/query",
             "SearchAutocompleteService/3.5.0": "/dotnet/autocomplete",
             **{
