@@ -201,7 +201,7 @@ def let_pauses_end(proxy: Running) -> None:
     """Some minutes pass for who asks upstreams: breakers, refused tokens, requests for quiet."""
     room: Any = proxy.app.upstream
     before = room._clock
-    for part in (room, room._exchange, room._exchange._bearers):
+    for part in (room, room._exchange, room._exchange._bearers, room._exchange.outages):
         part._clock = lambda: before() + 400.0
 
 
