@@ -69,12 +69,14 @@ class Documents:
         max_document: int,
         clock: Callable[[], float],
         healed: Callable[[], None],
+        reached: Callable[[], None] = lambda: None,
     ) -> None:
         self._upstream = upstream
         self._policy = policy
         self._variants = variants
         self._origins = origins
         self._max_document = max_document
+        self._reached = reached
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
         self.refusals = self._decisions = Refusals()
@@ -122,8 +124,7 @@ class Documents:
         behind. `limit`: seconds to wait in any case; then Unavailable is raised. Raises what
         `proxy.errors` has for the upstream.
         """
-        key = self._key_for(ecosystem, target, grant)
-        now = self._clock()
+        key, now = self._key_for(ecosystem, target, grant), self._clock()
         held = await self._shelf.load(key)
         verdict = self._judge(target, held, now)
         if held is not None and verdict is not None and verdict.fresh:
@@ -158,16 +159,12 @@ class Documents:
     async def keeps(self, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant) -> bool:
         """Whether a copy is held that may be served while the upstream does not answer."""
         held = await self._shelf.load(self._key_for(ecosystem, target, grant))
-        verdict = self._judge(target, held, self._clock())
-        return verdict is not None and verdict.usable
+        return bool((verdict := self._judge(target, held, self._clock())) and verdict.usable)
 
     async def last(self, ecosystem: Ecosystem, target: DocumentTarget) -> Held | None:
-        """What was heard of a document last, however long ago; None: it is not known.
-
-        Raises the refusal by which the upstream has taken it back.
-        """
-        key = self._key(ecosystem, target)
-        if verdict := self._shelf.verdict(key):
+        """What was heard of a document last, however long ago; None: it is not known. Raises the
+        refusal by which the upstream has taken it back."""
+        if verdict := self._shelf.verdict(key := self._key(ecosystem, target)):
             raise from_text(verdict)
         return await self._shelf.load(key)
 
@@ -328,13 +325,11 @@ class Documents:
     def _confirm(self, key: str, held: Held | None, head: Head) -> Held:
         if held is None:
             raise Malformed("The upstream answered 304 to an unconditional request.")
-        facts = held.facts.confirmed(head, self._clock())
-        confirmed = replace(held, facts=facts)
+        confirmed = replace(held, facts=held.facts.confirmed(head, self._clock()))
         self._shelf.confirm(key, confirmed)
         return replace(confirmed, status=CacheStatus(fwd="stale", fwd_status=304))
 
     async def _read_whole(self, response: UpstreamResponse, most: int) -> bytes:
         limit = min(most or self._max_document, self._max_document)
-        too_large = f"The upstream's document is larger than {limit} bytes"
-        too_large += "." if most == limit else " ([limits] max_document)."
-        return await receive(response, limit, too_large)
+        why = f"larger than {limit} bytes{'' if most == limit else ' ([limits] max_document)'}."
+        return await receive(response, limit, f"The upstream's document is {why}", self._reached)

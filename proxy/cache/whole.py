@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 
 from proxy.errors import Malformed
 from proxy.storage.base import Body, Record
@@ -17,18 +18,26 @@ from proxy.upstream.base import UpstreamResponse
 LOG = logging.getLogger(__name__)
 
 
-async def receive(response: UpstreamResponse, limit: int, too_large: str) -> bytes:
+async def receive(
+    response: UpstreamResponse,
+    limit: int,
+    too_large: str,
+    reached: Callable[[], None] = lambda: None,
+) -> bytes:
     """All of an answer's body, of `limit` bytes at most. The caller closes the answer.
 
-    Raises Malformed with that sentence. An end that cannot be seen is left to the parser to judge.
+    Raises Malformed with that sentence, after `reached` was called. An end that cannot be seen is
+    left to the parser to judge.
     """
     if (response.head.size or 0) > limit:
+        reached()
         raise Malformed(too_large)
     pieces: list[bytes] = []
     size = 0
     async for piece in response.pieces():
         size += len(piece)
         if size > limit:
+            reached()
             raise Malformed(too_large)
         pieces.append(piece)
     return b"".join(pieces)

@@ -56,6 +56,9 @@ class _Unobserved:
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         """Nobody counts."""
 
+    def limit_reached(self, limit: str) -> None:
+        """Nobody counts."""
+
     def upstream_bytes(self, ecosystem: str, count: int) -> None:
         """Nobody counts."""
 

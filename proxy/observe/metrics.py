@@ -44,6 +44,11 @@ CACHE_STATES = ("hit", "miss", "collapsed", "revalidated", "stale", "denied", "b
 UPSTREAM_OUTCOMES = (*map(str, STATUSES), "challenge", "error")
 """The status that an upstream answered; `challenge`: a 401 that says where a token is to be had;
 `error`: it did not answer."""
+LIMITS = (
+    *("max_connections", "queue_timeout", "connect_timeout", "first_byte_timeout"),
+    *("max_document", "min_rate", "min_rate_client"),
+)
+"""The keys of `[limits]` that something can reach; `min_rate` by direction."""
 _UNAUTHORIZED = "401"
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
 
@@ -111,6 +116,10 @@ class Metrics:
     def upstream_bytes(self, ecosystem: str, count: int) -> None:
         """Bytes of body came from an upstream."""
         self._bytes_received[self._ecosystem(ecosystem)].inc(count)
+
+    def limit_reached(self, limit: str) -> None:
+        """A limit of the configuration, one of `LIMITS`, cost somebody something."""
+        self._limits[limit].inc()
 
     def digest_mismatch(self, ecosystem: str) -> None:
         """An upstream sent other bytes than the listing promises."""
@@ -201,6 +210,10 @@ class Metrics:
         )
 
     def _make_cache_metrics(self, names: Sequence[str]) -> None:
+        reached = self._counter(
+            "limit_reached_total", "What ended at a limit of [limits].", ("limit",)
+        )
+        self._limits = {limit: reached.labels(limit) for limit in LIMITS}
         self._followers = self._by_ecosystem(
             "singleflight_followers_total", "Requests that joined another one's flight.", names
         )

@@ -33,7 +33,7 @@ from aiohttp.abc import AbstractStreamWriter
 from proxy.cache.flight import Spot
 from proxy.cache.transfer import RATE_WINDOW, Rate
 from proxy.server.stalled import unsent
-from proxy.server.wire import abort
+from proxy.server.wire import abort, too_slow
 
 SLICE = 512 << 10
 IN_STORE = 256 << 10  # bytes that the kernel may have without being allowed to send them yet
@@ -211,7 +211,7 @@ class Sender:
             self._waited += self._loop.time() - self._since
             self._since = None
         if self._waited >= RATE_WINDOW and not self._keeps(self._taken()):
-            raise abort(self._request)
+            raise too_slow(self._request)
 
     def _look(self) -> None:
         """Look at the rate in the middle of a wait. An abort ends the wait, and the handler."""
@@ -224,7 +224,7 @@ class Sender:
             taken = self._taken()
             if not (taken and self._keeps(taken)):
                 if self._is_open():
-                    abort(self._request)
+                    too_slow(self._request)
                 return
         self._watch = self._loop.call_later(RATE_WINDOW - self._waited, self._look)
 

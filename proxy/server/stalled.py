@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Callable
 from typing import Final, final
 
 from proxy.cache.transfer import RATE_WINDOW
@@ -31,12 +32,16 @@ _ACKED: Final = slice(120, 128)
 
 @final
 class Stalled:
-    """The look at one connection's client. `least`: bytes a second that it must take; 0: any."""
+    """The look at one connection's client. `least`: bytes a second that it must take; 0: any.
 
-    __slots__ = ("_acknowledged", "_least", "_looking", "_waiting")
+    `cut_off` is called when it did not.
+    """
 
-    def __init__(self, least: int) -> None:
+    __slots__ = ("_acknowledged", "_cut_off", "_least", "_looking", "_waiting")
+
+    def __init__(self, least: int, cut_off: Callable[[], None]) -> None:
         self._least = least
+        self._cut_off = cut_off
         self._looking = False
         self._waiting = 0  # bytes that were unsent when the window began
         self._acknowledged = 0
@@ -57,6 +62,7 @@ class Stalled:
             self._looking = False
             return
         if self._taken(transport) < min(self._waiting, self._least * RATE_WINDOW):
+            self._cut_off()
             reset(transport)
             return
         self._begin(transport)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, final
 
 from aiohttp import web
@@ -58,7 +59,7 @@ class _Connection(RepeatingHandler):
     ) -> None:
         super().__init__(server, recall, **kwargs)
         self._refuse = refuse
-        self._stalled = Stalled(min_rate)
+        self._stalled = Stalled(min_rate, partial(server.reached, "min_rate_client"))
         self._half_closed = False
 
     @property
@@ -141,7 +142,7 @@ class Server(web.Server):
 
     `min_rate`: bytes a second that a client must take of what waits for it; 0: no minimum.
     `recall`: answers a known question at once. `seam`: what aiohttp must have for that; without,
-    the handler answers everything.
+    the handler answers everything. `reached` is told which limit was.
     """
 
     def __init__(  # noqa: PLR0913  # made once a listener
@@ -153,6 +154,7 @@ class Server(web.Server):
         *,
         min_rate: int = 0,
         seam: Sequence[str] = SEAM,
+        reached: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(handle, request_factory=self._request, handler_cancellation=True)
         self._refuse = refuse
@@ -161,11 +163,13 @@ class Server(web.Server):
             LOG.warning("this version of aiohttp is not known here: repeated hits are not faster")
         self._limit = limit
         self._min_rate = min_rate
+        self.reached = reached
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection, or end it at once where there are too many."""
         super().connection_made(handler, transport)
         if len(self._connections) > self._limit:
+            self.reached("max_connections")
             transport.abort()
 
     def close_idle(self, which: Callable[[asyncio.BaseTransport], bool] | None = None) -> None:
@@ -222,6 +226,14 @@ class Server(web.Server):
             auto_decompress=False,
             access_log=None,
         )
+
+
+def too_slow(request: web.BaseRequest) -> ConnectionError:
+    """As `abort`, of a client that takes less than the minimum rate."""
+    server = getattr(request.protocol, "_manager", None)
+    if isinstance(server, Server):
+        server.reached("min_rate_client")
+    return abort(request)
 
 
 def abort(request: web.BaseRequest) -> ConnectionError:

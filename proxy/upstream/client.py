@@ -149,7 +149,11 @@ class HttpUpstream:
             silence=self._silence,
             clock=self._clock,
             received=partial(self._observer.upstream_bytes, request.ecosystem),
+            slow=self._too_slow,
         )
+
+    def _too_slow(self) -> None:
+        self._observer.limit_reached("min_rate")
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
         if request.location.startswith("/"):
@@ -164,6 +168,7 @@ class HttpUpstream:
             async with asyncio.timeout(self._limits.queue_timeout):
                 await self._slots.take(brief=brief)
         except TimeoutError as error:
+            self._observer.limit_reached("queue_timeout")
             raise Unavailable(
                 "Too many requests to the upstream are under way; try again.",
                 retry_after=5,

@@ -77,6 +77,10 @@ class UpstreamObserver(Protocol):
         """A piece of a body came, of `count` bytes."""
         ...
 
+    def limit_reached(self, limit: str) -> None:
+        """An exchange ended at a limit, named as in the configuration."""
+        ...
+
 
 @final
 class Exchange:
@@ -229,6 +233,10 @@ class Exchange:
                 outcome = "challenge"
         except FAILURES as error:
             LOG.debug("asking %s failed: %s", url.host, type(error).__name__)
+            if isinstance(error, aiohttp.ConnectionTimeoutError):
+                self._observer.limit_reached("connect_timeout")
+            elif isinstance(error, TimeoutError):
+                self._observer.limit_reached("first_byte_timeout")
             failure = translate(error)
         else:
             return response

@@ -48,7 +48,7 @@ class Pace:
 @final
 class HttpResponse:
     """Implements `UpstreamResponse` over an aiohttp response. `released` is told, once, that it is
-    closed; `received` of the size of each piece, in bytes.
+    closed; `received` of the size of each piece, in bytes; `slow`, that they came too slowly.
     """
 
     def __init__(  # noqa: PLR0913  # made once, by `client`
@@ -61,6 +61,7 @@ class HttpResponse:
         silence: Silence,
         clock: Callable[[], float],
         received: Callable[[int], None],
+        slow: Callable[[], None],
     ) -> None:
         self.head = head
         self._response = response
@@ -69,6 +70,7 @@ class HttpResponse:
         self._silence = silence
         self._clock = clock
         self._received = received
+        self._slow = slow
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """See `UpstreamResponse.pieces`."""
@@ -103,5 +105,6 @@ class HttpResponse:
         if piece:
             self._received(len(piece))
         if piece and not self._pace.allows(self._clock() - started, len(piece)):
+            self._slow()
             raise Unavailable("The upstream sends too slowly; try again later.", retry_after=5)
         return piece

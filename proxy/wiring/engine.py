@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from ssl import SSLContext
 
 from proxy.cache.artifacts import Artifacts
@@ -95,6 +96,7 @@ def make_engine(
         max_document=settings.limits.max_document,
         clock=clock,
         healed=metrics.cache_healed,
+        reached=partial(metrics.limit_reached, "max_document"),
     )
     extracting = {item.name: item for item in ECOSYSTEMS if isinstance(item, Extracting)}
     download = Download(

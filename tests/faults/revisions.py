@@ -25,13 +25,15 @@ _NUMBER = re.compile(rb"1\.9\.(\d+)")
 
 @dataclass(slots=True)
 class Subject:
-    """One ecosystem's sample. `listed`: its document lists the artifact; `of_package`: the right to
+    """One ecosystem's sample. `listed`: its document lists the artifact (`falls_back`: where it is
+    not to be found, another document may); `of_package`: the right to
     it is that to its package; `server`: which host of the origin has it. `tags`: revisions by the
     digest of a manifest's bytes."""
 
     ecosystem: str
     samples: Samples
     listed: bool
+    falls_back: bool = False
     of_package: bool = False
     server: str = "origin"
     tags: dict[str, int] = field(default_factory=dict)
@@ -66,7 +68,8 @@ def subject_of(ecosystem: str) -> Subject:
     assert ecosystem in _REVISE, f"{ecosystem} has no revisions"
     server = {"oci": "registry", "apk": "apk"}.get(ecosystem, "origin")
     return Subject(
-        ecosystem, samples_of(ecosystem), ecosystem in _LISTED, ecosystem == "oci", server
+        *(ecosystem, samples_of(ecosystem), ecosystem in _LISTED),
+        *(ecosystem in _FALLS_BACK, ecosystem == "oci", server),
     )
 
 
@@ -95,6 +98,12 @@ def _go(origin: Origin, number: int) -> None:
         origin.content.add(file)
 
 
+def _dotnet(origin: Origin, number: int) -> None:
+    files = {"lib/revision.txt": f"{number}\n".encode()}
+    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files))
+    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"))
+
+
 def _oci(origin: Origin, number: int) -> None:
     origin.images.repository(PUBLIC).image(f"revision {number}", "latest")
 
@@ -106,24 +115,15 @@ def _apk(origin: Origin, number: int) -> None:
     assert origin.content.page(REPOSITORY, "beta-apk")
 
 
-def _dotnet(origin: Origin, number: int) -> None:
-    files = {"lib/revision.txt": f"{number}\n".encode()}
-    for made in (
-        nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files),
-        nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"),
-    ):
-        for file in nupkgs.with_manifest(made):
-            origin.content.add(file)
-
-
 _REVISE: dict[str, Callable[[Origin, int], None]] = {
     "python": _python,
     "java": _java,
     "javascript": _javascript,
     "go": _go,
+    "dotnet": _dotnet,
     "oci": _oci,
     "apk": _apk,
-    "dotnet": _dotnet,
     "openvex": lambda _origin, _number: None,  # the origin has one revision of each
 }
 _LISTED = {"python", "javascript", "apk", "dotnet"}
+_FALLS_BACK = {"dotnet"}

@@ -56,7 +56,7 @@ from tests.running import Running
 
 TTL = 301
 REASON = b'{"reason": "MALWARE", "errors": [{"code": "DENIED", "message": "MALWARE"}]}'
-LIMITS = {"limits": {"first_byte_timeout": "700ms", "connect_timeout": "700ms"}}
+LIMITS = {"limits": {"first_byte_timeout": "2s", "connect_timeout": "2s"}}
 NEWS, SILENCE = "news", "silence"
 
 
@@ -202,7 +202,7 @@ def let_pauses_end(proxy: Running) -> None:
     """Some minutes pass for who asks upstreams: breakers, refused tokens, requests for quiet."""
     room: Any = proxy.app.upstream
     before = room._clock
-    for part in (room, room._exchange, room._exchange._bearers):
+    for part in (room, room._exchange, room._exchange._bearers, room._exchange.outages):
         part._clock = lambda: before() + 400.0
 
 

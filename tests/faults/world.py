@@ -65,7 +65,9 @@ class World:
         samples = self.subject.samples
         self.paths = {"document": samples.document, "artifact": samples.artifact(self.origin)}
         digest = samples.sha256(self.origin)
-        self.oracle = Oracle(Thing(FIRST), Thing(digest), self.subject.listed)
+        self.oracle = Oracle(
+            Thing(FIRST), Thing(digest), self.subject.listed, self.subject.falls_back
+        )
         self.oracle.digests[FIRST] = digest
         await self.live(self.folder / "0")
 
@@ -86,7 +88,10 @@ class World:
         self.proxy.clock.offset = self.wall
         upstream: Any = self.proxy.app.upstream
         limits = replace(upstream._limits, retry_pause=0.001)
-        for room in (upstream, upstream._exchange, upstream._exchange._bearers):
+        for room in (
+            *(upstream, upstream._exchange),
+            *(upstream._exchange._bearers, upstream._exchange.outages),
+        ):
             room._clock = lambda: time.monotonic() + self.offset
             if hasattr(room, "_limits"):
                 room._limits = limits

@@ -29,6 +29,9 @@ class Observer:
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         pass
 
+    def limit_reached(self, limit: str) -> None:
+        pass
+
     def upstream_bytes(self, ecosystem: str, count: int) -> None:
         pass
 

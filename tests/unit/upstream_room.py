@@ -54,11 +54,15 @@ class Seen:
 
     outcomes: list[str] = field(default_factory=list)
     received: int = 0
+    limits: list[str] = field(default_factory=list)
 
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         assert ecosystem == "python"
         assert seconds >= 0
         self.outcomes.append(outcome)
+
+    def limit_reached(self, limit: str) -> None:
+        self.limits.append(limit)
 
     def upstream_bytes(self, ecosystem: str, count: int) -> None:
         assert ecosystem == "python"
