@@ -25,12 +25,12 @@ from proxy.cache.freshness import Policy
 from proxy.cache.grounds import Grounds
 from proxy.cache.keys import artifact_key, flight_name
 from proxy.cache.opening import Opening
-from proxy.cache.permits import Permit, facts_of
+from proxy.cache.permits import Permit, asks_own, facts_of
 from proxy.cache.rights import Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import StorageFailed, Unavailable
+from proxy.errors import StorageFailed, Unavailable, UpstreamVerdict
 from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, upstream_name
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Record, Storage
@@ -109,9 +109,14 @@ class Artifacts:
         key = self._key(ecosystem, target)
         record = self._storage.lookup(key)
         facts = self._opening.facts(record) if record is not None else None
-        permit = await self._rights.permit(
-            ecosystem, target, grant, links, facts, deadline=deadline
-        )
+        try:
+            permit = await self._rights.permit(
+                ecosystem, target, grant, links, facts, deadline=deadline
+            )
+        except UpstreamVerdict as news:
+            if record is not None and facts is not None and asks_own(target, grant, facts):
+                self._rights.withhold(record, facts, news)
+            raise
         stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
         if stored is not None:
             return stored

@@ -55,6 +55,13 @@ def in_order(
     return allowed
 
 
+def asks_own(target: ArtifactTarget, grant: Grant, facts: ArtifactFacts) -> bool:
+    """Whether the listing of the stored copy is one that may be asked for this client: only then
+    does it say anything of the copy that none lists it."""
+    listings = in_order(target, grant, facts)
+    return bool(listings) and listings[0].path == facts.listing
+
+
 def permit_of(facts: ArtifactFacts, status: CacheStatus, steps: tuple[Step, ...] = ()) -> Permit:
     """The decision that a stored copy was made under, still in force."""
     source = Source(

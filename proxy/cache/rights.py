@@ -177,7 +177,6 @@ class Rights:
         superseded. A status: it could not answer. Raises its refusal.
         """
         now, (_, facts) = self._clock(), stored
-        withheld = withheld_of(facts, permit)
         known = error = self._decisions.find(name, now)
         if known is None:
             task, _ = self._probes.join(name, lambda: self._probe(ecosystem, name, permit, stored))
@@ -192,11 +191,17 @@ class Rights:
                 return None
         if error is not None and error.outcome is Outcome.NEWS:
             raise error.with_traceback(None)
-        if withheld:
+        if withheld := withheld_of(facts, permit):
             raise from_text(withheld)
         if error is None:
             return None
         return stale(error, self._ttl(facts), remembered=known is not None)
+
+    def withhold(self, record: Record, facts: ArtifactFacts, news: ProxyError) -> None:
+        """Note with a stored artifact that the upstream has taken it back."""
+        if facts.withheld != (said := to_text(news)):
+            LOG.warning("the upstream has taken back a stored artifact: %s", news.detail)
+            self._note(record, replace(facts, withheld=said))
 
     def refuse_known(self, name: str) -> None:
         """Raise what is remembered against an artifact that is not stored.
@@ -244,10 +249,8 @@ class Rights:
         except ProxyError as error:
             self._remember(name, error)
             if error.outcome is Outcome.NEWS:
-                LOG.warning("the upstream has taken back a stored artifact: %s", error.detail)
-                location = permit.source.location
-                withheld = replace(stored[1], withheld=to_text(error), location=location)
-                self._note(stored[0], withheld)
+                here = replace(stored[1], location=permit.source.location)
+                self.withhold(stored[0], here, error)
             raise
         record, facts = stored
         mine = facts.digest_by(promised.algorithm, record.sha256) if promised else promised

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple, Self, final
 from urllib.parse import unquote, urlsplit
 
@@ -172,11 +173,17 @@ def _own_path(file: File, page: ProjectPage, base: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=64)
+def _origin_of(base: str) -> tuple[str, str, int] | None:
+    """A document's own origin: asked for each of its links."""
+    return origin(urlsplit(base))
+
+
 def _own_segments(url: str, base: str) -> tuple[str, ...] | None:
     """Give the decoded segments of a URL on the document's own origin, if a client could send them
     as they are; else None."""
     split = urlsplit(url)
-    if origin(split) != origin(urlsplit(base)) or split.query or len(url) > _LONGEST_LINK:
+    if origin(split) != _origin_of(base) or split.query or len(url) > _LONGEST_LINK:
         return None
     try:
         path = unquote(split.path, errors="strict")

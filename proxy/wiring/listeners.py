@@ -82,6 +82,9 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
         )
     )
     tls = live.tls.context if live.tls is not None else None
-    server = Server(handler, handler.refuse, settings.limits.max_connections, hot.answer)
+    limits = settings.limits
+    server = Server(
+        handler, handler.refuse, limits.max_connections, hot.answer, min_rate=limits.min_rate
+    )
     listen, shared = settings.server.listen, settings.server.workers > 1
     return Listener(server, listen.host, listen.port, tls, shared=shared)

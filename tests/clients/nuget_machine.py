@@ -21,8 +21,7 @@ from tests.running import TOP
 
 _LIMIT = 170.0
 _README_URL = "http://127.0.0.1:8080"
-_README_TOKEN = "cgrp_..."
-_CREDENTIALS = re.compile("<packageSourceCredentials>.*</packageSourceCredentials>", re.DOTALL)
+_TOKEN = "CGR_PROXY_TOKEN"
 
 
 def program(tools: Path) -> tuple[str, ...]:
@@ -38,28 +37,25 @@ def readme_configuration() -> str:
     (found,) = re.findall(r"^```xml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     configuration: str = found
     assert _README_URL in configuration
-    assert _README_TOKEN in configuration
+    assert f"%{_TOKEN}%" in configuration
     return configuration
 
 
 @dataclass(frozen=True, slots=True)
 class NugetMachine:
-    """`url`: of the proxy."""
+    """`url`: of the proxy. `token`: "" where it has none."""
 
     folder: Path
     url: str
     nuget: tuple[str, ...]
+    token: str
 
     @classmethod
     def new(cls, folder: Path, url: str, tools: Path, token: str = "") -> NugetMachine:
-        """Make it: an empty home, no package, the configuration; without a token no credential."""
-        made = cls(folder, url, program(tools))
+        """Make it: an empty home, no package, the configuration."""
+        made = cls(folder, url, program(tools), token)
         made.home.mkdir(parents=True)
-        text = readme_configuration().replace(_README_URL, url).replace(_README_TOKEN, token)
-        if not token:
-            text = re.sub(
-                r"(?s)  <packageSourceCredentials>.*</packageSourceCredentials>", "", text
-            )
+        text = readme_configuration().replace(_README_URL, url)
         (folder / "nuget.config").write_text(text, "utf-8")
         return made
 
@@ -73,6 +69,7 @@ class NugetMachine:
         environment = clean_environment(self.home) | {
             "NUGET_PACKAGES": str(self.folder / "global"),
             "NUGET_HTTP_CACHE_PATH": str(self.folder / "answers"),
+            **({_TOKEN: self.token} if self.token else {}),
         }
         command = (*self.nuget, *arguments, "-NonInteractive")
         return run_program(command, self.folder, environment, limit=_LIMIT)

@@ -18,7 +18,7 @@ Non-goals: driving anything (`test_state_machine`), documents that are parts of 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 TTL = 300.0
@@ -68,12 +68,19 @@ class Thing:
         found = {(one.content, one.refusal) for one in self.learnt if silent or _counts(one, now)}
         return found if silent else found | {(self.content, self.refusal)}
 
+    def lose(self) -> None:
+        """It may not be in the store any more, nor what the upstream said against it."""
+        self.stored = False
+        self.learnt += [replace(one, refusal=0) for one in self.learnt if one.refusal]
+
     def learn(self, now: float, answer: Answer) -> None:
         """The upstream could be asked. When nothing else explains the answer, it was."""
         told = _explains(self.now(now), answer)
         if told and not any(_explains(one, answer) for one in self.learnt):
             self.learnt.clear()
         self.learnt.append(self.now(now))
+        if self.refusal and not self.stored:
+            self.learnt.append(replace(self.now(now), refusal=0))  # nowhere to note it
 
 
 def _counts(one: Learnt, now: float) -> bool:
@@ -110,13 +117,14 @@ class Oracle:
         now: float,
         steady: float,
         silent: bool,
+        note: str = "",
     ) -> None:
         """Fail when an answer is not one that may be given; learn from it otherwise."""
         thing: Thing = getattr(self, what)
         allowed = set(self._allowed(what, now, silent=False)) if not silent else set()
         if silent or self.troubled(now, steady):
             allowed |= self._in_silence(what, now)
-        assert answer in allowed, (what, answer, sorted(map(str, allowed)), self)
+        assert answer in allowed, (what, answer, note, sorted(map(str, allowed)), self)
         if answer.status == 200:
             order = thing.served
             if answer.content in order:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.matrix.samples import Samples, samples_of
-from tests.origin import Origin, apks, jars, modules, tarballs
+from tests.origin import Origin, apks, jars, modules, nupkgs, tarballs
 from tests.origin.apks import REPOSITORY
 from tests.origin.images import PUBLIC
 from tests.origin.tarballs import ALPHA
@@ -106,6 +106,16 @@ def _apk(origin: Origin, number: int) -> None:
     assert origin.content.page(REPOSITORY, "beta-apk")
 
 
+def _dotnet(origin: Origin, number: int) -> None:
+    files = {"lib/revision.txt": f"{number}\n".encode()}
+    for made in (
+        nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files),
+        nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"),
+    ):
+        for file in nupkgs.with_manifest(made):
+            origin.content.add(file)
+
+
 _REVISE: dict[str, Callable[[Origin, int], None]] = {
     "python": _python,
     "java": _java,
@@ -113,5 +123,7 @@ _REVISE: dict[str, Callable[[Origin, int], None]] = {
     "go": _go,
     "oci": _oci,
     "apk": _apk,
+    "dotnet": _dotnet,
+    "openvex": lambda _origin, _number: None,  # the origin has one revision of each
 }
-_LISTED = {"python", "javascript", "apk"}
+_LISTED = {"python", "javascript", "apk", "dotnet"}

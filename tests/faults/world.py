@@ -78,7 +78,7 @@ class World:
     # --- the proxy ---------------------------------------------------------------------------
 
     async def live(self, folder: Path) -> None:
-        tables = {"limits": {"first_byte_timeout": "1s", "connect_timeout": "1s"}}
+        tables = {"limits": {"first_byte_timeout": "2s", "connect_timeout": "2s"}}
         self.life = AsyncExitStack()
         self.proxy: Running = await self.life.enter_async_context(
             running(folder, self.origin, tables)
@@ -113,7 +113,7 @@ class World:
                 if path.is_file() and chance.random() < 0.4:
                     os.truncate(path, chance.choice([0, path.stat().st_size // 2]))
         for thing in (self.oracle.document, self.oracle.artifact):
-            thing.stored = False
+            thing.lose()
 
     async def ask(self, what: str, method: str = "GET") -> None:
         silent = self.silent
@@ -139,6 +139,7 @@ class World:
             now=self.proxy.clock(),
             steady=self.steady,
             silent=silent,
+            note=got.cache,
         )
 
     @property
@@ -217,9 +218,10 @@ class World:
                     self.proxy.app.storage.evict(key, sha256, with_body=True)
                 else:
                     self.proxy.app.storage.remove(key)
-        thing.stored = False
+        thing.lose()
         if evicted:  # another entry may have had the same body
-            self.oracle.document.stored = self.oracle.artifact.stored = False
+            self.oracle.document.lose()
+            self.oracle.artifact.lose()
 
     def advance(self, seconds: float) -> None:
         self.offset += max(seconds, 0.0)

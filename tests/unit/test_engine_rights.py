@@ -23,9 +23,10 @@ from tests.engine import (
     pages,
     quick,
     stream,
+    until,
 )
 from tests.origin import Artifact, Origin, status
-from tests.running import Running, running
+from tests.running import Running, bearer, client, running, token
 
 TTL = 301
 FILES = r"^/files/"
@@ -344,4 +345,45 @@ async def test_what_a_page_has_said_of_an_artifact_counts_when_the_page_itself_i
         assert (await fetch(proxy, "/python/simple/bigblob/")).status == 503
         found = await all_ways(proxy, artifact)
         assert {got.status for got in found.values()} <= {503, 404}
+        await origin.reopen()
+
+
+@pytest.mark.parametrize("what", ["its package is blocked", "its whole page is gone"])
+async def test_an_artifact_that_was_refused_with_its_page_stays_so_though_the_page_was_evicted(
+    tmp_path: Path, what: str
+) -> None:
+    withdraw, code = WITHDRAWN[what]
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = await primed(origin, proxy, 10 * KIB)
+        withdraw(origin, artifact)
+        for entry in proxy.stored():
+            if b"/simple/" in entry.read_bytes() and b"document" in entry.read_bytes():
+                entry.unlink()
+        proxy.clock.advance(TTL)
+        assert (await fetch(proxy, artifact.link)).status == code
+        await origin.close_listener()
+        proxy.clock.advance(TTL)
+        found = await all_ways(proxy, artifact)
+        assert {got.status for got in found.values()} == {code}
+        await origin.reopen()
+        origin.unblock("bigblob")
+        origin.content.add(artifact)
+        proxy.clock.advance(TTL)
+        await until(lambda: not proxy.app.upstream.open_breakers)
+        assert (await fetch(proxy, artifact.link)).sha256 == artifact.blob.sha256
+
+
+async def test_who_may_not_ask_the_page_of_an_artifact_withholds_it_from_nobody(
+    tmp_path: Path,
+) -> None:
+    tables = {"clients": [client("right", "python"), client("other", "java")]}
+    async with Origin() as origin, running(tmp_path, origin, tables) as proxy:
+        artifact = noise(origin.content, 10 * KIB)
+        right = {"authorization": bearer(token("right"))}
+        other = {"authorization": bearer(token("other"))}
+        assert (await fetch(proxy, artifact.link, **right)).status == 200
+        assert (await fetch(proxy, artifact.link, **other)).status == 403
+        await origin.close_listener()
+        proxy.clock.advance(TTL)
+        assert (await fetch(proxy, artifact.link, **right)).status == 200
         await origin.reopen()

@@ -1,0 +1,229 @@
+"""Faults of the upstream, over all ecosystems: F01 to F29 of the fault matrix.
+
+Each row strikes the document, and then the artifact, of every ecosystem, cold and cached. What must
+hold of each is one of three: the upstream's news are passed on (and withhold the copy), its silence
+and its rubbish are not (the copy is served, marked; without one 503 or 502, never 404), a body that
+is not what it must be is never completed. Afterwards, with the fault over, everything is right.
+
+The rest of the matrix stands with the room that it is about:
+
+======  =========================================================================================
+F01     here; one try in ten seconds: unit/test_upstream_refusals
+F02-05  here; withheld through silence: unit/test_engine_rights, test_state_machine
+F06-07  here; how long: unit/test_upstream_answers, test_upstream_breaker
+F08-11  here; tries, deadlines: unit/test_upstream_client, test_upstream_line
+F12-19  here; every size and framing: unit/test_engine_integrity, test_engine_truncations
+F20     unit/test_upstream_line (a body that drips)
+F21-22  here; F23-27 here and unit/test_upstream_redirects, test_upstream_addresses
+F28     here; F29 served from the store or fetched anew: unit/test_engine_resume
+F29a-b  unit/test_upstream_redirects (names), test_upstream_tls
+F29c-d  test_numbers (a day without upstream), unit/test_upstream_breaker
+F29e    here; F29f, F29i here; F29g-h unit/test_engine_resume, test_transfer
+======  =========================================================================================
+
+CGR_PROXY_TEST_LONG=1 strikes with every row; else with a random choice, whose seed is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.ecosystems import ECOSYSTEMS
+from tests.engine import Got, fetch
+from tests.faults.aftermath import aftermath
+from tests.faults.revisions import Subject, subject_of
+from tests.origin import (
+    FaultHandle,
+    Origin,
+    empty,
+    garbage,
+    header_bomb,
+    html_page,
+    interim_flood,
+    redirect,
+    status,
+    wrong_bytes,
+)
+from tests.running import Running
+
+TTL = 301
+REASON = b'{"reason": "MALWARE", "errors": [{"code": "DENIED", "message": "MALWARE"}]}'
+LIMITS = {"limits": {"first_byte_timeout": "700ms", "connect_timeout": "700ms"}}
+NEWS, SILENCE = "news", "silence"
+
+
+def said(code: int) -> dict[str, Any]:
+    return status(code, REASON, Content_Type="application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fault. `cold`: what may be answered when nothing is cached; `kind` of it: see above.
+
+    `body`: it is about the bytes, so that it strikes where they are sent.
+    """
+
+    what: Mapping[str, Any]
+    cold: tuple[int, ...]
+    kind: str = SILENCE
+    body: bool = False
+
+
+FAR = "http://198.51.100.7/x"
+ROWS: dict[str, Row] = {
+    "F01 401": Row(status(401), (503,)),
+    "F02 403": Row(said(403), (403,), NEWS),
+    "F02 403 page in between": Row(status(403, b"<html>", Content_Type="text/html"), (503,)),
+    "F03 409": Row(said(409), (409,), NEWS),
+    "F04 404": Row(said(404), (404,), NEWS),
+    "F05 410": Row(said(410), (410,), NEWS),
+    "F06 429": Row(status(429, Retry_After="5"), (429,)),
+    "F07 429 for ever": Row(status(429, Retry_After="999999999"), (429,)),
+    "F07 429 before now": Row(status(429, Retry_After="-1"), (429,)),
+    "F08 500": Row(status(500), (503,)),
+    "F08 502": Row(status(502, b"<html>"), (503,)),
+    "F08 503": Row(status(503), (503,)),
+    "F08 504": Row(status(504), (503,)),
+    "F10 closed": Row({"close": True}, (503,)),
+    "F11 no answer": Row({"hold": True}, (503,)),
+    "F12 reset": Row({"cut_at": 5}, (200, 502, 503), body=True),
+    "F13 cut": Row({"cut_at": 5, "cut": "fin"}, (200, 502, 503), body=True),
+    "F14 cut, to the end of the connection": Row(
+        {"cut_at": 5, "cut": "fin", "framing": "close"}, (200, 502, 503), body=True
+    ),
+    "F15 cut, chunked": Row({"cut_at": 5, "framing": "chunked"}, (200, 502, 503), body=True),
+    "F17 a wrong bit": Row({"flip_at": 0}, (502, 503), body=True),
+    "F18 a wrong bit and a lie": Row(wrong_bytes(), (502, 503), body=True),
+    "F21 a page": Row(html_page(), (502, 503), body=True),
+    "F22 nothing": Row(empty(), (502, 503), body=True),
+    "F23 a circle": Row(redirect("?again"), (502,)),
+    "F25 another host": Row(redirect("http://evil.example/x"), (502,)),
+    "F26 the cloud's own": Row(redirect("http://169.254.169.254/latest"), (502,)),
+    "F26 in disguise": Row(redirect("http://[::ffff:10.0.0.1]/x"), (502,)),
+    "F26 a number": Row(redirect("http://2130706433/x"), (502,)),
+    "F27 a file": Row(redirect("file:///etc/passwd"), (502,)),
+    "F27 another scheme": Row(redirect("ftp://127.0.0.1/x"), (502,)),
+    "F27 user and password": Row(redirect("http://a:b@127.0.0.1/x"), (502,)),
+    "F29f header bomb": Row(header_bomb(), (502, 503)),
+    "F29i flood": Row(interim_flood(), (502, 503, 200)),
+    "no HTTP": Row(garbage(), (502, 503)),
+}
+LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
+AT_ONCE = 2  # ecosystems that a row strikes when not all of them are wanted
+# A module without versions has an empty list.
+LEGAL = {("go", "document", "F22 nothing")}
+
+
+def chosen(what: str, name: str) -> list[str]:
+    """The ecosystems that are struck this time."""
+    found = [
+        ecosystem.name
+        for ecosystem in ECOSYSTEMS
+        if (ecosystem.name, what, name) not in LEGAL
+        and (what == "document" or ecosystem.name != "openvex")  # which lists none
+    ]
+    if LONG:
+        return found
+    seed = os.environ.get("CGR_PROXY_TEST_SEED") or str(random.SystemRandom().randrange(10**9))
+    found = random.Random(seed).sample(found, AT_ONCE)
+    print(f"CGR_PROXY_TEST_SEED={seed}: {', '.join(found)}")
+    return found
+
+
+class Struck:
+    """One thing of one ecosystem behind a fault."""
+
+    def __init__(self, subject: Subject, origin: Origin, proxy: Running, what: str) -> None:
+        self.subject = subject
+        self.origin = origin
+        self.proxy = proxy
+        self.what = what
+        samples = subject.samples
+        self.path = samples.document if what == "document" else samples.artifact(origin)
+        self.sha256 = samples.sha256(origin) if what == "artifact" else ""
+
+    def strike(self, row: Row) -> FaultHandle:
+        """Put the fault to work: on the bytes of an artifact where the object store sends them."""
+        if row.body and self.what == "artifact":
+            name = "data" if self.subject.of_package else self.path.rpartition("/")[2]
+            return self.origin.fault("store", rf"/{re.escape(name)}\?", times=None, **row.what)
+        path = self.subject.refused_path("document", self.path)
+        server = self.subject.server
+        return self.origin.fault(server, path.removesuffix("(?![^?])"), times=None, **row.what)
+
+    async def ask(self) -> Got:
+        """Ask for it; whatever comes whole with 200 is right."""
+        got = await fetch(self.proxy, self.path, accept=self.subject.samples.accept)
+        if self.sha256 and got.status == 200 and got.complete:
+            assert got.sha256 == self.sha256
+        assert got.status not in (429, 503) or "retry-after" in got.headers
+        assert "set-cookie" not in got.headers
+        assert "alt-svc" not in got.headers
+        return got
+
+    async def cold(self, row: Row) -> None:
+        got = await self.ask()
+        assert got.status in row.cold, (got.status, got.body[:300])
+        if row.kind == NEWS:
+            assert got.cache == "" or "stale" not in got.cache
+
+    async def mended(self) -> bytes:
+        """With the fault over, and what is remembered of it, it is there."""
+        for _ in range(3):  # what was asked besides may end, and be remembered, a moment later
+            self.proxy.clock.advance(TTL)
+            let_pauses_end(self.proxy)
+            got = await self.ask()
+            if got.status == 200 and "stale" not in got.cache:
+                break
+        got = await self.ask()
+        assert (got.status, got.complete) == (200, True), got.body[:300]
+        again = await self.ask()
+        assert again.cache == "cgr-proxy; hit"
+        return got.body
+
+    async def cached(self, row: Row, body: bytes) -> None:
+        self.proxy.clock.advance(TTL)
+        got = await self.ask()
+        if row.kind == NEWS:
+            assert got.status in row.cold
+            return
+        assert (got.status, got.body) == (200, body), (got.status, got.body[:300])
+
+
+def let_pauses_end(proxy: Running) -> None:
+    """Some minutes pass for who asks upstreams: breakers, refused tokens, requests for quiet."""
+    room: Any = proxy.app.upstream
+    before = room._clock
+    for part in (room, room._exchange, room._exchange._bearers):
+        part._clock = lambda: before() + 400.0
+
+
+async def through(struck: Struck, row: Row) -> None:
+    """Cold, mended, cached, mended."""
+    fault = struck.strike(row)
+    await struck.cold(row)
+    fault.clear()
+    body = await struck.mended()
+    fault = struck.strike(row)
+    await struck.cached(row, body)
+    fault.clear()
+    assert await struck.mended() == body
+
+
+@pytest.mark.parametrize("what", ["document", "artifact"])
+@pytest.mark.parametrize("name", list(ROWS))
+async def test_a_fault_of_the_upstream_is_neither_news_nor_bytes(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    for ecosystem in chosen(what, name):
+        folder = tmp_path / ecosystem
+        async with Origin() as origin, aftermath(folder, origin, LIMITS) as proxy:
+            await through(Struck(subject_of(ecosystem), origin, proxy, what), ROWS[name])
