@@ -3,6 +3,7 @@
 #
 #   FOLDER/builder.tar  a root with Python, pip and a shell, in the place of the dev image
 #   FOLDER/python.tar   one with Python and no shell, in the place of the base image
+#   FOLDER/systemd.tar  one that starts as a machine of its own
 #   FOLDER/wheels/      every locked package, for that Python and for PYTHON (an interpreter)
 #
 # The roots are unpacked Debian packages (nothing is installed or run), from the suite that this
@@ -32,6 +33,8 @@ root() {
 
 root builder python3,python3-venv,dash,coreutils
 root python python3
+root systemd "$(echo systemd systemd-sysv dbus libnss-systemd python3 dash coreutils util-linux mount \
+  procps | tr ' ' ,)"
 
 # wheels OPTION...: the packages of the lock files for one Python.
 wheels() {

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.deploy.containers import Engine
 from tests.deploy.tools import Tools
 
 
@@ -23,3 +24,14 @@ def short() -> Iterator[Path]:
     with TemporaryDirectory(prefix="cgr-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def engine(client_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine that has the image."""
+    home = tmp_path_factory.mktemp("engine")
+    with TemporaryDirectory(prefix="cgr-", ignore_cleanup_errors=True) as short:
+        engine = Engine(Tools(client_tools, home), Path(short))
+        engine.build()
+        yield engine
+        engine.run("podman", "rm", "--all", "--force", "--time=0")

@@ -10,88 +10,22 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.clients.machine import Done
-from tests.deploy.tools import DEPLOY, TOP, Tools
+from tests.bench.nginx import free_port
+from tests.deploy.containers import IMAGE, RUN, USER, Engine
+from tests.deploy.tools import DEPLOY, Tools
 from tests.origin import OriginThread
 from tests.running import Process, client, process
 
-USER = 65532
-IMAGE = "localhost/cgr-proxy"
 HTML = (("Content-Type", "text/html; charset=utf-8"),)
 PAGE = "/python/simple/alpha/"
 CLIENTS = [client("here", "python", "javascript", networks=["127.0.0.0/8"])]
-# No systemd, no engine of the machine's own, no network of its own.
-RUN = (
-    *("run", "--rm", "--runtime=runc", "--cgroup-manager=cgroupfs", "--network=host"),
-    *("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096", "--no-healthcheck"),
-    *("--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL"),
-    *("--security-opt=no-new-privileges",),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """buildah and podman over a store of their own. podman takes no long paths."""
-
-    tools: Tools
-    folder: Path
-
-    @property
-    def store(self) -> tuple[str, ...]:
-        """The options that name it."""
-        root, run = self.folder / "root", self.folder / "run"
-        return (f"--root={root}", f"--runroot={run}", "--storage-driver=vfs")
-
-    def run(self, program: str, *arguments: str | Path) -> Done:
-        """Run one of the two."""
-        return self.tools.run(program, *self.store, *arguments, limit=300)
-
-    def must(self, program: str, *arguments: str | Path) -> str:
-        """Run one of the two; its output."""
-        done = self.run(program, *arguments)
-        assert done.code == 0, done.output
-        return done.output
-
-    def command(self, *options: str) -> list[str]:
-        """The command that runs the image, for a caller of its own."""
-        return [self.tools.program("podman"), *self.store, *RUN, *options, IMAGE]
-
-    def inspect(self) -> dict[str, Any]:
-        """What the image says about itself."""
-        found: list[dict[str, Any]] = json.loads(self.must("podman", "image", "inspect", IMAGE))
-        return found[0]
-
-
-@pytest.fixture(scope="module")
-def engine(client_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine that has the image. pip is told of nothing but a folder of locked wheels."""
-    home = tmp_path_factory.mktemp("engine")
-    with TemporaryDirectory(prefix="cgr-", ignore_cleanup_errors=True) as short:
-        engine = Engine(Tools(client_tools, home), Path(short))
-        bases = client_tools / "bases"
-        for name in ("builder", "python"):
-            engine.must("podman", "import", "--quiet", bases / f"{name}.tar", f"localhost/{name}")
-        conf = home / "pip.conf"
-        conf.write_text("[global]\nno-index = true\nfind-links = /wheels\n", encoding="utf-8")
-        engine.must(
-            "buildah",
-            *("bud", "--quiet", "--isolation=chroot", "--pull=false", "--format=docker"),
-            *(f"--secret=id=pip,src={conf}", f"--volume={bases / 'wheels'}:/wheels:ro"),
-            *("--build-arg=BUILDER=localhost/builder", "--build-arg=PYTHON=localhost/python"),
-            *(f"--file={DEPLOY / 'Dockerfile'}", f"--tag={IMAGE}", TOP),
-        )
-        yield engine
-        engine.run("podman", "rm", "--all", "--force", "--time=0")
 
 
 @pytest.fixture
@@ -250,13 +184,6 @@ def test_what_it_says_about_itself(engine: Engine) -> None:
     history = json.dumps(said["History"])
     assert "pip.conf" not in history
     assert "/wheels" not in history
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def system_calls(tools: Tools) -> dict[str, Any]:

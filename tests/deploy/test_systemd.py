@@ -80,5 +80,5 @@ def test_it_waits_longer_than_the_proxy_for_transfers_to_end(tmp_path: Path) -> 
 
 def test_it_tells_of_readiness_and_reload() -> None:
     assert values("Type") == ["notify"]
-    assert values("ExecReload") == ["/bin/kill -HUP $MAINPID"]
+    assert values("ExecReload") == ["kill -HUP $MAINPID"]
     assert values("RestartPreventExitStatus") == ["78"]
