@@ -35,9 +35,9 @@ One short cut: a question that was answered less than a second ago is answered b
 Three kinds of thing, never mixed:
 
 - an *artifact* is immutable bytes with (where the ecosystem has one) a digest. It never expires;
-  its right to be served does: a current listing, where there is one, must name it, and the upstream
-  must still give it. Some are made of others (`cache/extracts`); a *checksum* is told of the very
-  bytes that clients get (`cache/checksums`).
+  its right to be served does: a current listing, where there is one, must name it, or one that it
+  leads to (`cache/listings`), and the upstream must still give it. Some are made of others
+  (`cache/extracts`); a *checksum* is told of the very bytes that clients get (`cache/checksums`).
 - a *document* is mutable metadata that lists artifacts. It has a ttl, a validator, a stale window,
   sometimes something that takes its place where the upstream has none (`otherwise`). Large ones
   are rewritten in another process (`cache/worker`), one is too large for that (`cache/bulk`).
