@@ -197,8 +197,7 @@ class Crew:
         try:
             return await worker.run(self._hear)
         finally:
-            del self._workers[worker.number]
-            self.totals.ended(worker.numbers)
+            self.totals.ended(worker.numbers, lambda: self._workers.pop(worker.number))
 
     async def _pause(self, seconds: float) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
