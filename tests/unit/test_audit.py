@@ -267,8 +267,12 @@ def test_many_decisions_wake_their_writer_though_no_access_line_does(tmp_path: P
     written = threading.Event()
     try:
         logs.keep_audit(AuditFile(path, 1 << 20))
-        drained = logs.audit.drain
-        writer.also(lambda: (drained(), written.set()))
+
+        def drain() -> None:
+            logs.audit.drain()
+            written.set()
+
+        writer.also(drain)
         for _ in range(BATCH + 1):
             logs.audit.append(record())
         assert written.wait(10)

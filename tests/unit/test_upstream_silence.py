@@ -1,4 +1,4 @@
-"""A body that says nothing for long, or never will again, and one whose bytes were there in time."""
+"""A body that says nothing any more, and one whose bytes were there in time."""
 
 from __future__ import annotations
 
