@@ -185,6 +185,8 @@ class HttpUpstream:
                     raise
             except UpstreamSilent as error:
                 overdue = self._clock() >= started + self._limits.first_byte_timeout
+                # No patience for another try of what will not be asked.
+                overdue = overdue or self._exchange.outages.of(url).wait(self._clock()) > 0
                 if overdue or request.body or attempt >= _tries(error):
                     raise
                 LOG.debug("try %d failed: %s", attempt, error.detail)

@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,11 @@ async def loaded(proxy: Process, artifacts: list[Artifact], chance: random.Rando
         if got.status == 200 and got.complete:
             assert got.sha256 == artifact.blob.sha256
         await asyncio.sleep(0)
+
+
+def empty(folder: Path) -> bool:
+    """Whether nothing is half-made."""
+    return list(folder.iterdir()) == []
 
 
 def lose(folder: Path, chance: random.Random) -> int:
@@ -80,7 +86,7 @@ async def test_a_power_cut_at_any_moment_costs_no_client_a_wrong_byte(
             for artifact in artifacts if number else []:
                 got = await fetch(proxy, artifact.link)
                 assert (got.status, got.sha256) == (200, artifact.blob.sha256)
-            await until(lambda place=flights: list(place.iterdir()) == [])
+            await until(partial(empty, flights))
             content_now = noise(content, chance.choice(sizes), seed=number, name=f"new{number}")
             artifacts = [*artifacts[-8:], content_now]
             load = [asyncio.create_task(loaded(proxy, artifacts, chance)) for _ in range(4)]
