@@ -49,11 +49,12 @@ and never kept (`server/passing`, `cache/forwards`). Both have access before the
 
 Who may import whom, strictly downward (checked by import-linter)::
 
-    cli -> app | doctor -> wiring -> live -> server -> cache -> upstream | storage | access
-                                                             -> ecosystems -> model -> errors
+    cli -> workers -> app | doctor -> wiring -> live -> reloads -> server -> cache
+        -> upstream | storage | access -> ecosystems -> model -> errors
 
-`app` alone, with `wiring` (makes the rooms from the settings) and `live` (takes anew what may
-change meanwhile), knows everybody; `doctor` looks at all that they depend on; `config` is known to
+`app` alone, with `wiring` (makes the rooms from the settings), `live` (takes anew what may change
+meanwhile) and `reloads` (reads it), knows everybody; `workers` are several of it, in processes of
+their own, with a supervisor; `doctor` looks at all that they depend on; `config` is known to
 these and `cli` only; `observe` (logs, metrics) is a leaf for every room but the pure ones.
 `ecosystems`, `model`, `errors`, `server.canonical` and, in `cache`, the modules that decide are
 pure: no clock, no I/O, no loop, no randomness.

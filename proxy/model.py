@@ -89,6 +89,7 @@ class RequestLine:
 # encoded all the same: servlet containers cut a segment at the one, shells and HTML trip over
 # the other. `+` and `@` stay as every package client writes them.
 _SEGMENT_SAFE = "!$'()*+,=:@"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_.~!$'()*+,=:@/-]+")
 
 
 def encode_path(segments: tuple[str, ...], *, slash: bool = False) -> str:
@@ -97,6 +98,8 @@ def encode_path(segments: tuple[str, ...], *, slash: bool = False) -> str:
     The inverse of what `proxy.server.canonical` does: `()` gives `/`.
     """
     text, safe = "/".join(segments), f"{_SEGMENT_SAFE}/"  # in one call: quoting is slow
+    if _PLAIN_PATH.fullmatch(text) and text.count("/") < len(segments):
+        return f"/{text}/" if slash else f"/{text}"  # as nearly all are
     if text.count("/") >= len(segments) > 0:  # a slash in one of them: rare
         text, safe = "/".join(quote(each, safe=_SEGMENT_SAFE) for each in segments), f"{safe}%"
     path = "/" + quote(text, safe=safe)

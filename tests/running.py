@@ -554,6 +554,11 @@ class Process(Evidence):
         assert words[:2] == ["cgr-proxy", "ready"], (line, self.log_bytes().decode())
         self.url, self.admin_url = words[2], words[4]
 
+    def said(self) -> bytes:
+        """What else was on standard output, to its end."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read()
+
     def log_bytes(self) -> bytes:
         """The log so far; while the process runs it may be half a second behind."""
         return self._log.read_bytes()

@@ -182,7 +182,7 @@ class Bulk:
             seconds = self._policy.remembered(error, pause)
             self._decisions.remember(question.key, error, self._clock(), seconds)
             raise
-        self._decisions.forget(question.key)
+        self._decisions.forget(question.key, new=held is None)
         return found
 
     async def _fetch(self, question: _Question, held: _Raw | None) -> _Raw:

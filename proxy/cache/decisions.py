@@ -93,9 +93,10 @@ class Refusals:
         if error.outcome is Outcome.NEWS and seconds > 0:
             self._tell(key, error, seconds)
 
-    def forget(self, key: str) -> None:
-        """A new answer came: it is over."""
-        if self._known.holds(key):
+    def forget(self, key: str, *, new: bool = False) -> None:
+        """A new answer came: it is over. `new`: there was none before, so other processes may
+        remember a failure that this one does not."""
+        if new or self._known.holds(key):
             self._known.forget(key)
             self._tell(key, None, 0.0)
 

@@ -22,7 +22,7 @@ from proxy.cache.found import Standing
 from proxy.cache.freshness import Policy, Settlement, Verdict, judge, lifetime_of, settle, too_old
 from proxy.cache.keys import document_key
 from proxy.cache.packages import Packages
-from proxy.cache.shelf import Held, Shelf
+from proxy.cache.shelf import Held, Shelf, validator_of
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus, stale
 from proxy.cache.threads import aside
@@ -88,11 +88,6 @@ class Documents:
         """End every revalidation."""
         await self._flights.close()
         await self._variants.close()
-
-    def forget_all(self) -> None:
-        """What is remembered of the upstream's answers counts no more; what is stored does."""
-        self.refusals.forget_all()
-        self.packages.forget_all()
 
     async def variant(
         self,
@@ -270,7 +265,7 @@ class Documents:
             seconds = self._policy.remembered(error, pause)
             self._decisions.remember(key, error, self._clock(), seconds)
             raise
-        self._decisions.forget(key)
+        self._decisions.forget(key, new=held is None)
         self.packages.shown(ecosystem.name, target)
         if target.by_digest:
             await self._keep_by_digest(ecosystem, target, found)
@@ -298,7 +293,7 @@ class Documents:
             ecosystem=ecosystem.name,
             location=target.path,
             accept=target.accept,
-            etag=_validator(target, held),
+            etag=validator_of(target, held),
             last_modified=held.facts.last_modified if held else "",
             upstream=target.upstream,
             package=target.package,
@@ -336,15 +331,6 @@ class Documents:
 
     async def _read_whole(self, response: UpstreamResponse, most: int) -> bytes:
         limit = min(most or self._max_document, self._max_document)
-        why = f"larger than {limit} bytes{'' if most == limit else ' ([limits] max_document)'}."
-        return await receive(response, limit, f"The upstream's document is {why}", self._reached)
-
-
-def _validator(target: DocumentTarget, held: Held | None) -> str:
-    """What to make a question conditional with. Where digests name documents they are as good an
-    ETag as any: registries take them for one, or send the few bytes again."""
-    if held is None:
-        return ""
-    if not held.facts.etag and target.verbatim and not held.facts.last_modified:
-        return f'"sha256:{held.sha256}"'
-    return held.facts.etag
+        too_large = f"The upstream's document is larger than {limit} bytes"
+        too_large += "." if most == limit else " ([limits] max_document)."
+        return await receive(response, limit, too_large, self._reached)

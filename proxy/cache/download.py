@@ -32,7 +32,7 @@ from proxy.cache.transfer import Next, Rate, Transfer
 from proxy.cache.verdicts import to_text
 from proxy.errors import DigestMismatch, Malformed, ProxyError, StorageFailed, Unavailable
 from proxy.observe.metrics import Metrics
-from proxy.storage.base import Foreign, Record, Storage, Writer
+from proxy.storage.base import Foreign, Record, Storage, Writer, is_foreign
 from proxy.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 
 LOG = logging.getLogger(__name__)
@@ -95,12 +95,13 @@ class Download:
             return await self._extracts.bring(flight, order)
         for _ in range(MAX_CLAIMS):
             claimed = self._claim(order)
-            if not isinstance(claimed, Foreign):
-                if claimed is not None and self._relay.take_stored(flight, order):
-                    # Another process stored it between our look and our claim.
-                    return claimed.close()
+            if claimed is not None and is_foreign(claimed):
+                found = await self._relay.follow(flight, order, claimed)
+            elif claimed is not None and self._relay.take_stored(flight, order):
+                # Another process stored it between our look and our claim.
+                return claimed.close()
+            else:
                 return await self._lead(flight, order, claimed)
-            found = await self._relay.follow(flight, order, claimed)
             if found is End.LANDED:
                 return None
             if found is not End.ABANDONED:
@@ -133,13 +134,8 @@ class Download:
             compare_stored(self._storage, order.key, leader.said)
             flight.stoppable(None)
             flight.digests = transfer.digests
-            # Nobody waits long for a disk to store what is known to be right.
-            release = asyncio.get_running_loop().call_later(STORE_PATIENCE, flight.release)
-            try:
-                record = await self._commit(leader, order)
-            finally:
-                release.cancel()
-            flight.finish(record)
+            record = await self._commit(leader, order)
+            flight.finish(record, leader.content)
             leader.tell()
         except ProxyError as error:
             leader.resign(to_text(error))
@@ -275,16 +271,20 @@ class Download:
         too_large = transfer.received > self._limits.max_object
         if leader.spool is not None or not transfer.provable or too_large:
             return None  # passed on, never stored
-        facts = replace(
-            order.facts(),
-            digests=" ".join(map(str, transfer.digests)),
-            compared=leader.comparison.paths,
-        )
+        facts = order.facts()
+        if transfer.digests or leader.comparison.paths:
+            digests = " ".join(map(str, transfer.digests))
+            facts = replace(facts, digests=digests, compared=leader.comparison.paths)
         sha256, fields = transfer.sha256, facts.fields()
         try:
-            if transfer.received > COMMIT_IN_THREAD:
+            if transfer.received <= COMMIT_IN_THREAD:
+                return writer.commit(sha256, fields)
+            # Nobody waits long for a disk to store what is known to be right.
+            release = asyncio.get_running_loop().call_later(STORE_PATIENCE, leader.flight.release)
+            try:
                 return await in_thread(lambda: writer.commit(sha256, fields))
-            return writer.commit(sha256, fields)
+            finally:
+                release.cancel()
         except StorageFailed as error:
             self._unstorable(error)
             return None

@@ -66,6 +66,7 @@ class Flight:
         self.headed = False  # followers may have sent a head: there is no second try from zero
         self.record: Record | None = None
         self.digests: tuple[Digest, ...] = ()  # computed of the whole, stored or not
+        self.content: bytes | None = None  # the verified whole of a small one that landed
         self.error: ProxyError | None = None
         self.done = False
         self.released = False  # all of it is verified, and is being stored
@@ -119,9 +120,11 @@ class Flight:
         self.headed = self.released = True
         self._wake()
 
-    def finish(self, record: Record | None) -> None:
-        """All is verified; `record` None: but it could not be stored."""
+    def finish(self, record: Record | None, content: bytes | None = None) -> None:
+        """All is verified; `record` None: but it could not be stored. `content`: of a small one,
+        all of it."""
         self.record = record
+        self.content = content
         self.size = self.visible = self.received
         self.headed = True
         self._end()

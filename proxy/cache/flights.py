@@ -112,8 +112,10 @@ class Flights:
 
     def landed(self, flying: Flying) -> Stored | None:
         """Turn a flight that has landed into the stored artifact; the flight is left then."""
-        record = flying.follower.flight.record
-        stored = self._opening.open(record, flying.status, 0) if record is not None else None
+        flight = flying.follower.flight
+        if (record := flight.record) is None:
+            return None
+        stored = self._opening.landed(record, flying.status, flight.content, flight.digests)
         if stored is not None:
             flying.close()
         return stored

@@ -109,8 +109,10 @@ class Intake:
             self._leave_disk(leader, error)
             leader.writer.write(piece)
         leader.transfer.update(piece)
+        leader.keep(piece)
         leader.advance()
-        await leader.bound()
+        if leader.spool is not None:
+            await leader.bound()
 
     def _show(self, count: int) -> None:
         self._pending -= count

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import final
 
 from proxy.cache.comparison import Ask, Comparison
-from proxy.cache.flight import Flight
+from proxy.cache.flight import SMALL, Flight
 from proxy.cache.threads import in_thread
 from proxy.cache.transfer import Transfer
 from proxy.errors import StorageFailed, Unavailable
@@ -43,6 +43,7 @@ class Leader:
         self.passed = False  # in memory only, and its beginning has gone already
         self.said: Mapping[str, str] = {}  # of its neighbours: SHA-256 by path
         self.spool: MemoryWriter | None = None
+        self._kept: list[bytes] = []
         if writer is None:
             writer = self.spool = MemoryWriter()
             flight.spooling = True
@@ -58,13 +59,27 @@ class Leader:
         self.tell()
 
     def tell(self) -> None:
-        """Note the progress for other processes."""
-        self.writer.tell(self.flight.progress())
+        """Note the progress for other processes, once there is some that they can make use of."""
+        flight = self.flight
+        if flight.headed or flight.done:
+            self.writer.tell(flight.progress())
 
     def advance(self) -> None:
         """Show what the books have: to followers, and to other processes."""
         self.flight.advance(self.transfer.received)
         self.tell()
+
+    def keep(self, piece: bytes) -> None:
+        """Hold a piece of a small body that was taken in: whoever waits for it needs no file."""
+        if self.transfer.received <= SMALL:
+            self._kept.append(piece)
+
+    @property
+    def content(self) -> bytes | None:
+        """All of a small body; None: it is large, or came in part from somebody else."""
+        if sum(map(len, self._kept)) != self.transfer.received:
+            return None
+        return b"".join(self._kept) if len(self._kept) != 1 else self._kept[0]
 
     def resign(self, error: str) -> None:
         """Tell other processes that nothing comes any more, and why; empty: they may go on."""
@@ -74,6 +89,7 @@ class Leader:
     def rewind(self) -> None:
         """Begin again from zero. Raises StorageFailed."""
         self.transfer.restart()
+        self._kept.clear()
         if self.spool is None:
             self.writer.rewind()
         else:

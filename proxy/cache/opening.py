@@ -11,8 +11,9 @@ Reading: `known`, `small`. Non-goals: whether it may be served.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import final
 
 from proxy.cache.decisions import Decisions
@@ -21,6 +22,7 @@ from proxy.cache.found import Stored
 from proxy.cache.ready import Ready
 from proxy.cache.small import Small
 from proxy.cache.status import CacheStatus
+from proxy.model import Digest
 from proxy.storage.base import Body, Record, Storage
 
 LOG = logging.getLogger(__name__)
@@ -89,6 +91,22 @@ class Opening:
         """Open a body from the store; None: it is not there. `age` in seconds."""
         body = self._storage.open(record)
         return self._stored(record, body, status, age) if body is not None else None
+
+    def landed(
+        self,
+        record: Record,
+        status: CacheStatus,
+        content: bytes | None,
+        digests: Sequence[Digest],
+    ) -> Stored | None:
+        """What has just been stored; of a small one, with its content, the file stays closed."""
+        if content is None:
+            return self.open(record, status, 0)
+        body = _Closed(record.size, lambda: self._storage.open(record))
+        doubted = self._doubts.find(record.key, self._clock()) is not None
+        told = " ".join(map(str, digests))
+        heal = partial(self._heal, record)
+        return Stored(record, body, status, 0, doubted, heal, told, content=content)
 
     async def ready(self, record: Record, status: CacheStatus, age: int) -> Stored | None:
         """The same, with its content where that is worth keeping in memory."""

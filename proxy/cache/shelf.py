@@ -19,7 +19,7 @@ from proxy.cache.status import HIT, CacheStatus
 from proxy.cache.threads import aside
 from proxy.cache.whole import read
 from proxy.errors import StorageFailed
-from proxy.model import Document
+from proxy.model import Document, DocumentTarget
 from proxy.storage.base import Body, Record, Storage
 
 LOG = logging.getLogger(__name__)
@@ -172,3 +172,13 @@ def _read(record: Record, body: Body) -> bytes | None:
         return read(record, body)
     finally:
         body.close()
+
+
+def validator_of(target: DocumentTarget, held: Held | None) -> str:
+    """What to make a question conditional with. Where digests name documents they are as good an
+    ETag as any: registries take them for one, or send the few bytes again."""
+    if held is None:
+        return ""
+    if not held.facts.etag and target.verbatim and not held.facts.last_modified:
+        return f'"sha256:{held.sha256}"'
+    return held.facts.etag

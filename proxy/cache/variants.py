@@ -99,6 +99,9 @@ class Variants:
 
         Raises NotListed, Malformed. A listing that names many artifacts is read once for them all.
         """
+        table = self._tables.get((ecosystem.name, target.package, listing.url, sha256))
+        if table is not None:
+            return table.find(target)
         if isinstance(ecosystem, Cataloguing):
             return (await self._catalogue(ecosystem, listing, sha256)).find(target)
         if len(listing.body) <= TABLE_LIMIT and isinstance(ecosystem, Tabulating):

@@ -2,7 +2,7 @@
 
 Exit 0 and `configuration ok: FILE` on stdout, or 78 and every mistake on stderr. What may be put
 right without touching the configuration is only a warning: a file that is not there now (it may be
-mounted later), a pull token that has not the shape of one, a client that can use nothing yet.
+mounted later), a pull token that has not the shape of one.
 
 Non-goals: asking the upstream; showing anything of what a file holds.
 """
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = load(arguments.config, os.environ, {})
     except ConfigError as error:
         return report(error)
-    for line in (*missing_files(settings), *_tokens(settings), *_unserved(settings)):
+    for line in (*missing_files(settings), *_tokens(settings)):
         print(f"warning: {line}", file=sys.stderr)
     print(f"configuration ok: {settings.file or 'built-in defaults'}")
     return 0
@@ -82,13 +82,3 @@ def _is_searched(source: PairSource) -> bool:
 
 def _is_there(file: Path) -> bool:
     return os.path.exists(file)  # noqa: PTH110  # never raises
-
-
-def _unserved(settings: Settings) -> Iterator[str]:
-    """Who may use only what this version does not serve."""
-    built = {ecosystem.name for ecosystem in ECOSYSTEMS}
-    for section, users in (("clients", settings.clients), ("oidc", settings.oidc)):
-        for user in users:
-            if not built.intersection(user.ecosystems):
-                named = ", ".join(sorted(user.ecosystems))
-                yield f"{section}[{user.name}] can use nothing: this version does not serve {named}"

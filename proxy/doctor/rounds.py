@@ -96,15 +96,17 @@ class Rounds:
         self._looks: dict[tuple[str, bool], asyncio.Task[Sight]] = {}
         self._visit = Visit(self.settings, self.token)
         self._redactor = redactor
+        self._list_is_there = asyncio.Event()
+        self._lacking: set[str] = set()
         credentials = await self._credentials(self._sources)
         tried = [item for item in ecosystems_of(self.settings) if isinstance(item, Probing)]
         used = [item for item in tried if self._is_used(item)]
         found = await asyncio.gather(
             self._step("hosts", self._hosts(used)),
             self._step("the disk", self._disk()),
-            self._step("entitlements", self._entitlements(used, credentials, clocks)),
+            self._step("entitlements", self._entitled(used, credentials, clocks)),
             self._step("the proxy", self._knock()),
-            self._step("pull tokens", self._tokens(tried, credentials)),
+            self._step("pull tokens", self._tokens(credentials)),
             *(self._step(item.name, self._ecosystem(item, credentials)) for item in used),
         )
         findings = [finding for some in found for finding in some]
@@ -131,10 +133,19 @@ class Rounds:
     # --- what there is -----------------------------------------------------------------------
 
     def _is_used(self, ecosystem: Ecosystem) -> bool:
-        """Of containers there are public ones, to be had without a pull token."""
+        """Those with a pull token. Of containers there are public ones, to be had without; but
+        where other ecosystems have one, only a client that names containers wants them."""
         name = ecosystem.name
+        if name in self.settings.upstream.frozen:
+            return False
         open_to_all = name in challenging(self.settings)
-        return (name in self._sources or open_to_all) and name not in self.settings.upstream.frozen
+        wanted = self._is_named(name) or not self._sources
+        return name in self._sources or (open_to_all and wanted)
+
+    def _is_named(self, ecosystem: str) -> bool:
+        wanted = [client.ecosystems for client in self.settings.clients]
+        wanted += [jobs.ecosystems for jobs in self.settings.oidc]
+        return any(ecosystem in names for names in wanted)
 
     def _unused(self, tried: Sequence[Ecosystem], used: Sequence[Ecosystem]) -> list[Finding]:
         found = []
@@ -143,7 +154,7 @@ class Rounds:
                 found.append(good(item.name, "document", "served from the cache only (frozen)"))
             elif item not in used:
                 found.append(good(item.name, "token", "no pull token is configured: not in use"))
-        if not self._sources:
+        if not self._sources and not any(self._is_named(item.name) for item in used):
             fix = "Name one in [credentials.<ecosystem>]; `chainctl auth pull-token` makes it."
             found.append(bad(ALL, "token", "no pull token is configured at all", fix))
         return found
@@ -180,18 +191,22 @@ class Rounds:
     async def _knock(self) -> list[Finding]:
         return [await self._visit.knock()]
 
-    async def _entitlements(
+    async def _entitled(
         self, used: Sequence[Ecosystem], credentials: Credentials, clocks: AccessClocks
     ) -> list[Finding]:
         names = frozenset(item.name for item in used)
-        return await entitlements.examine(self.settings, names, credentials, self._asking, clocks)
+        try:
+            found = await entitlements.examine(
+                self.settings, names, credentials, self._asking, clocks
+            )
+            self._lacking |= {item.ecosystem for item in found if not item.ok}
+        finally:
+            self._list_is_there.set()
+        return found
 
-    async def _tokens(self, served: Sequence[Ecosystem], credentials: Credentials) -> list[Finding]:
-        names = {item.name for item in served}
+    async def _tokens(self, credentials: Credentials) -> list[Finding]:
         found: list[Finding] = []
         for name, sources in self._sources.items():
-            if name.partition(":")[0] not in names:
-                continue  # one that this version does not serve
             pairs = [source for source in sources if isinstance(source, PairSource)]
             found += await asyncio.to_thread(tokens.examine, name, pairs, self.wall())
             if len(pairs) < len(sources):
@@ -219,13 +234,23 @@ class Rounds:
         async with AsyncExitStack() as stack:
             trial = self._trial(item, credentials, stack)
             found = await trial.run()
-            if isinstance(trial.evidence.error, CredentialRefused | Blocked):
+            if not trial.evidence.artifact and await self._may_be_strange(item.name, trial):
                 owner = await self._owner(item, stack)
-                found = [self._strange(item.name, owner)] if owner else found
+                found = [_strange(found[0], owner)] if owner else found
         found = [*found, *await self._stores(item.name, trial, found)]
         if trial.evidence.sha256:
             found += await self._visit.compare(item.name, trial.evidence)
         return found
+
+    async def _may_be_strange(self, name: str, trial: Trial) -> bool:
+        """Whether a refusal can be because of the pull token: not where the organisation lacks the
+        right, which looks the same."""
+        if isinstance(trial.evidence.error, CredentialRefused):
+            return True
+        if not isinstance(trial.evidence.error, Blocked):
+            return False
+        await self._list_is_there.wait()
+        return name not in self._lacking
 
     async def _look(self, url: str, *, ask: bool = True) -> Sight:
         """Look at a host, once however many need it."""
@@ -280,10 +305,13 @@ class Rounds:
                 return other.name
         return ""
 
-    def _strange(self, name: str, owner: str) -> Finding:
-        detail = f"the upstream refuses the pull token here, but takes it for {owner}"
-        fix = f"It is a pull token for {owner}: each ecosystem has its own. Make one for {name}."
-        return bad(name, "token-ecosystem", detail, fix)
+
+def _strange(refusal: Finding, owner: str) -> Finding:
+    """What a refusal means of a pull token that is taken for another ecosystem."""
+    name = refusal.ecosystem
+    detail = f"{refusal.detail}; but it takes the same pull token for {owner}"
+    fix = f"It is a pull token for {owner}: each ecosystem has its own. Make one for {name}."
+    return bad(name, "token-ecosystem", detail, fix)
 
 
 def _of_store(sight: Sight, name: str) -> Finding:

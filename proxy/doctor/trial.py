@@ -25,7 +25,7 @@ from proxy.errors import (
     Blocked,
     CredentialRefused,
     ForbiddenAddress,
-    InsecureUpstream,
+    Malformed,
     NotFound,
     NotListed,
     ProxyError,
@@ -75,25 +75,24 @@ class Trial:
     def __init__(
         self, ecosystem: Ecosystem, upstream: Upstream, rules: NotingRules, max_document: int
     ) -> None:
-        self._ecosystem = ecosystem
+        if not isinstance(ecosystem, Probing):
+            raise TypeError(ecosystem.name)
+        self._ecosystem, self._probing = ecosystem, ecosystem
         self._name = ecosystem.name
         self._upstream = upstream
         self._rules = rules
         self._max_document = max_document
-        self._documents: dict[str, Document] = {}
         self.evidence = Evidence()
 
     async def run(self) -> list[Finding]:
         """Try it. What it found; what stands behind it is in `evidence`."""
-        if not isinstance(self._ecosystem, Probing):
-            return []
         try:
-            path = await self._find(self._ecosystem.probe())
+            path = await self._find(self._probing.probe())
         except ProxyError as error:
             self.evidence.error = error
             return [self._refused(error)]
-        except (LookupError, TypeError, ValueError):
-            return [self._malformed("a document that is not understood")]
+        finally:
+            self.evidence.stores = self._stores
         found = [good(self._name, "document", f"{self.evidence.documents[0]} is given")]
         self.evidence.artifact = path
         try:
@@ -102,14 +101,19 @@ class Trial:
             self.evidence.error = error
             return [*found, self._unfetched(error)]
         finally:
-            self.evidence.stores = list(dict.fromkeys(self._rules.noted))
+            self.evidence.stores = self._stores
+
+    @property
+    def _stores(self) -> list[str]:
+        """Where the upstream has redirected to, so far."""
+        return list(dict.fromkeys(self._rules.noted))
 
     async def opens(self) -> bool:
-        """Whether the upstream gives the first document: its answer to a credential."""
-        if not isinstance(self._ecosystem, Probing):
-            return False
+        """Whether the upstream takes the credential: by the first document."""
         try:
-            await self._document(next(self._ecosystem.probe()))
+            await self._document(next(self._probing.probe()))
+        except NotFound:
+            return True
         except ProxyError:
             return False
         return True
@@ -154,7 +158,7 @@ class Trial:
     async def _fetch(self, path: str) -> list[Finding]:
         target = self._ecosystem.classify(canonicalise("GET", path, host=None))
         if not isinstance(target, ArtifactTarget):
-            return [self._malformed("a link that leads to no artifact")]
+            return [self._malformed("it leads to no artifact")]
         self.evidence.purl = self._ecosystem.purl(target.package)
         source = await self._source(target)
         request = UpstreamRequest(
@@ -197,7 +201,7 @@ class Trial:
     # --- saying what it means -----------------------------------------------------------------
 
     def _judged(self, source: Source, body: bytes) -> list[Finding]:
-        stores = list(dict.fromkeys(self._rules.noted))
+        stores = self._stores
         if body[:512].lstrip().lower().startswith(_PAGES):
             self.evidence.sha256 = ""
             where = stores[-1] if stores else "the upstream"
@@ -232,24 +236,28 @@ class Trial:
             fix = "Have the organisation entitled to this ecosystem, or use a pull token of it."
             return bad(self._name, "entitlement", detail, fix)
         if isinstance(error, NotFound):
-            fix = "Look whether [upstream] names the right address, with the right path."
+            fix = (
+                "Look whether [upstream] names the right address, with the right path, and what the"
+                " organisation's policy leaves out."
+            )
             return bad(self._name, "document", f"the upstream does not have {path}", fix)
-        if isinstance(error, InsecureUpstream):
-            return bad(self._name, "tls", error.detail, "See the finding about its host.")
+        if isinstance(error, Malformed):
+            return self._malformed(error.detail)
+        if self._stores:
+            return self._unfetched(error)
         fix = "See the finding about its host; try again later, the upstream may be in trouble."
         return bad(self._name, "document", f"{path} cannot be had: {error.detail}", fix)
 
     def _unfetched(self, error: ProxyError) -> Finding:
         """What the end of asking for an artifact means."""
-        stores = list(dict.fromkeys(self._rules.noted))
         if isinstance(error, ForbiddenAddress):
             fix = (
                 "If it is the vendor's object store, name it in [upstream] redirect_hosts (and its"
                 " network, where that is a private one, in allow_networks)."
             )
             return bad(self._name, "object-store", error.detail, fix)
-        if stores:
-            return self._blocked(f"{stores[-1]}: {error.detail}")
+        if self._stores:
+            return self._blocked(f"{self._stores[-1]}: {error.detail}")
         fix = "Try again later; the upstream may be in trouble."
         detail = f"{self.evidence.artifact} cannot be had: {error.detail}"
         return bad(self._name, "checksum", detail, fix)
@@ -262,6 +270,6 @@ class Trial:
         return bad(self._name, "object-store", detail, fix)
 
     def _malformed(self, what: str) -> Finding:
-        detail = f"the upstream gave {what} at {self.evidence.documents[-1]}"
+        detail = f"{self.evidence.documents[-1]} is not understood: {what}"
         fix = "Something in between may answer in the upstream's place (web filter, login page)."
         return bad(self._name, "document", detail, fix)

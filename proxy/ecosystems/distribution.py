@@ -14,6 +14,7 @@ Reading: PEP 427, PEP 503 (normalised names), PEP 625 (sdist names), PEP 440 (lo
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -37,6 +38,7 @@ def is_project_name(name: str) -> bool:
     return len(name) <= MAX_NAME and _PROJECT.fullmatch(name) is not None
 
 
+@lru_cache(maxsize=512)
 def normalise(name: str) -> str:
     """Give the normalised project name (PEP 503)."""
     return canonicalize_name(name)
@@ -89,6 +91,7 @@ def local_parts(version: str) -> tuple[str, ...]:
     return tuple(re.split(r"[._-]", local.lower())) if local else ()
 
 
+@lru_cache(maxsize=1024)  # asked several times for each file
 def _version_text(filename: str, project: str) -> str | None:
     stem = _stem(filename)
     if filename.lower().endswith(".whl"):

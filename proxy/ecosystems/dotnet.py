@@ -25,11 +25,12 @@ from typing import Final
 
 from proxy.ecosystems import dotnet_paths as paths
 from proxy.ecosystems import dotnet_registration as registration
-from proxy.ecosystems import dotnet_search, dotnet_service
+from proxy.ecosystems import dotnet_search, dotnet_service, dotnet_setup
 from proxy.ecosystems.base import Span, package_url, problem, refuse_post
 from proxy.ecosystems.dotnet_package import MAX_MANIFEST, check, check_manifest
 from proxy.ecosystems.dotnet_paths import JSON, MOUNT, NUPKG
 from proxy.ecosystems.json_objects import json_object, standard
+from proxy.ecosystems.setups import Setup
 from proxy.errors import Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
@@ -61,6 +62,11 @@ class Dotnet:
     def mounts(self) -> tuple[Mount, ...]:
         """The one that the upstream has."""
         return (Mount((MOUNT,), MOUNT),)
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """See `Introducing`."""
+        return dotnet_setup.SETUPS
 
     def purl(self, package: str, version: str = "") -> str:
         """Spell a package (normal spelling) as package URL."""
@@ -118,6 +124,15 @@ class Dotnet:
         body = yield (0, size)
         check_manifest(source.package, source.version, body)
         return {}
+
+    def probe(self) -> Generator[str, Document, str]:
+        """See `Probing`: a small package that many others need."""
+        places = dotnet_service.places((yield f"/{'/'.join(paths.SERVICE_INDEX)}"))
+        folder = f"/{'/'.join(places.content)}/microsoft.netcore.platforms"
+        versions = json_object((yield f"{folder}/{paths.INDEX}").body, standard).get("versions")
+        if not isinstance(versions, list) or not versions:
+            raise Malformed("The upstream's list of microsoft.netcore.platforms names no version.")
+        return f"{folder}/{versions[-1]}/microsoft.netcore.platforms.{versions[-1]}{NUPKG}"
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure as problem details, and as the warning that clients print."""

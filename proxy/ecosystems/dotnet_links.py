@@ -10,13 +10,13 @@ what an answer means (`dotnet_documents`, `dotnet_search`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from proxy.ecosystems import dotnet_paths as paths
 from proxy.ecosystems.simple_page import origin, resolve
-from proxy.errors import InvalidName, UnknownPath
+from proxy.errors import InvalidName, Malformed, UnknownPath
 from proxy.model import DocumentTarget, ForwardTarget, Links, Target
 
 Object = dict[str, object]
@@ -71,13 +71,19 @@ class Pointer:
         self._links = links
         self._here = origin(urlsplit(base))
 
-    def pointed(self, given: Mapping[str, object], keep: Callable[[str], bool] = bool) -> Object:
-        """An object with its links pointing here; `keep` tells of its own members which to keep."""
+    def pointed(self, given: Mapping[str, object]) -> Object:
+        """An object with its links pointing here. Raises Malformed for one beyond measure."""
+        try:
+            return self._object(given)
+        except RecursionError as error:
+            raise Malformed("The upstream's document is nested beyond measure.") from error
+
+    def _object(self, given: Mapping[str, object]) -> Object:
         made: Object = {}
         for name, value in given.items():
             if name == _CONTEXT:
                 made[name] = value if not self._names_upstream(value) else {}
-            elif keep(name) and (found := self._member(name, value)) is not None:
+            elif (found := self._member(name, value)) is not None:
                 made[name] = found[0]
         return made
 
@@ -85,7 +91,7 @@ class Pointer:
         """A member's value, in a tuple; None: it must go."""
         match value:
             case dict():
-                return (self.pointed(value),)
+                return (self._object(value),)
             case list():
                 each = (self._member("", item) for item in value)
                 return ([item[0] for item in each if item is not None],)

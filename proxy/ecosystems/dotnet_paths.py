@@ -68,7 +68,7 @@ def target(segments: Segments, query: tuple[tuple[str, str], ...] = ()) -> Targe
 def is_folder(segments: Segments) -> bool:
     """Tell whether packages, or what is said of them, may lie there."""
     mount, *inner = segments or ("",)
-    known = mount == MOUNT and 0 < len(inner) <= _MOST_FOLDERS
+    known = mount == MOUNT and 0 < len(inner) <= _MOST_FOLDERS and not inner[-1].endswith(_ENDING)
     return known and segments[:3] != VULNERABILITIES and all(map(_FOLDER.fullmatch, inner))
 
 

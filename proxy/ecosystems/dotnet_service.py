@@ -12,11 +12,13 @@ Non-goals: what the resources hold.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from proxy.ecosystems import dotnet_paths as paths
-from proxy.ecosystems.dotnet_links import meant, pointed, segments_of
+from proxy.ecosystems.dotnet_links import Pointer, meant, pointed, segments_of
+from proxy.ecosystems.dotnet_versions import normalise
 from proxy.ecosystems.json_objects import json_object, standard
 from proxy.errors import Malformed
 from proxy.model import Document, ForwardTarget, Links, encode_path
@@ -30,7 +32,7 @@ _VULNERABILITIES: Final = "VulnerabilityInfo"
 _BEST: Final = ("/Versioned", "/3.6.0", "/3.4.0", "/3.0.0-rc", "/3.0.0-beta", "")
 
 
-_SAID: Final = ("clientVersion", "comment")
+_KIND = re.compile(r"[A-Za-z]+(?:/[0-9A-Za-z.-]+)?")
 
 
 class Resource(NamedTuple):
@@ -56,12 +58,11 @@ def rewrite(document: Document, links: Links) -> bytes:
     for resource in _resources(top, document.url):
         folder = resource.kind in (CONTENT, REGISTRATIONS)
         address = links.base + encode_path(resource.place, slash=folder)
-        given = resource.given
-        said = {name: given[name] for name in _SAID if isinstance(given.get(name), str)}
+        known = _version(resource.given.get("clientVersion"))
+        said = {"clientVersion": known} if known is not None else {}
         kept.append({"@id": address, "@type": resource.given["@type"], **said})
     places(document)
-    version = top.get("version")
-    made = {"version": version if isinstance(version, str) else "3.0.0", "resources": kept}
+    made = {"version": _version(top.get("version")) or "3.0.0", "resources": kept}
     return json.dumps(made, separators=(",", ":")).encode("ascii")
 
 
@@ -84,14 +85,18 @@ def vulnerabilities(items: object, document: Document, links: Links) -> bytes:
     """Make the list of the lists of vulnerabilities. Raises Malformed."""
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise Malformed("The upstream's list of vulnerabilities is none.")
-    kept = []
+    kept, pointer = [], Pointer(document.url, links)
     for item in items:
         url = item.get("@id")
         address = pointed(url, document.url, links) if isinstance(url, str) else None
         if address is None or _kind_at(url, document.url) != _VULNERABILITIES:
             raise Malformed("The upstream's vulnerabilities lie where they are not fetched from.")
-        kept.append({**item, "@id": address})
+        kept.append({**pointer.pointed(item), "@id": address})
     return json.dumps(kept, separators=(",", ":")).encode("ascii")
+
+
+def _version(given: object) -> str | None:
+    return given if isinstance(given, str) and normalise(given) is not None else None
 
 
 def _resources(top: Mapping[str, object], base: str) -> Iterator[Resource]:
@@ -102,7 +107,7 @@ def _resources(top: Mapping[str, object], base: str) -> Iterator[Resource]:
         if not isinstance(given, dict):
             raise Malformed("The upstream's service index names a resource that is none.")
         url, kind = given.get("@id"), given.get("@type")
-        if not isinstance(url, str) or not isinstance(kind, str):
+        if not isinstance(url, str) or not isinstance(kind, str) or not _KIND.fullmatch(kind):
             continue
         name, slash, version = kind.partition("/")
         place = segments_of(url, base)

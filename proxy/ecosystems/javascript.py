@@ -30,7 +30,7 @@ from proxy.ecosystems.javascript_names import FALLBACK, MOUNT
 from proxy.ecosystems.json_objects import json_object, standard
 from proxy.ecosystems.negotiation import choose
 from proxy.ecosystems.setups import Setup
-from proxy.errors import InvalidName, NotListed, ProxyError, UnknownPath
+from proxy.errors import InvalidName, Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
     ArtifactTarget,
     Document,
@@ -108,12 +108,14 @@ class JavaScript:
         return calls.sift(target, body, may)
 
     def probe(self) -> Generator[str, Document, str]:
-        """See `Probing`: the newest version of a package that is one small file."""
+        """See `Probing`: the last version of a package that is one small file."""
         document = yield "/javascript/ms"
         target = _packument("ms", packument.FULL)
         top = json_object(self.rewrite(target, document, Links("https://here")).body)
-        newest = top["versions"][top["dist-tags"]["latest"]]
-        return urlsplit(str(newest["dist"]["tarball"])).path
+        versions = list(top["versions"].values())  # the rewriter has seen to what they are
+        if not versions:
+            raise Malformed("The upstream's packument of ms has no version that is served.")
+        return urlsplit(str(versions[-1]["dist"]["tarball"])).path
 
     def render_error(self, error: ProxyError, request_id: str) -> ErrorBody:
         """Word a failure: npm prints the member `error` and nothing else."""

@@ -27,6 +27,7 @@ from proxy.ecosystems.simple_page import (
     allowed,
     origin,
     resolve,
+    site,
     strongest,
 )
 from proxy.errors import Malformed, NotAcceptable, NotListed
@@ -175,11 +176,17 @@ def _own_path(file: File, page: ProjectPage, base: str) -> str | None:
 def _own_segments(url: str, base: str) -> tuple[str, ...] | None:
     """Give the decoded segments of a URL on the document's own origin, if a client could send them
     as they are; else None."""
-    split = urlsplit(url)
-    if origin(split) != origin(urlsplit(base)) or split.query or len(url) > _LONGEST_LINK:
+    if (here := site(base)) and url.startswith(here):
+        path, _, query = url[len(here) - 1 :].partition("#")[0].partition("?")
+    else:
+        split = urlsplit(url)
+        if origin(split) != origin(urlsplit(base)):
+            return None
+        path, query = split.path, split.query
+    if query or len(url) > _LONGEST_LINK:
         return None
     try:
-        path = unquote(split.path, errors="strict")
+        path = unquote(path, errors="strict")
     except UnicodeDecodeError:
         return None
     if not (path.isascii() and path.isprintable()) or "%" in path or "\\" in path:

@@ -16,6 +16,7 @@ Reading: PEP 503, 658, 740. Non-goals: redirects to normal spellings (`python`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from proxy.ecosystems import distribution, simple_index
@@ -45,6 +46,7 @@ _ACCEPT: Final = f"{simple_index.JSON}, {simple_index.HTML};q=0.2, {simple_index
 _MEDIA_TYPES: Final = {SIGNATURE: "application/pgp-signature", METADATA: OCTETS}
 
 
+@lru_cache(maxsize=1024)  # each file of a project has the same ones
 def page(index: str, package: str, representation: str) -> DocumentTarget:
     """The page of a project, or with an empty `package` the list of all of them."""
     segments = (index, "simple", package) if package else (index, "simple")

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from proxy.ecosystems.distribution import belongs, is_distribution
@@ -124,14 +125,26 @@ def resolve(base: str, href: str) -> tuple[str, str] | None:
         return None
     try:
         absolute = href if href.lower().startswith(("http://", "https://")) else urljoin(base, href)
-        split = urlsplit(absolute)
-        here = origin(split)
+        if not absolute.startswith(site(base) or " "):  # as nearly all do
+            there = origin(urlsplit(absolute))
+            if there is None or (there[0] == "http" and base.lower().startswith("https:")):
+                return None
     except ValueError:
-        return None
-    if here is None or (here[0] == "http" and base.lower().startswith("https:")):
         return None
     url, _, fragment = absolute.partition("#")
     return url, fragment
+
+
+@lru_cache(maxsize=64)  # asked for each link of a document
+def site(base: str) -> str:
+    """Scheme and host of a document's URL as they stand there, and the slash behind them: what
+    begins so is on its origin. "" where it has none."""
+    split = urlsplit(base)
+    start = f"{split.scheme}://{split.netloc}/"
+    try:
+        return start if base.startswith(start) and origin(split) is not None else ""
+    except ValueError:
+        return ""
 
 
 def origin(split: SplitResult) -> tuple[str, str, int] | None:

@@ -29,16 +29,19 @@ class OwnNames:
     """The names of this machine, and the host of `public_url` where it is not empty."""
 
     def __init__(self, public_url: str) -> None:
+        self._known = ""  # the last Host that was one
         self._public = _plain(urlsplit(public_url).hostname or "localhost")
 
     def require(self, request: web.BaseRequest) -> None:
         """Raise ClientForbidden for a Host that is none of ours, BadRequest for one that is no
         host. HTTP/1.0 may have none: no browser speaks that."""
-        if "Host" not in request.headers:
+        host = request.headers.get("Host")
+        if host is None or host == self._known:
             return
-        name, _ = check_host(request.headers["Host"])
+        name, _ = check_host(host)
         plain = _plain(name)
         if plain == self._public or _is_loopback(plain):
+            self._known = host
             return
         shown = name[:_SHOWN]
         raise ClientForbidden(

@@ -232,10 +232,13 @@ async def _send(
     def where() -> Spot:
         return Spot(found.body.fileno(), offset, end - offset)
 
+    def passed(count: int) -> None:
+        nonlocal offset
+        offset += count
+
     try:
         async with Sender(request, response, min_rate) as sender:
-            while offset < end:
-                offset += await sender.slice(where)
+            await sender.send(where, passed)
     except BodyLost as error:
         found.heal()
         raise abort(request) from error
@@ -279,7 +282,7 @@ async def flying(
     try:
         async with Sender(request, response, min_rate) as sender:
             while await follower.more():
-                follower.passed(await sender.slice(follower.spot))
+                await sender.send(follower.spot, follower.passed)
     except (ProxyError, BodyLost) as error:
         raise abort(request) from error
     return response

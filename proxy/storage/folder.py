@@ -1,9 +1,10 @@
 """One folder that belongs to us alone: the few file operations the disk storage is made of.
 
 Purpose: every path is relative to the root and made of names we chose; no folder on the way to a
-file may be a symbolic link, from the root on: each is opened from the one before it. Files are
-opened in the same way and must be plain; new files are 0600 and exclusive; a folder that was
-removed under the running process is made again; a root that others may write to is refused.
+file may be a symbolic link, from the root on: the kernel follows none (`straight`), or each is
+opened from the one before it. Files are opened in the same way and must be plain; new files are
+0600 and exclusive; a folder that was removed under the running process is made again; a root that
+others may write to is refused.
 
 No descriptor is kept: it would stay with a folder that was moved away, and threads would share it.
 
@@ -23,24 +24,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import final
 
+from proxy.storage.failures import Linked
+from proxy.storage.straight import StraightWay
+
 LOG = logging.getLogger(__name__)
 _DOWN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHARED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# What a call fails with for want of something, not because of the file.
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-@final
-class Linked(NotADirectoryError):
-    """A symbolic link stands in place of a folder of ours: it is neither followed nor removed."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(errno.ELOOP, f"{name} in it is a symbolic link")
 
 
 @final
@@ -59,6 +53,7 @@ class Folder:
         """Make the root and its parts, 0700, where they are missing."""
         with suppress(FileExistsError):
             self.root.mkdir(mode=0o700, parents=True)
+        self._straight = StraightWay(self.root)
         for part in self._parts:
             with self._in(part) as (fd, name):
                 _make(fd, name)
@@ -66,6 +61,14 @@ class Folder:
 
     def _parent(self, name: str) -> tuple[int, str]:
         """Open the folder that a name stands in; its descriptor, to be closed, and the rest."""
+        folder, _, last = name.rpartition("/")
+        try:
+            return self._straight.open(folder, _DOWN), last
+        except OSError:
+            return self._step_by_step(name)
+
+    def _step_by_step(self, name: str) -> tuple[int, str]:
+        """The same where that did not go, to find out why. Raises OSError, Linked."""
         folders = name.split("/")
         last = folders.pop()
         try:
@@ -124,12 +127,17 @@ class Folder:
 
     def open(self, name: str) -> tuple[int, os.stat_result]:
         """Open a plain file for reading: descriptor and status. Anything else raises OSError."""
-        folder, last = self._parent(name)
-        try:
-            fd = os.open(last, _READ, dir_fd=folder)
-        finally:
-            os.close(folder)
+        fd = self._open_there(name, _READ)
         return fd, _plain(fd)
+
+    def _open_there(self, name: str, flags: int) -> int:
+        try:
+            return self._straight.open(name, flags)
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError:
+            with self._in(name) as (folder, last):
+                return os.open(last, flags, 0o600, dir_fd=folder)
 
     def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result]:
         """The first `limit` bytes of a plain file, and its status."""
@@ -192,8 +200,7 @@ class Folder:
 
     def _open(self, name: str, flags: int) -> int:
         try:
-            with self._in(name) as (folder, last):
-                return os.open(last, flags, 0o600, dir_fd=folder)
+            return self._open_there(name, flags)
         except FileNotFoundError:
             self.make()
         with self._in(name) as (folder, last):
@@ -206,13 +213,15 @@ class Folder:
         return False
 
     def _status(self, name: str) -> os.stat_result:
-        with self._in(name) as (fd, last):
-            return os.stat(last, dir_fd=fd, follow_symlinks=False)
+        fd = self._open_there(name, _LOOK)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
 
     def append_to(self, name: str) -> tuple[int, int]:
         """Open an existing file for reading and writing at its end: descriptor and size."""
-        with self._in(name) as (folder, last):
-            fd = os.open(last, _APPEND, dir_fd=folder)
+        fd = self._open_there(name, _APPEND)
         _plain(fd)
         return fd, os.lseek(fd, 0, os.SEEK_END)
 
@@ -227,8 +236,15 @@ class Folder:
             self._rename(temporary, name)
 
     def _rename(self, temporary: str, name: str) -> None:
-        with self._in(temporary) as (source, old), self._in(name) as (target, new):
-            os.replace(old, new, src_dir_fd=source, dst_dir_fd=target)
+        source, old = self._parent(temporary)
+        try:
+            target, new = self._parent(name)
+            try:
+                os.replace(old, new, src_dir_fd=source, dst_dir_fd=target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
 
     def _make_way(self, folder: str) -> None:
         """Make a folder below a part, in place of a file perhaps."""
@@ -319,25 +335,8 @@ def _plain(fd: int) -> os.stat_result:
     return status
 
 
-def is_ours(error: OSError) -> bool:
-    """Tell whether a call failed on the way, or for want of something: the file may be right."""
-    return isinstance(error, Linked) or error.errno in _OURS
-
-
-def is_full(error: OSError) -> bool:
-    """Tell whether a call failed for want of room."""
-    return error.errno in _FULL
-
-
 def write_all(fd: int, data: bytes) -> None:
     """Write all of it: a disk that is nearly full takes a part and says so only the next time."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def cause(error: Exception) -> str:
-    """An error's name without the path: what a log line may say."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return errno.errorcode.get(error.errno, str(error.errno))
-    return type(error).__name__

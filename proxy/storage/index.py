@@ -214,11 +214,13 @@ class _Change:
         if value is not None and _parse(value) == (sha256, size):
             self.use(key)
             return
-        self.remove(key)
+        if value is not None:
+            self.remove(key)
         self._table.set(key, json.dumps([sha256, size]))
         body = bytes.fromhex(sha256)
         count = self._table.get(body, 0)
-        self._table.delete(body)
+        if count:
+            self._table.delete(body)
         self._table.set(body, count + 1)
         self._count(entries=1, size=0 if count else size)
 

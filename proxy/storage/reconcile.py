@@ -18,7 +18,8 @@ from typing import TypeVar
 
 from proxy.storage.changes import Event, Notes, Removed, Stored
 from proxy.storage.claim import remove_dead
-from proxy.storage.folder import Folder, cause, is_ours
+from proxy.storage.failures import cause, is_ours
+from proxy.storage.folder import Folder
 from proxy.storage.index import Index
 from proxy.storage.layout import MAX_ENTRY, body_name, entry_name, parse_entry, sha256_of_body
 

@@ -14,7 +14,8 @@ from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Progress, Record
 from proxy.storage.bodies import DiskBody
 from proxy.storage.claim import ClaimFile
-from proxy.storage.folder import Folder, cause, is_full, write_all
+from proxy.storage.failures import cause, is_full
+from proxy.storage.folder import Folder, write_all
 from proxy.storage.layout import (
     MAX_ENTRY,
     body_name,

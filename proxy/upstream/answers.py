@@ -34,6 +34,7 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _MAX_AGE = re.compile(r"(?:^|,)\s*(?:s-maxage|max-age)=\"?([0-9]{1,10})", re.IGNORECASE)
 _NO_STORE = re.compile(r"(?:^|,)\s*(?:no-cache|no-store)\b", re.IGNORECASE)
 _KEPT_FIELDS = ("docker-content-digest", "link", "oci-filters-applied", "x-pypi-last-serial")
+_TEXTS = ("content-type", "etag", "last-modified", *_KEPT_FIELDS)
 # What no reason needs to hold: it might be a token, an identity, a pre-signed URL.
 _NO_REASON = re.compile(r"https?://\S+|\S*eyJ\S*|\S{57,}")
 _TOKEN_LIKE = re.compile(r"eyJ[\w-]{9,}|cgrp_[\w-]{8,}")
@@ -69,22 +70,26 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
     if not packed and coding not in ("identity", "aws-chunked", ""):
         raise Malformed("The upstream encoded a body although identity was asked for.")
 
-    def text(name: str) -> str:
-        value = _text(headers, name)
-        return "" if _TOKEN_LIKE.search(value) or scrubber.holds(value) else value
+    given = {name: _text(headers, name) for name in _TEXTS}
 
+    def is_secret(value: str) -> bool:
+        return _TOKEN_LIKE.search(value) is not None or scrubber.holds(value)
+
+    # All of them at once, a NUL between two: one look is enough where there is nothing to find.
+    if is_secret("\0".join(given.values())):
+        given = {name: "" if is_secret(value) else value for name, value in given.items()}
     return Head(
         status=status,
         url=url,
-        media_type=text("Content-Type"),
+        media_type=given["content-type"],
         size=None if packed else size,
         framed=chunked or length is not None,
-        etag=text("ETag"),
-        last_modified=text("Last-Modified"),
+        etag=given["etag"],
+        last_modified=given["last-modified"],
         max_age=_max_age(_text(headers, "Cache-Control"), _text(headers, "Age")),
         start=start,
         packed=packed,
-        fields=tuple((name, value) for name in _KEPT_FIELDS if (value := text(name))),
+        fields=tuple((name, value) for name in _KEPT_FIELDS if (value := given[name])),
     )
 
 

@@ -15,7 +15,6 @@ import logging
 import random
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import final
 
@@ -41,6 +40,7 @@ from proxy.upstream.exchange import REDIRECTS, Exchange, UpstreamLimits, Upstrea
 from proxy.upstream.outages import Tell
 from proxy.upstream.response import HttpResponse, Pace
 from proxy.upstream.session import read_side_body
+from proxy.upstream.silence import Silence
 from proxy.upstream.slots import Slots
 
 __all__ = ["HttpResponse", "HttpUpstream", "UpstreamLimits", "UpstreamObserver"]
@@ -77,6 +77,7 @@ class HttpUpstream:
         egress: Egress | None = None,
     ) -> None:
         self._origins = {name: parse_url(origin) for name, origin in origins.items()}
+        self._sites = {name: str(origin).rstrip("/") for name, origin in self._origins.items()}
         self._credentials = credentials
         self._rules = rules
         self._limits = limits
@@ -84,6 +85,7 @@ class HttpUpstream:
         self._frozen = frozen
         self._observer = observer
         self._slots = Slots(limits.connections)
+        self._silence = Silence(limits.read_timeout)
         self._exchange = Exchange(
             self._origins,
             credentials,
@@ -127,36 +129,41 @@ class HttpUpstream:
             )
         origin = self._origins[request.upstream_name]
         url = self._address(request, origin)
-        # Before the line: nobody waits in it for a host that is not going to be asked.
-        self._exchange.look(request, url, own=url.origin() == origin.origin())
-        async with AsyncExitStack() as stack:
-            await self._queue(stack, request)
+        brief = request.document or request.probe
+        if self._slots.are_free(brief=brief):
+            await self._slots.take(brief=brief)  # does not wait
+        else:
+            # Before the line: nobody waits in it for a host that is not going to be asked.
+            self._exchange.look(request, url, own=url.origin() == origin.origin())
+            await self._queue(brief=brief)
+        try:
             head, response = await self._insist(request, url, origin)
-            stack.callback(response.close)
-            pace = Pace(self._limits.min_rate, self._limits.rate_window)
-            return HttpResponse(
-                head,
-                response,
-                stack.pop_all(),
-                pace=pace,
-                clock=self._clock,
-                received=partial(self._observer.upstream_bytes, request.ecosystem),
-                slow=partial(self._observer.limit_reached, "min_rate"),
-            )
+        except BaseException:
+            self._slots.give_back(brief=brief)
+            raise
+        return HttpResponse(
+            head,
+            response,
+            partial(self._slots.give_back, brief=brief),
+            pace=Pace(self._limits.min_rate, self._limits.rate_window),
+            silence=self._silence,
+            clock=self._clock,
+            received=partial(self._observer.upstream_bytes, request.ecosystem),
+            slow=partial(self._observer.limit_reached, "min_rate"),
+        )
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
         if request.location.startswith("/"):
-            return parse_url(str(origin).rstrip("/") + request.location)
+            return parse_url(self._sites[request.upstream_name] + request.location)
         url = parse_url(request.location)
         if url.origin() != origin.origin():
             self._rules.check(url)
         return url
 
-    async def _queue(self, stack: AsyncExitStack, request: UpstreamRequest) -> None:
-        brief = request.document or request.probe
+    async def _queue(self, *, brief: bool) -> None:
         try:
             async with asyncio.timeout(self._limits.queue_timeout):
-                await stack.enter_async_context(self._slots.take(brief=brief))
+                await self._slots.take(brief=brief)
         except TimeoutError as error:
             self._observer.limit_reached("queue_timeout")
             raise Unavailable(

@@ -168,8 +168,14 @@ class Credentials:  # implements proxy.model.TokenSource
 
     def pause(self, ecosystem: str, now: float) -> float:
         """Seconds for which nothing is to be tried: the upstream refused all there is."""
+        return self.outlook(ecosystem, now) or 0.0
+
+    def outlook(self, ecosystem: str, now: float) -> float | None:
+        """The same, and None where there is nothing usable."""
         best = self._best(ecosystem)
-        if best is None or not best.refused:
+        if best is None:
+            return None
+        if not best.refused:
             return 0.0
         return max(0.0, self._slots[ecosystem].next_try - now)
 
@@ -285,7 +291,12 @@ class Credentials:  # implements proxy.model.TokenSource
 
     def _best(self, ecosystem: str) -> _Held | None:
         slot = self._slots.get(ecosystem)
-        return slot.best(self._clocks.wall()) if slot is not None else None
+        if slot is None:
+            return None
+        if len(slot.held) == 1:  # as mostly: there is nothing to choose
+            (only,) = slot.held
+            return only if only.live.header else None
+        return slot.best(self._clocks.wall())
 
     def _holder(self, ecosystem: str, header: str) -> _Held | None:
         slot = self._slots.get(ecosystem)

@@ -28,6 +28,7 @@ from proxy.upstream.addresses import AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
+from proxy.upstream.breaker import Breaker
 from proxy.upstream.challenge import (
     BasicWanted,
     BearerChallenge,
@@ -133,6 +134,11 @@ class Exchange:
 
     def look(self, request: UpstreamRequest, url: URL, *, own: bool) -> None:
         """Raise what is known without asking: RateLimited, Unavailable, CredentialRefused."""
+        self._look_at_breaker(url)
+        if own and self._bearers.known(request) is None:
+            self._look_at_credential(request.upstream_name, self._clock())
+
+    def _look_at_breaker(self, url: URL) -> Breaker:
         now = self._clock()
         breaker = self.outages.of(url)
         if (seconds := breaker.quiet(now)) > 0:
@@ -147,8 +153,7 @@ class Exchange:
                 retry_after=ceil(seconds),
                 asked=False,
             )
-        if own and self._bearers.known(request) is None:
-            self._look_at_credential(request.upstream_name, now)
+        return breaker
 
     async def ask(
         self, request: UpstreamRequest, url: URL, *, own: bool, seconds: float
@@ -160,12 +165,13 @@ class Exchange:
         if not own:
             return await self.once(request, url, None, Role.LEARNT, seconds)
         name = request.upstream_name
+        self.look(request, url, own=True)
         if name in self._challenging and name not in self._basic:
             try:
                 return await self._bearers.ask(request, url, seconds)
             except BasicWanted:
                 self._basic.add(name)
-        self.look(request, url, own=True)
+            self.look(request, url, own=True)
         token = self._credentials.use(name, self._clock())
         return await self.once(request, url, token, Role.UPSTREAM, seconds)
 
@@ -183,8 +189,7 @@ class Exchange:
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
     ) -> aiohttp.ClientResponse:
         """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
-        self.look(request, url, own=False)
-        breaker = self.outages.of(url)
+        breaker = self._look_at_breaker(url)
         breaker.enter()
         try:
             if token is not None:
@@ -276,13 +281,13 @@ class Exchange:
     def _look_at_credential(self, ecosystem: str, now: float) -> None:
         if not self._credentials.configured(ecosystem):
             return
-        if self._credentials.authorization(ecosystem) is None:
+        if (seconds := self._credentials.outlook(ecosystem, now)) is None:
             raise CredentialRefused(
                 "The proxy's pull token cannot be read; the operator must look at its log.",
                 retry_after=REFUSED_RETRY_AFTER,
                 asked=False,
             )
-        if (seconds := self._credentials.pause(ecosystem, now)) > 0:
+        if seconds > 0:
             raise CredentialRefused(
                 "The upstream refuses the proxy's pull token; the operator must renew it.",
                 retry_after=ceil(seconds),
@@ -295,7 +300,6 @@ class Exchange:
         return make_session(
             tls,
             connect_timeout=self._limits.connect_timeout,
-            read_timeout=self._limits.read_timeout,
             resolver=resolver,
             egress=self._egress,
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from typing import final
 
 import aiohttp
@@ -18,6 +17,7 @@ import aiohttp
 from proxy.errors import Unavailable
 from proxy.upstream.base import Head
 from proxy.upstream.session import FAILURES
+from proxy.upstream.silence import Silence
 from proxy.upstream.unpacking import Unpacker
 
 LOG = logging.getLogger(__name__)
@@ -47,26 +47,27 @@ class Pace:
 
 @final
 class HttpResponse:
-    """Implements `UpstreamResponse` over an aiohttp response. `stack` holds what `close` ends.
-
-    `received` is told the size of each piece, in bytes; `slow`, that they came too slowly.
+    """Implements `UpstreamResponse` over an aiohttp response. `released` is told, once, that it is
+    closed; `received` of the size of each piece, in bytes; `slow` that they come too slowly.
     """
 
     def __init__(  # noqa: PLR0913  # made once, by `client`
         self,
         head: Head,
         response: aiohttp.ClientResponse,
-        stack: AsyncExitStack,
+        released: Callable[[], None],
         *,
         pace: Pace,
+        silence: Silence,
         clock: Callable[[], float],
         received: Callable[[int], None],
         slow: Callable[[], None],
     ) -> None:
         self.head = head
         self._response = response
-        self._stack = stack
+        self._released: Callable[[], None] | None = released
         self._pace = pace
+        self._silence = silence
         self._clock = clock
         self._received = received
         self._slow = slow
@@ -85,15 +86,16 @@ class HttpResponse:
 
     async def close(self) -> None:
         """See `UpstreamResponse.close`."""
-        await self._stack.aclose()
+        released, self._released = self._released, None
+        if released is not None:
+            self._response.close()
+            released()
 
     async def _piece(self) -> bytes:
         started = self._clock()
-        content, piece, kind = self._response.content, b"", ""
+        piece, kind = b"", ""
         try:
-            piece, chunk_ends = await content.readchunk()  # `readany` would join them: a copy
-            while not piece and chunk_ends:
-                piece, chunk_ends = await content.readchunk()
+            piece = await self._silence.next(self._response.content)
         except FAILURES as error:
             kind = type(error).__name__
         # Raised out here: the library's exception must not travel along (see `session`).

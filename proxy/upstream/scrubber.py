@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from proxy.observe.redaction import forms_of
 
 PIECE = 16  # characters in a row of a token: what is cut short or broken into lines is found too
+HALF = PIECE // 2
 ROUNDS = 4  # of percent-encoding, one in the other
 _KEPT = 64  # credentials; a registry has a token for each of its repositories
 
@@ -34,6 +35,8 @@ class _Known:
         self.forms = frozenset(forms.union(_names(authorization)))
         secrets = _secrets(authorization)
         self.pieces = frozenset(piece for text in secrets for piece in _pieces(text))
+        self.halves = frozenset(half for text in secrets for half in _pieces(text, HALF))
+        self.shortest = min(map(len, self.forms), default=0)
         # Of Basic the password alone: its forms are in the pair's base64, at any alignment.
         cores = set(forms_of(_core(secrets[-1])))
         self.cores = frozenset(piece for core in cores for piece in _pieces(core))
@@ -59,11 +62,14 @@ class Scrubber:
     def holds(self, text: str) -> bool:
         """Tell whether a text holds one, or a piece of one, spaces and line ends left out."""
         text = "".join(text.split())
-        found = frozenset(_pieces(text))
-        return any(
-            not found.isdisjoint(known.pieces) or any(form in text for form in known.forms)
-            for known in self._sent.values()
-        )
+        # Whatever piece is in it covers one of these whole: most texts are done with that.
+        halves = {text[at : at + HALF] for at in range(0, len(text), HALF)}
+        for known in self._sent.values():
+            if not halves.isdisjoint(known.halves) and not known.pieces.isdisjoint(_pieces(text)):
+                return True
+            if len(text) >= known.shortest and any(form in text for form in known.forms):
+                return True
+        return False
 
     def carries(self, url: str) -> bool:
         """Tell whether a URL carries one on, or the part of it that makes it worth having.
@@ -85,8 +91,8 @@ class Scrubber:
         return True  # nobody encodes that often who has nothing to hide
 
 
-def _pieces(text: str) -> Iterator[str]:
-    return (text[at : at + PIECE] for at in range(len(text) - PIECE + 1))
+def _pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    return (text[at : at + size] for at in range(len(text) - size + 1))
 
 
 def _core(secret: str) -> str:

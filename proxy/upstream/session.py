@@ -35,11 +35,11 @@ def make_session(
     tls: ssl.SSLContext,
     *,
     connect_timeout: float,
-    read_timeout: float,
     resolver: AbstractResolver | None = None,
     egress: Egress | None = None,
 ) -> aiohttp.ClientSession:
-    """Make a session; its connections are limited by whoever asks. Times in seconds.
+    """Make a session; its connections are limited by whoever asks, and the time that its answers
+    take by whoever reads them (`silence`). `connect_timeout` in seconds.
 
     With `egress` only that one's name is looked up here, so `resolver` is not asked; its
     `headers` go with each request (see `Exchange`).
@@ -59,9 +59,7 @@ def make_session(
         requote_redirect_url=False,
         read_bufsize=READ_BUFFER,
         proxy=egress.url if egress else None,
-        timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=connect_timeout, sock_read=read_timeout
-        ),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
     )
     # It would ask twice for each of our tries. There is no public switch; a test counts.
     session._retry_connection = False  # noqa: SLF001

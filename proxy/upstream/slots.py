@@ -10,8 +10,6 @@ Reading: the bulkhead pattern. Non-goals: limits per client or host; how long to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final, final
 
 SHARE: Final = 4  # one place in so many is for documents only
@@ -26,12 +24,24 @@ class Slots:
         self._all = asyncio.Semaphore(connections)
         self._long = asyncio.Semaphore(connections - kept)
 
-    @asynccontextmanager
-    async def take(self, *, brief: bool) -> AsyncIterator[None]:
-        """Hold a place; waits for one. `brief`: for a document, from any of them."""
+    def are_free(self, *, brief: bool) -> bool:
+        """Tell whether `take` would not wait. `brief`: for a document, from any of them."""
+        return not self._all.locked() and (brief or not self._long.locked())
+
+    async def take(self, *, brief: bool) -> None:
+        """Take a place; waits for one. Whoever has it MUST give it back in the same way."""
         if brief:
-            async with self._all:
-                yield
+            await self._all.acquire()
             return
-        async with self._long, self._all:
-            yield
+        await self._long.acquire()
+        try:
+            await self._all.acquire()
+        except BaseException:
+            self._long.release()
+            raise
+
+    def give_back(self, *, brief: bool) -> None:
+        """Somebody else may have it."""
+        self._all.release()
+        if not brief:
+            self._long.release()

@@ -176,7 +176,8 @@ class Crew:
                 return
             self.restarts += 1
             pause = FIRST_PAUSE if well else min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * pause))
-            LOG.error("worker %d %s; it is started again in %.1f s", number, ended, pause)
+            level = logging.ERROR if code else logging.WARNING
+            LOG.log(level, "worker %d %s; it is started again in %.1f s", number, ended, pause)
             await self._pause(pause)
 
     async def _run(self, worker: Worker) -> int:
@@ -203,9 +204,10 @@ class Crew:
             case {"ready": _}:
                 for known in self._known.values():
                     worker.send(known)
+                level = logging.INFO if self._all_ready.is_set() else logging.DEBUG
+                LOG.log(level, "worker %d (process %d) is ready", worker.number, worker.pid)
                 if len(self.ready) == self._count:
                     self._all_ready.set()
-                LOG.debug("worker %d (process %d) is ready", worker.number, worker.pid)
             case {"news": str(topic), "said": list(said)}:
                 self._keep_in_mind(topic, said, message)
                 for other in self.ready:

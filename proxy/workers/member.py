@@ -23,6 +23,7 @@ from typing import final
 from proxy.app import App
 from proxy.config import ConfigError
 from proxy.observe.logs import start_logs
+from proxy.observe.totals import Family
 from proxy.server import process
 from proxy.server.process import EX_CONFIG, CannotStart
 from proxy.server.rounds import repeat
@@ -57,7 +58,7 @@ def run_worker(descriptor: int) -> int:
         return 0
     except ConfigError as error:
         # It was read before; a file that it names may be another one by now.
-        sock.sendall(framed({"failed": "; ".join(error.mistakes), "code": EX_CONFIG}))
+        _say(sock, {"failed": "; ".join(error.mistakes), "code": EX_CONFIG})
         return EX_CONFIG
     given = settings.log
     logs = start_logs(given.level, given.format, access=given.access, worker=str(terms.number))
@@ -69,8 +70,7 @@ def run_worker(descriptor: int) -> int:
         return app
 
     def complain(error: CannotStart) -> None:
-        sock.setblocking(True)  # noqa: FBT003  # the library's
-        sock.sendall(framed({"failed": str(error), "code": error.code}))
+        _say(sock, {"failed": str(error), "code": error.code})
 
     try:
         code = process.run(make, superior=line.begin, complain=complain)
@@ -80,11 +80,18 @@ def run_worker(descriptor: int) -> int:
     return code
 
 
-def report_of(app: App, number: int = 0) -> Message:
-    """How it goes. Reads /proc: not for the loop's thread."""
+def _say(sock: socket.socket, message: Message) -> None:
+    """Say something outside of a loop. Never raises: the supervisor may be gone."""
+    sock.settimeout(LAST_WORDS)
+    with suppress(OSError):
+        sock.sendall(framed(message))
+
+
+def report_of(app: App, numbers: list[Family], number: int = 0) -> Message:
+    """How it goes."""
     return {
         "report": number,
-        "numbers": app.metrics.dump(),
+        "numbers": numbers,
         "troubles": app.health.troubles(),
         "views": {path: describe() for path, describe in app.admin_endpoint.views.items()},
     }
@@ -101,7 +108,6 @@ class _Line:
         self._terms = terms
         self._channel: Channel | None = None
         self._news: News | None = None
-        self._reload: Callable[[], Awaitable[None]] | None = None
         self._tasks: set[asyncio.Future[None]] = set()
 
     def begin(self) -> _Line:
@@ -113,8 +119,8 @@ class _Line:
         return self
 
     def on_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
-        """See `Superior`; the word about it is the supervisor's."""
-        self._reload = reload
+        """See `Superior`. Not that: what is to be read again is told apart (`_renew`), and the word
+        about it is the supervisor's."""
 
     def ready(self, line: str) -> None:
         """Tell the supervisor."""
@@ -129,9 +135,7 @@ class _Line:
         """After the loop: what was counted to the last. `sock`: another hold of the line."""
         whole = self._channel is None or not self._channel.waiting
         if self.app is not None and whole:
-            sock.settimeout(LAST_WORDS)
-            with suppress(OSError):
-                sock.sendall(framed(report_of(self.app)))
+            _say(sock, report_of(self.app, self.app.metrics.dump()))
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -147,7 +151,11 @@ class _Line:
     async def _listen(self) -> None:
         self._channel = await open_channel(self._sock)
         while (message := await self._channel.receive()) is not None:
-            self._obey(message)
+            try:
+                self._obey(message)
+            except Exception:
+                # The next one may be the order to stop.
+                LOG.exception("what the supervisor said could not be done")
         if not self.stopping.is_set():
             LOG.error("the supervisor is gone; this worker drains and ends")
         self.stopping.set()
@@ -189,12 +197,14 @@ class _Line:
     async def _report(self, number: int = 0) -> None:
         """Tell how it goes. `number`: of the question that this answers."""
         if self.app is not None:
-            self._send(await asyncio.to_thread(report_of, self.app, number), spare=not number)
+            numbers = await asyncio.to_thread(self.app.metrics.dump)
+            self._send(report_of(self.app, numbers, number), spare=not number)
 
     async def _look(self) -> None:
         app = self.app
         if app is not None and app.storage.generation.changed():
-            app.documents.forget_all()
+            app.documents.refusals.forget_all()
+            app.documents.packages.forget_all()
             app.artifacts.forget_all()
             app.bulk.refusals.forget_all()
             app.hot.forget_all()

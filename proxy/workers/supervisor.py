@@ -68,7 +68,7 @@ class Supervisor:
         self._crew = Crew(settings.server.workers, self._terms)
         self._health = Health(self._crew.troubles, lambda: bool(self._crew.ready))
         self._reloads = Reloads(settings, loading.load, self._apply)
-        self._registry = _numbers(self._crew, settings.server.workers)
+        self._registry = numbers_of(self._crew, settings.server.workers)
         self._crew.own = lambda: dump(self._registry)
         given = settings.server
         with process.using("server.admin_token_file"):
@@ -173,7 +173,7 @@ class _Views(Mapping[str, Callable[[], object]]):
         return next((one.views for one in self._crew.ready if one.views), {})
 
 
-def _numbers(crew: Crew, count: int) -> CollectorRegistry:
+def numbers_of(crew: Crew, count: int) -> CollectorRegistry:
     """What only the supervisor knows, and its own process."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

@@ -1,8 +1,9 @@
 """A machine with a nuget, that has met no package yet.
 
 Purpose: real nuget on real mono, run as a user starts it, with an empty home and empty package
-folders, so whatever is installed came through the address that it was given: the README's
-configuration, with this proxy's address, and a token if the machine has one.
+folders, so whatever is installed came through the address that it was given: the configuration that
+`cgr-proxy setup` prints, with this proxy's address, and a token in the environment if the machine
+has one.
 
 Non-goals: installing nuget (`sh tests/run.sh dotnet` does), the proxy.
 """
@@ -10,19 +11,15 @@ Non-goals: installing nuget (`sh tests/run.sh dotnet` does), the proxy.
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.clients.machine import Done, clean_environment, run_program
-from tests.running import TOP
+from tests.printed import printed
 
 _LIMIT = 170.0
-_README_URL = "http://127.0.0.1:8080"
-_README_TOKEN = "cgrp_..."
-_CREDENTIALS = re.compile("<packageSourceCredentials>.*</packageSourceCredentials>", re.DOTALL)
 
 
 def program(tools: Path) -> tuple[str, ...]:
@@ -31,36 +28,21 @@ def program(tools: Path) -> tuple[str, ...]:
     return (shutil.which("mono") or "mono", str(found))
 
 
-def readme_configuration() -> str:
-    """The README's nuget.config."""
-    text = (TOP / "README.md").read_text("utf-8")
-    section = text.partition("\n## nuget and dotnet\n")[2].partition("\n## ")[0]
-    (found,) = re.findall(r"^```xml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    configuration: str = found
-    assert _README_URL in configuration
-    assert _README_TOKEN in configuration
-    return configuration
-
-
 @dataclass(frozen=True, slots=True)
 class NugetMachine:
-    """`url`: of the proxy."""
+    """`url`: of the proxy. `token`: of a client of it."""
 
     folder: Path
     url: str
     nuget: tuple[str, ...]
+    token: str = ""
 
     @classmethod
     def new(cls, folder: Path, url: str, tools: Path, token: str = "") -> NugetMachine:
-        """Make it: an empty home, no package, the configuration; without a token no credential."""
-        made = cls(folder, url, program(tools))
+        """Make it: an empty home, no package, the configuration that `cgr-proxy setup` prints."""
+        made = cls(folder, url, program(tools), token)
         made.home.mkdir(parents=True)
-        text = readme_configuration().replace(_README_URL, url).replace(_README_TOKEN, token)
-        if not token:
-            text = re.sub(
-                r"(?s)  <packageSourceCredentials>.*</packageSourceCredentials>", "", text
-            )
-        (folder / "nuget.config").write_text(text, "utf-8")
+        (folder / "nuget.config").write_text(printed("nuget", url)[0], "utf-8")
         return made
 
     @property
@@ -73,6 +55,7 @@ class NugetMachine:
         environment = clean_environment(self.home) | {
             "NUGET_PACKAGES": str(self.folder / "global"),
             "NUGET_HTTP_CACHE_PATH": str(self.folder / "answers"),
+            **({"CGR_PROXY_TOKEN": self.token} if self.token else {}),
         }
         command = (*self.nuget, *arguments, "-NonInteractive")
         return run_program(command, self.folder, environment, limit=_LIMIT)

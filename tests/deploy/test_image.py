@@ -151,6 +151,14 @@ def test_it_serves_as_nobody_on_a_root_that_cannot_be_written(
     assert {path.stat().st_uid for path in entries} == {USER}
 
 
+def test_its_workers_need_nothing_that_can_be_written_either(
+    engine: Engine, origin: OriginThread, short: Path
+) -> None:
+    with serving(engine, short / "crew", origin, server={"workers": 2}) as proxy:
+        assert [proxy.get(PAGE).status for _ in range(6)] == [200] * 6
+        assert proxy.get("/metrics", url=proxy.admin_url).status == 200
+
+
 def test_the_health_check_is_the_images_own_and_needs_no_shell(
     engine: Engine, origin: OriginThread, short: Path
 ) -> None:
@@ -186,6 +194,38 @@ def test_it_runs_under_the_system_calls_of_the_unit(
     with serving(engine, short / "filtered", origin, filtered) as proxy:
         assert proxy.get(PAGE).status == 200
         assert proxy.get("/javascript/alpha-js").status == 200
+
+
+def test_it_starts_as_the_chart_starts_it(
+    engine: Engine, origin: OriginThread, short: Path, tmp_path: Path
+) -> None:
+    """With the chart's configuration and arguments, and a volume as Kubernetes hands it over."""
+    manifests = engine.tools.rendered(tmp_path / "rendered.yaml")
+    told = {it["kind"]: it for it in manifests}
+    (container,) = told["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    folder = short / "chart"
+    config, volume = folder / "etc", folder / "volume"
+    for path in (config, volume):
+        path.mkdir(parents=True)
+    (config / "cgr-proxy.toml").write_text(told["ConfigMap"]["data"]["cgr-proxy.toml"], "utf-8")
+    os.chown(volume, 0, USER)  # what fsGroup does
+    volume.chmod(0o2775)
+    mounts = (f"--volume={config}:/etc/cgr-proxy:ro", f"--volume={volume}:/var/cache/cgr-proxy")
+
+    serve, *arguments = container["args"]
+    free = ("--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0")
+    proxy = Process(origin, folder, [*arguments, *free], command=engine.command(*mounts))
+    try:
+        proxy.ready()
+        answer = proxy.get(container["readinessProbe"]["httpGet"]["path"])
+        assert (serve, answer.status) == ("serve", 200)
+        pause = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert engine.must("podman", "exec", "--latest", *pause[:2], "print('has it')").strip()
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+    finally:
+        proxy.kill()
+    assert (volume / "store").stat().st_uid == USER
 
 
 def test_there_is_nothing_in_it_but_python_and_the_proxy(engine: Engine) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.deploy.tools import CHART, DEPLOY, Tools
-from tests.origin import Content, Origin
-from tests.running import running
+from tests.origin import Content, OriginThread
+from tests.running import process
 
 ALERTS = CHART / "files" / "alerts.yaml"
 DASHBOARD = CHART / "files" / "dashboard.json"
@@ -26,19 +26,27 @@ _BY = re.compile(r"\bby\s*\(([^)]*)\)")
 _ADDED = {"job", "instance", "le"}
 
 
-@pytest.fixture
-async def shown(tmp_path: Path) -> dict[str, set[str]]:
-    """Every series of a proxy that has answered something: name and labels."""
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Every series of a proxy that has answered something, with workers and without: name and
+    labels."""
     found: dict[str, set[str]] = {}
-    async with Origin(content=Content.tiny()) as origin, running(tmp_path, origin) as proxy:
-        await proxy.get("/python/simple/alpha/")
-        for sample in await proxy.metrics():
-            name, _, labels = sample.partition("{")
-            found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
-        text = (await proxy.get("/metrics", url=proxy.admin_url)).body.decode()
-    # A gauge may have no value yet: the platform that was never asked has no age.
-    declared = re.findall(r"^# TYPE (\w+) gauge", text, re.MULTILINE)
-    return {**{name: set() for name in declared}, **found}
+    for workers in (1, 2):
+        folder, server = tmp_path_factory.mktemp("shown"), {"workers": workers}
+        with (
+            OriginThread(content=Content.tiny()) as origin,
+            process(folder, origin, {"server": server}) as proxy,
+        ):
+            assert proxy.get("/python/simple/alpha/").status == 200
+            text = proxy.get("/metrics", url=proxy.admin_url).body.decode()
+        # A gauge may have no value yet: the platform that was never asked has no age.
+        for name in re.findall(r"^# TYPE (\w+) gauge", text, re.MULTILINE):
+            found.setdefault(name, set())
+        for line in text.splitlines():
+            if line and not line.startswith("#"):
+                name, _, labels = line.rpartition(" ")[0].partition("{")
+                found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
+    return found
 
 
 def panels() -> Iterator[dict[str, Any]]:
@@ -60,7 +68,7 @@ def questions(tools: Tools) -> dict[str, str]:
     return found
 
 
-async def test_every_number_that_is_asked_for_is_shown_with_those_labels(
+def test_every_number_that_is_asked_for_is_shown_with_those_labels(
     shown: dict[str, set[str]], tools: Tools
 ) -> None:
     asked = questions(tools)
@@ -90,7 +98,7 @@ async def test_every_number_that_is_asked_for_is_shown_with_those_labels(
     assert len(asked) > 30
 
 
-async def test_every_number_of_the_readme_is_shown(shown: dict[str, set[str]]) -> None:
+def test_every_number_of_the_readme_is_shown(shown: dict[str, set[str]]) -> None:
     named = set(re.findall(r"\bcgr_proxy_\w+\b", README))
 
     assert named - set(shown) == set()

@@ -98,12 +98,6 @@ def _go(origin: Origin, number: int) -> None:
         origin.content.add(file)
 
 
-def _dotnet(origin: Origin, number: int) -> None:
-    files = {"lib/revision.txt": f"{number}\n".encode()}
-    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files))
-    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"))
-
-
 def _oci(origin: Origin, number: int) -> None:
     origin.images.repository(PUBLIC).image(f"revision {number}", "latest")
 
@@ -113,6 +107,16 @@ def _apk(origin: Origin, number: int) -> None:
     origin.content.add(apks.package("alpha-apk", "1.0-r0", files))
     origin.content.add(apks.package("beta-apk", f"1.9.{number}-r0"))
     assert origin.content.page(REPOSITORY, "beta-apk")
+
+
+def _dotnet(origin: Origin, number: int) -> None:
+    files = {"lib/revision.txt": f"{number}\n".encode()}
+    for made in (
+        nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files),
+        nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"),
+    ):
+        for file in nupkgs.with_manifest(made):
+            origin.content.add(file)
 
 
 _REVISE: dict[str, Callable[[Origin, int], None]] = {

@@ -180,7 +180,8 @@ class Struck:
         for _ in range(3):  # what was asked besides may end, and be remembered, a moment later
             self.proxy.clock.advance(TTL)
             let_pauses_end(self.proxy)
-            if (await self.ask()).status == 200:
+            got = await self.ask()
+            if got.status == 200 and "stale" not in got.cache:
                 break
         got = await self.ask()
         assert (got.status, got.complete) == (200, True), got.body[:300]

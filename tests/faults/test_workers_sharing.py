@@ -12,8 +12,8 @@ import pytest
 from proxy.cli import main
 from tests.faults.workers import (
     PAGE,
-    SECOND,
     SIZE,
+    SOON,
     alpha,
     crew,
     everywhere,
@@ -80,8 +80,20 @@ def test_a_purge_makes_all_workers_forget_what_they_remember(
         assert proxy.get("/python/simple/later/").status == 404
         file = ["--config", str(tmp_path / "cgr-proxy.toml")]
         assert main(["cache", "purge", *file, "pkg:pypi/later"]) == 0
-        until(lambda: proxy.get("/python/simple/later/").status == 200, SECOND)
+        until(lambda: proxy.get("/python/simple/later/").status == 200, SOON)
         until(lambda: {one.status for one in everywhere(proxy, "/python/simple/later/")} == {200})
+
+
+def test_a_page_that_all_workers_have_ready_is_fetched_anew_after_a_purge(
+    origin: OriginThread, tmp_path: Path
+) -> None:
+    with crew(tmp_path, origin) as proxy:
+        for _ in range(2):
+            assert all(b"alpha-9.9" not in one.body for one in everywhere(proxy, PAGE))
+        origin.call(lambda it: it.content.synthetic("alpha", size=1000, version="9.9"))
+        file = ["--config", str(tmp_path / "cgr-proxy.toml")]
+        assert main(["cache", "purge", *file, "pkg:pypi/alpha"]) == 0
+        assert all(b"alpha-9.9" in one.body for one in everywhere(proxy, PAGE))
 
 
 def test_an_upstream_that_is_down_is_left_alone_by_all_workers_once_one_has_learnt_it(

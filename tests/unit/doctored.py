@@ -17,14 +17,14 @@ from proxy.config import Settings, load
 from proxy.doctor.findings import CHECKS, Finding
 from proxy.doctor.rounds import Rounds
 from proxy.secret import Secret
-from tests.origin import Content, Origin, apks, jars, modules
+from tests.origin import Content, Origin, apks, jars, modules, nupkgs
 from tests.origin.blobs import BytesBlob
 from tests.origin.content import Artifact
 from tests.origin.tarballs import tarball
 from tests.origin.wheels import make_wheel, wheel_name
 from tests.running import Clock, Running, configuration, running, trusting
 
-PROBED = ("python", "java", "javascript", "go", "oci", "apk")
+PROBED = ("python", "java", "javascript", "go", "dotnet", "oci", "apk")
 WHEEL = wheel_name("six", "1.17.0")
 
 
@@ -37,6 +37,7 @@ def content() -> Content:
             *jars.made_up("commons-io:commons-io", "2.15.1"),
             *modules.made_up("github.com/google/uuid", "v1.6.0"),
             tarball("ms", "2.1.3"),
+            *nupkgs.with_manifest(nupkgs.nupkg("Microsoft.NETCore.Platforms", "7.0.4")),
             *apks.tiny(),
         ]
     )

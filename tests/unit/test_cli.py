@@ -83,21 +83,6 @@ def test_check_config_warns_of_a_pull_token_without_its_shape_and_shows_none_of_
     assert "canary" not in line
 
 
-def test_check_config_warns_of_a_client_that_can_use_nothing_yet(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CHAINGUARD_PYTHON_IDENTITY_ID", "org/id")
-    monkeypatch.setenv("CHAINGUARD_PYTHON_TOKEN", "eyJhbGciOi.x.y")
-    stanza = '[[clients]]\nname = "{}"\nnetworks = ["10.{}.0.0/16"]\necosystems = {}\n'
-    some, none = (
-        stanza.format("some", 1, '["python", "dotnet"]'),
-        stanza.format("none", 2, '["dotnet"]'),
-    )
-    assert main(["check-config", "--config", write(some + none)]) == 0
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "warning: clients[none] can use nothing: this version does not serve dotnet"
-
-
 def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])

@@ -18,7 +18,7 @@ from tests.printed import printed
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 PROMISED = (
     *("pip", "uv", "poetry", "pdm", "pipenv", "npm", "pnpm", "yarn", "bun", "maven", "gradle"),
-    *("bazel", "docker", "containerd", "k3s", "buildkit", "podman", "helm", "apk", "go"),
+    *("bazel", "docker", "containerd", "k3s", "buildkit", "podman", "helm", "apk", "go", "nuget"),
     *("github-actions", "gitlab-ci"),
 )
 ELSEWHERE = "https://proxy.example"
@@ -123,6 +123,7 @@ def test_it_says_where_the_token_goes(client: str) -> None:
         ("buildkit", "http = true"),
         ("podman", "insecure = true"),
         ("helm", "--plain-http"),
+        ("nuget", 'allowInsecureConnections="true"'),
         ("gitlab-ci", "YARN_UNSAFE_HTTP_WHITELIST"),
     ],
 )

@@ -88,7 +88,8 @@ def test_only_what_the_upstream_said_is_told_to_other_processes() -> None:
     refusals.remember("c", NotFound("no"), 100.0, 0.0)  # is not remembered here either
     refusals.forget("a")
     refusals.forget("never known")
-    assert said == [("a", "no", 30.0), ("a", None, 0.0)]
+    refusals.forget("new", new=True)
+    assert said == [("a", "no", 30.0), ("a", None, 0.0), ("new", None, 0.0)]
 
 
 def test_what_another_process_was_told_counts_here_and_is_not_told_on() -> None:

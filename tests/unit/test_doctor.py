@@ -8,12 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config import ECOSYSTEMS as NAMED
 from proxy.doctor.findings import ALL
+from proxy.ecosystems import ECOSYSTEMS
+from proxy.ecosystems.base import Introducing, Probing
 from tests.origin import html_page, status, wrong_bytes
-from tests.running import Clock
+from tests.running import Clock, client, token
 from tests.unit.doctored import PROBED, WHEEL, scene
 
 STORED = pytest.mark.parametrize("ecosystem", PROBED)
+
+
+def test_every_ecosystem_that_wants_a_pull_token_can_be_tried_and_set_up() -> None:
+    named = [item for item in ECOSYSTEMS if item.name in NAMED]
+    assert len(named) >= len(PROBED)
+    assert [item.name for item in named if not isinstance(item, Probing)] == []
+    assert [item.name for item in named if not isinstance(item, Introducing)] == []
 
 
 async def test_where_all_is_well_everything_is_looked_at(tmp_path: Path) -> None:
@@ -23,7 +33,7 @@ async def test_where_all_is_well_everything_is_looked_at(tmp_path: Path) -> None
     for name in PROBED:
         for check in ("host", "token", "document", "object-store", "checksum", "proxy"):
             assert (name, check) in found
-    for name in PROBED[:4]:
+    for name in PROBED[:5]:
         assert "is entitled" in found[name, "entitlement"].detail
     for check in ("clock", "disk-access", "disk-space", "proxy"):
         assert (ALL, check) in found
@@ -105,6 +115,47 @@ async def test_other_bytes_than_are_listed_are_seen(tmp_path: Path) -> None:
     assert "other bytes" in wrong["python", "checksum"].detail
 
 
+async def test_a_document_that_lies_in_a_blocked_object_store_is_told_from_a_broken_upstream(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, runs=False) as made:
+        made.origin.apk.behaviour.index_redirect = True
+        await made.origin.close_listener("store")
+        wrong = await made.wrong()
+    assert made.origin.store_url in wrong["apk", "object-store"].detail
+    assert ("apk", "document") not in wrong
+
+
+# --- documents -----------------------------------------------------------------------------------
+
+
+async def test_a_page_in_a_documents_place_is_not_understood(tmp_path: Path) -> None:
+    async with scene(tmp_path, runs=False) as made:
+        made.origin.fault("origin", "/javascript/ms", times=None, **html_page())
+        wrong = await made.wrong()
+    assert "/javascript/ms is not understood" in wrong["javascript", "document"].detail
+    assert "login page" in wrong["javascript", "document"].fix
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(404, "does not have"), (503, "cannot be had: The upstream answered 503")]
+)
+async def test_a_document_that_the_upstream_does_not_give_is_told(
+    code: int, words: str, tmp_path: Path
+) -> None:
+    async with scene(tmp_path, runs=False) as made:
+        made.origin.fault("origin", "/java/commons-io", times=None, **status(code))
+        wrong = await made.wrong()
+    assert words in wrong["java", "document"].detail
+
+
+async def test_an_artifact_that_the_upstream_blocks_is_told(tmp_path: Path) -> None:
+    async with scene(tmp_path, runs=False) as made:
+        made.origin.block("six", "1.17.0")
+        wrong = await made.wrong()
+    assert "MALWARE_DETECTED" in wrong["python", "checksum"].detail
+
+
 # --- tokens --------------------------------------------------------------------------------------
 
 
@@ -133,10 +184,19 @@ async def test_another_ecosystems_token_is_told_whose_it_is(tmp_path: Path) -> N
     async with scene(tmp_path, runs=False) as made:
         made.origin.credentials.limit(made.origin.pair, "java")
         wrong = await made.wrong()
-    assert "takes it for java" in wrong["python", "token-ecosystem"].detail
+    assert "takes the same pull token for java" in wrong["python", "token-ecosystem"].detail
     assert "Make one for python" in wrong["python", "token-ecosystem"].fix
     assert ("python", "entitlement") not in wrong
     assert ("java", "document") not in wrong
+
+
+async def test_what_the_organisation_lacks_is_not_blamed_on_the_token(tmp_path: Path) -> None:
+    async with scene(tmp_path, runs=False) as made:
+        made.origin.platform.entitle(made.origin.pair, "JAVA", "JAVASCRIPT", "GO")
+        made.origin.settings.entitled = frozenset({"java", "javascript", "go"})
+        wrong = await made.wrong()
+    assert ("python", "entitlement") in wrong
+    assert ("python", "token-ecosystem") not in wrong
 
 
 async def test_a_token_that_nobody_takes_is_called_refused(tmp_path: Path) -> None:
@@ -164,6 +224,32 @@ async def test_no_token_at_all_is_a_finding_and_ecosystems_without_one_are_none(
     assert found["python", "token"].ok
     assert ("python", "document") not in found
     assert found["oci", "document"].ok  # public images
+
+
+async def test_containers_that_nobody_asked_for_are_left_alone(tmp_path: Path) -> None:
+    async with scene(tmp_path, credentials={"python": ("-", "-")}, runs=False) as made:
+        pair = made.origin.pair
+        (tmp_path / "python.pair").write_text(f"{pair.username}\n{pair.password}\n")
+        found = await made.findings()
+        assert made.origin.count(server="registry") == 0
+    assert found["python", "document"].ok
+    assert "not in use" in found["oci", "token"].detail
+
+
+async def test_public_images_need_no_token_where_a_client_may_have_them(tmp_path: Path) -> None:
+    tables = {"clients": [client("farm", "oci")]}
+    async with scene(tmp_path, tables, credentials={}) as made:
+        found = await made.findings(token=token("farm"))
+    assert [item for item in found.values() if not item.ok] == []
+    assert "the same bytes" in found["oci", "proxy"].detail
+
+
+async def test_a_frozen_ecosystem_is_not_asked(tmp_path: Path) -> None:
+    tables = {"upstream": {"frozen": ["python"]}}
+    async with scene(tmp_path, tables, runs=False) as made:
+        found = await made.findings()
+        assert made.origin.count(pattern="/python/") == 0
+    assert "frozen" in found["python", "document"].detail
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -194,6 +280,33 @@ async def test_an_ecosystem_that_the_organisation_lacks_is_told(tmp_path: Path) 
         wrong = await made.wrong()
     assert "is not entitled" in wrong["java", "entitlement"].detail
     assert ("python", "entitlement") not in wrong
+
+
+async def test_what_the_configuration_lists_needs_no_platform(tmp_path: Path) -> None:
+    static = {"entitlements": {"source": "static", "ecosystems": ["python"]}}
+    async with scene(tmp_path, static, runs=False) as made:
+        await made.origin.close_listener("issuer")
+        found = await made.findings()
+    assert found["python", "entitlement"].ok
+    assert "is not entitled" in found["java", "entitlement"].detail
+
+
+@pytest.mark.parametrize(("source", "well"), [("auto", True), ("platform", False)])
+async def test_tokens_that_may_not_ask_are_told_where_that_matters(
+    source: str, tmp_path: Path, *, well: bool
+) -> None:
+    async with scene(tmp_path, {"entitlements": {"source": source}}, runs=False) as made:
+        made.origin.platform.settings.may_ask = False
+        found = await made.findings()
+    assert found[ALL, "entitlement"].ok is well
+
+
+async def test_tokens_that_the_issuer_refuses_are_told(tmp_path: Path) -> None:
+    async with scene(tmp_path, runs=False) as made:
+        refused = status(403, b'{"code": 7, "message": "no"}', Content_Type="application/json")
+        made.origin.fault("issuer", times=None, **refused)
+        wrong = await made.wrong()
+    assert "refuses the pull tokens" in wrong[ALL, "entitlement"].detail
 
 
 async def test_a_platform_that_is_silent_is_told(tmp_path: Path) -> None:

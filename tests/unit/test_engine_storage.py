@@ -298,3 +298,18 @@ async def test_an_entry_that_is_removed_while_it_is_served_is_served_to_its_end(
         got = await client.rest()
         assert (got.complete, got.sha256) == (True, artifact.blob.sha256)
         assert (await fetch(proxy, artifact.link)).sha256 == artifact.blob.sha256
+
+
+async def test_a_small_body_that_has_just_landed_is_sent_without_being_read_again(
+    tmp_path: Path,
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = noise(origin.content, 40 * KIB)
+        disk = failing(proxy)
+        disk.fail("read")
+        found = await fetch(proxy, artifact.link)
+        assert (found.status, found.complete, found.sha256) == (200, True, artifact.blob.sha256)
+        disk.mend()
+        again = await fetch(proxy, artifact.link)
+        assert (again.cache, again.sha256) == ("cgr-proxy; hit", artifact.blob.sha256)
+        assert bodies(origin, artifact) == 1

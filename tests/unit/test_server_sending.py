@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from proxy.cache.flight import Spot
 from proxy.server import sending
 from proxy.server.listener import Listener
-from proxy.server.sending import AT_ONCE, PIECE, finish
+from proxy.server.sending import AT_ONCE, IN_STORE, PIECE, Sender, finish
 from proxy.server.wire import Server
 from tests.engine import quick, until
 from tests.running import answers
@@ -21,6 +25,7 @@ BODY = bytes(range(256)) * 80_000  # 20 MB
 QUESTION = b"%s /a HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 RATE = 1024
+_SIOCOUTNSD = 0x894B
 
 
 class Room:
@@ -98,3 +103,49 @@ async def test_every_byte_arrives_and_the_connection_is_good_for_more(size: int)
         found = answers(await take_all(one), ["GET", "HEAD", "GET"])
     assert [answer.complete for answer in found] == [True] * 3
     assert [answer.body for answer in found] == [BODY[:size], b"", BODY[:size]]
+
+
+class Filed(Room):
+    """The same from a file, as large bodies are sent."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.passed = 0
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        answer.content_length = size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            async with Sender(request, answer, RATE) as sender:
+                await sender.send(
+                    lambda: Spot(file.fileno(), self.passed, size - self.passed), self._pass
+                )
+        return answer
+
+    def _pass(self, count: int) -> None:
+        self.passed += count
+
+    def in_store(self) -> int:
+        """Bytes that the kernel has and may not send yet."""
+        (connection,) = self.server.connections
+        assert connection.transport is not None
+        peer = connection.transport.get_extra_info("socket")
+        return int.from_bytes(fcntl.ioctl(peer.fileno(), _SIOCOUTNSD, bytes(4)), sys.byteorder)
+
+
+async def test_the_kernel_has_little_in_store_for_who_takes_nothing_of_a_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(BODY)
+    room = Filed(path)
+    async with room.client() as one:
+        await asyncio.get_running_loop().sock_sendall(one, LAST)
+        await until(lambda: bool(room.server.connections) and room.in_store() >= IN_STORE)
+        # More than that is the rest of the call that it was filled with.
+        assert room.in_store() <= IN_STORE + PIECE
+        assert room.ended == 0
+        (answer,) = answers(await take_all(one), ["GET"])
+    assert answer.complete
+    assert answer.body == BODY

@@ -435,3 +435,23 @@ def test_a_credential_that_goes_out_again_and_again_stays_known_while_others_rot
         scrubber.sent(f"Bearer {PASSWORD}")
         scrubber.sent(f"Bearer rotated-{number:032}")
         assert scrubber.holds(PASSWORD)
+
+
+@given(st.integers(0, len(PASSWORD) - 16), st.integers(0, 40), st.integers(0, 40))
+def test_a_piece_of_a_secret_is_found_wherever_it_stands(at: int, before: int, after: int) -> None:
+    piece = PASSWORD[at : at + 16]
+    assert told().holds("|" * before + piece + "|" * after)
+    assert not told().holds("|" * before + piece[1:] + "|" * after)
+
+
+def test_a_field_that_holds_a_secret_is_dropped_and_its_neighbours_stay() -> None:
+    headers = CIMultiDict({"ETag": f'"{PASSWORD}"', "Last-Modified": DATE, "Content-Type": "a/b"})
+    head = read_head(UpstreamRequest("python", "/x"), URL, 200, headers, told())
+    assert (head.etag, head.last_modified, head.media_type) == ("", DATE, "a/b")
+
+
+def test_two_fields_that_would_only_together_hold_a_secret_both_stay() -> None:
+    first, second = PASSWORD[:14], PASSWORD[14:28]
+    headers = CIMultiDict({"Content-Type": first, "ETag": second})
+    head = read_head(UpstreamRequest("python", "/x"), URL, 200, headers, told())
+    assert (head.media_type, head.etag) == (first, second)

@@ -238,6 +238,18 @@ async def test_a_body_that_stalls_is_given_up(origin: Origin) -> None:
                 await made.get(origin.content.find(WHEEL).link)
 
 
+async def test_a_body_that_keeps_coming_is_not_taken_for_silent() -> None:
+    async def steady(_: str) -> AsyncIterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"
+        for _piece in range(12):
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    limits = replace(SWIFT, read_timeout=0.25)
+    async with Raw(steady) as raw, room(raw.url, limits=limits) as made:
+        assert await made.get("/x") == b"x" * 12
+
+
 async def test_a_slow_reader_is_not_taken_for_a_slow_upstream(origin: Origin) -> None:
     limits = replace(SWIFT, min_rate=1e9, rate_window=0.5)
     big = origin.content.synthetic(size=2 << 20)

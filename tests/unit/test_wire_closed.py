@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from pathlib import Path
 
-from proxy.server.wire import _reset, unsent
+from proxy.server.stalled import reset, unsent
 from tests.certificates import Authority
 
 
@@ -26,7 +26,7 @@ async def test_a_tls_connection_that_was_closed_twice_is_reset_without_a_word(
 
     transport.close()
     transport.close()
-    _reset(transport)
+    reset(transport)
 
     assert unsent(transport) == 0
     server.close()

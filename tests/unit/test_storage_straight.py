@@ -1,0 +1,88 @@
+"""The store's files, by the kernel's own way and step by step: both keep the same rules."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from proxy.storage.failures import Linked
+from proxy.storage.folder import Folder
+from proxy.storage.straight import StraightWay
+
+
+@pytest.fixture(params=["straight", "step by step"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    made = Folder(tmp_path / "v1", ("bodies", "flights"))
+    made._straight.usable = request.param == "straight"
+    return made
+
+
+def put(folder: Folder, name: str, data: bytes) -> None:
+    fd = folder.create(name)
+    os.write(fd, data)
+    os.close(fd)
+
+
+def test_what_was_created_and_renamed_is_read_under_its_new_name_only(folder: Folder) -> None:
+    put(folder, "flights/a", b"bytes")
+    folder.replace("flights/a", "bodies/aa/b")
+    assert folder.read("bodies/aa/b", 100)[0] == b"bytes"
+    assert folder.size("bodies/aa/b") == 5
+    assert folder.size("flights/a") is None
+    with pytest.raises(FileNotFoundError):
+        folder.open("flights/a")
+
+
+def test_a_new_file_is_for_its_owner_alone_and_never_an_old_one(folder: Folder) -> None:
+    put(folder, "flights/a", b"")
+    status = Path(folder.path("flights/a")).stat()
+    assert stat.S_IMODE(status.st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        folder.create("flights/a")
+
+
+def test_no_link_on_the_way_is_followed(folder: Folder, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "b").write_bytes(b"theirs")
+    (tmp_path / "v1/bodies/aa").symlink_to(outside)
+    with pytest.raises(Linked):
+        folder.open("bodies/aa/b")
+    put(folder, "flights/a", b"ours")
+    with pytest.raises(Linked):
+        folder.replace("flights/a", "bodies/aa/b")
+    assert (outside / "b").read_bytes() == b"theirs"
+
+
+def test_a_link_in_place_of_a_file_is_not_opened(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"theirs")
+    (tmp_path / "v1/flights/a").symlink_to(tmp_path / "secret")
+    with pytest.raises(OSError, match="Too many levels"):
+        folder.open("flights/a")
+    assert folder.size("flights/a") is None
+
+
+def test_a_root_below_a_link_that_was_turned_is_found_in_its_new_place(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "here").symlink_to(tmp_path / "old")
+    folder = Folder(tmp_path / "here/v1", ("flights",))
+    put(folder, "flights/a", b"old")
+    (tmp_path / "here").unlink()
+    (tmp_path / "here").symlink_to(tmp_path / "new")
+    folder.make()
+    put(folder, "flights/a", b"new")
+    assert (tmp_path / "old/v1/flights/a").read_bytes() == b"old"
+    assert (tmp_path / "new/v1/flights/a").read_bytes() == b"new"
+
+
+def test_where_the_kernel_has_no_such_call_every_open_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1/file").write_bytes(b"")
+    way = StraightWay(tmp_path / "v1")
+    way.usable = False
+    with pytest.raises(OSError, match="cannot do that"):
+        way.open("file", os.O_RDONLY)
