@@ -331,5 +331,6 @@ class Documents:
 
     async def _read_whole(self, response: UpstreamResponse, most: int) -> bytes:
         limit = min(most or self._max_document, self._max_document)
-        why = f"larger than {limit} bytes{'' if most == limit else ' ([limits] max_document)'}."
-        return await receive(response, limit, f"The upstream's document is {why}", self._reached)
+        too_large = f"The upstream's document is larger than {limit} bytes"
+        too_large += "." if most == limit else " ([limits] max_document)."
+        return await receive(response, limit, too_large, self._reached)
