@@ -98,6 +98,12 @@ def _go(origin: Origin, number: int) -> None:
         origin.content.add(file)
 
 
+def _dotnet(origin: Origin, number: int) -> None:
+    files = {"lib/revision.txt": f"{number}\n".encode()}
+    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files))
+    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"))
+
+
 def _oci(origin: Origin, number: int) -> None:
     origin.images.repository(PUBLIC).image(f"revision {number}", "latest")
 
