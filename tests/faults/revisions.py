@@ -98,6 +98,16 @@ def _go(origin: Origin, number: int) -> None:
         origin.content.add(file)
 
 
+def _dotnet(origin: Origin, number: int) -> None:
+    files = {"lib/revision.txt": f"{number}\n".encode()}
+    for made in (
+        nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files),
+        nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"),
+    ):
+        for file in nupkgs.with_manifest(made):
+            origin.content.add(file)
+
+
 def _oci(origin: Origin, number: int) -> None:
     origin.images.repository(PUBLIC).image(f"revision {number}", "latest")
 
