@@ -100,12 +100,8 @@ def _go(origin: Origin, number: int) -> None:
 
 def _dotnet(origin: Origin, number: int) -> None:
     files = {"lib/revision.txt": f"{number}\n".encode()}
-    for made in (
-        nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files),
-        nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"),
-    ):
-        for file in nupkgs.with_manifest(made):
-            origin.content.add(file)
+    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, "1.0.0", files=files))
+    origin.content.add(nupkgs.nupkg(nupkgs.ALPHA, f"1.9.{number}"))
 
 
 def _oci(origin: Origin, number: int) -> None:
