@@ -53,6 +53,8 @@ class Crew:
     def __init__(self, count: int, terms: Callable[[int, bool], Terms]) -> None:
         self.totals = Totals(self._living)
         self.restarts = 0
+        self.looked = asyncio.get_running_loop().time()
+        """When they were looked at last. Long ago: this process itself was held up."""
         self._count = count
         self._terms = terms
         self._workers: dict[int, Worker] = {}
@@ -121,7 +123,9 @@ class Crew:
     async def look(self) -> None:
         """End a worker that has not said anything for long: clients who come to it would wait for
         ever, while others would answer them."""
-        now = asyncio.get_running_loop().time()
+        before, self.looked = self.looked, asyncio.get_running_loop().time()
+        if (now := self.looked) - before > 3 * LOOK:
+            return  # frozen, and they with us: what they have to say may be on its way
         serving, starting = [(one, HANGS) for one in self.ready], self.starting
         for worker, patience in (*serving, *((one, START) for one in starting)):
             if now - worker.heard > patience:

@@ -233,3 +233,17 @@ async def test_a_worker_that_hangs_before_it_is_ready_is_killed_and_started_agai
         assert crew.ready[0].pid not in {first.pid, second.pid}
         assert crew.restarts == 2
         assert "hangs for 120 s; it is killed" in caplog.text
+
+
+async def test_workers_are_not_blamed_for_a_pause_of_the_whole_machine(tmp_path: Path) -> None:
+    """Frozen with them, the supervisor may be the first to run again."""
+    async with crew_of_one(tmp_path) as crew:
+        (worker,) = crew.ready
+        await crew.look()
+        crew.looked -= 2 * HANGS
+        worker.heard -= 2 * HANGS
+        await crew.look()
+        await until(lambda: worker.heard > asyncio.get_running_loop().time() - HANGS)
+        await crew.look()
+        assert crew.ready == [worker]
+        assert crew.restarts == 0
