@@ -85,7 +85,7 @@ class Visit:
             return [bad(ecosystem, "stale-cache", f"{detail} ({document.cache})", fix)]
         for answer in (document, artifact):
             if answer is not None and answer.status != 200:
-                return [_differs(ecosystem, evidence, answer)]
+                return [_differs(ecosystem, evidence, answer, shown=self._token is not None)]
         if artifact is None:
             return []
         if artifact.sha256 != evidence.sha256:
@@ -130,14 +130,16 @@ async def _read(response: httpx.Response) -> Answer:
     return Answer(response.status_code, response.reason_phrase, digest.hexdigest(), cache)
 
 
-def _differs(ecosystem: str, evidence: Evidence, answer: Answer) -> Finding:
-    """The upstream gives it to this command, the proxy does not."""
+def _differs(ecosystem: str, evidence: Evidence, answer: Answer, *, shown: bool) -> Finding:
+    """The upstream gives it to this command, the proxy does not. `shown`: it was shown a token."""
     told = f"the upstream gives it, the proxy answers {answer.status} {answer.reason}"
     if answer.status in (404, 410):
         return bad(ecosystem, "stale-cache", told, _renew(evidence))
     fix = "Read `/readyz` and the proxy's log: it may run with other settings than these."
     if answer.status in (401, 403):
         fix = f"Put a token of a client that may use {ecosystem} into ${VARIABLE}."
+    if answer.status == 401 and shown:
+        fix = f"What is in ${VARIABLE} is no token of a client of this proxy. {fix}"
     return bad(ecosystem, "proxy", told, fix)
 
 

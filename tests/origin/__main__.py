@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.origin import apks, jars, modules, nupkgs
@@ -19,6 +20,7 @@ from tests.origin.content import Content
 from tests.origin.control import Control
 from tests.origin.download import DownloadFailed, Filler, cache_folder, real
 from tests.origin.origin import Origin
+from tests.origin.settled import settled
 from tests.origin.tarballs import add_tiny
 
 
@@ -51,10 +53,15 @@ def _options() -> argparse.Namespace:
 
 
 async def _run(options: argparse.Namespace, content: Content, folder: Path) -> None:
+    pip = settled(os.environ) if options.fill else nullcontext(os.environ)
+    with pip as environment:
+        await _serve(options, content, Filler(folder, environment) if options.fill else None)
+
+
+async def _serve(options: argparse.Namespace, content: Content, filler: Filler | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    filler = Filler(folder) if options.fill else None
     add_tiny(content)
     origin = Origin(
         content=content,

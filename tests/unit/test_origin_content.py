@@ -86,7 +86,7 @@ async def test_a_file_on_disk_is_served_whole(tmp_path: Path) -> None:
 
 def test_names_that_are_no_package_names_never_reach_the_package_client(tmp_path: Path) -> None:
     async def fill_all() -> None:
-        filler = Filler(tmp_path)
+        filler = Filler(tmp_path, os.environ)
         for name in ("--index-url=x", "-r", "a b", "../x", "", "a;b", "a\n"):
             await filler.fill(name)
 
