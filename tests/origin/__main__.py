@@ -15,11 +15,12 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.origin import apks, jars, modules, nupkgs
+from tests.origin import jars, modules, nupkgs
 from tests.origin.content import Content
 from tests.origin.control import Control
 from tests.origin.download import DownloadFailed, Filler, cache_folder, real
 from tests.origin.origin import Origin
+from tests.origin.probed import add_probed
 from tests.origin.settled import settled
 from tests.origin.tarballs import add_tiny
 
@@ -33,8 +34,9 @@ def main() -> int:
     except DownloadFailed as error:
         print(f"the package client could not fetch the content: {error}", file=sys.stderr)
         return 1
-    for file in (*jars.tiny(), *modules.tiny(), *apks.tiny()):
+    for file in (*jars.tiny(), *modules.tiny()):
         content.add(file)
+    add_probed(content)
     nupkgs.add_tiny(content)
     asyncio.run(_run(options, content, folder))
     return 0

@@ -17,10 +17,10 @@ from proxy.config import Settings, load
 from proxy.doctor.findings import CHECKS, Finding
 from proxy.doctor.rounds import Rounds
 from proxy.secret import Secret
-from tests.origin import Content, Origin, apks, jars, modules, nupkgs
+from tests.origin import Content, Origin
 from tests.origin.blobs import BytesBlob
 from tests.origin.content import Artifact
-from tests.origin.tarballs import tarball
+from tests.origin.probed import add_probed
 from tests.origin.wheels import make_wheel, wheel_name
 from tests.running import Clock, Running, configuration, running, trusting
 
@@ -31,16 +31,9 @@ WHEEL = wheel_name("six", "1.17.0")
 def content() -> Content:
     """What the probes ask for; containers are in every origin."""
     wheel = BytesBlob(make_wheel("six", "1.17.0"))
-    return Content(
-        [
-            Artifact(WHEEL, "six", "1.17.0", wheel),
-            *jars.made_up("commons-io:commons-io", "2.15.1"),
-            *modules.made_up("github.com/google/uuid", "v1.6.0"),
-            tarball("ms", "2.1.3"),
-            *nupkgs.with_manifest(nupkgs.nupkg("Microsoft.NETCore.Platforms", "7.0.4")),
-            *apks.tiny(),
-        ]
-    )
+    made = Content([Artifact(WHEEL, "six", "1.17.0", wheel)])
+    add_probed(made)
+    return made
 
 
 def free_port() -> int:

@@ -181,6 +181,8 @@ async def test_the_program_prints_one_line_is_steered_and_ends_on_sigterm(tmp_pa
     assert (await ask(url, "/python/simple/", token)).status == 503
     counters = json.loads((await ask(control, "/counters")).body)
     assert counters["requests"]["origin"] == {"GET": 2, "HEAD": 0, "POST": 0}
+    probed = await ask(url, "/java/commons-io/commons-io/maven-metadata.xml", token)
+    assert probed.status == 200  # the doctor finds what it asks for
     assert (await ask(control, "/nonsense")).status == 400
     await ask(control, "/stop-listening", method="POST")
     with pytest.raises(ConnectionRefusedError):
