@@ -1,4 +1,4 @@
-"""A proxy on the way out that answers with anything: an error of its own, in time, no secret in it."""
+"""A proxy on the way out that answers with anything: an error, in time, no secret in it."""
 
 from __future__ import annotations
 
