@@ -33,15 +33,13 @@ _ACKED: Final = slice(120, 128)
 @final
 class Stalled:
     """The look at one connection's client. `least`: bytes a second that it must take; 0: any.
+    `reached` is told when it did not."""
 
-    `cut_off` is called when it did not.
-    """
+    __slots__ = ("_acknowledged", "_least", "_looking", "_reached", "_waiting")
 
-    __slots__ = ("_acknowledged", "_cut_off", "_least", "_looking", "_waiting")
-
-    def __init__(self, least: int, cut_off: Callable[[], None]) -> None:
+    def __init__(self, least: int, reached: Callable[[str], None] = lambda _: None) -> None:
         self._least = least
-        self._cut_off = cut_off
+        self._reached = reached
         self._looking = False
         self._waiting = 0  # bytes that were unsent when the window began
         self._acknowledged = 0
@@ -62,7 +60,7 @@ class Stalled:
             self._looking = False
             return
         if self._taken(transport) < min(self._waiting, self._least * RATE_WINDOW):
-            self._cut_off()
+            self._reached("min_rate_client")
             reset(transport)
             return
         self._begin(transport)

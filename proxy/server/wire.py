@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, final
 
 from aiohttp import web
@@ -47,7 +46,7 @@ Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 class _Connection(RepeatingHandler):
     """One client connection."""
 
-    __slots__ = ("_half_closed", "_refuse", "_stalled")
+    __slots__ = ("_half_closed", "_refuse", "_stalled", "reached")
 
     def __init__(
         self,
@@ -59,7 +58,8 @@ class _Connection(RepeatingHandler):
     ) -> None:
         super().__init__(server, recall, **kwargs)
         self._refuse = refuse
-        self._stalled = Stalled(min_rate, partial(server.reached, "min_rate_client"))
+        self.reached = server.reached
+        self._stalled = Stalled(min_rate, server.reached)
         self._half_closed = False
 
     @property
@@ -162,8 +162,8 @@ class Server(web.Server):
         if self._recall is not recall:
             LOG.warning("this version of aiohttp is not known here: repeated hits are not faster")
         self._limit = limit
-        self._min_rate = min_rate
         self.reached = reached
+        self._min_rate = min_rate
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection, or end it at once where there are too many."""
@@ -230,9 +230,9 @@ class Server(web.Server):
 
 def too_slow(request: web.BaseRequest) -> ConnectionError:
     """As `abort`, of a client that takes less than the minimum rate."""
-    server = getattr(request.protocol, "_manager", None)
-    if isinstance(server, Server):
-        server.reached("min_rate_client")
+    connection = request.protocol
+    if isinstance(connection, _Connection):
+        connection.reached("min_rate_client")
     return abort(request)
 
 

@@ -149,11 +149,8 @@ class HttpUpstream:
             silence=self._silence,
             clock=self._clock,
             received=partial(self._observer.upstream_bytes, request.ecosystem),
-            slow=self._too_slow,
+            slow=partial(self._observer.limit_reached, "min_rate"),
         )
-
-    def _too_slow(self) -> None:
-        self._observer.limit_reached("min_rate")
 
     def _address(self, request: UpstreamRequest, origin: URL) -> URL:
         if request.location.startswith("/"):
@@ -195,6 +192,8 @@ class HttpUpstream:
                     raise
             except UpstreamSilent as error:
                 overdue = self._clock() >= started + self._limits.first_byte_timeout
+                # No patience for another try of what will not be asked.
+                overdue = overdue or self._exchange.outages.of(url).wait(self._clock()) > 0
                 if overdue or request.body or attempt >= _tries(error):
                     raise
                 LOG.debug("try %d failed: %s", attempt, error.detail)

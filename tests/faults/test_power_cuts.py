@@ -34,10 +34,6 @@ def origin() -> Iterator[OriginThread]:
         yield running
 
 
-def _is_empty(place: Path) -> bool:
-    return not any(place.iterdir())
-
-
 async def loaded(proxy: Process, artifacts: list[Artifact], chance: random.Random) -> None:
     """Ask for anything, for ever; what looks complete is right."""
     while True:
@@ -46,6 +42,11 @@ async def loaded(proxy: Process, artifacts: list[Artifact], chance: random.Rando
         if got.status == 200 and got.complete:
             assert got.sha256 == artifact.blob.sha256
         await asyncio.sleep(0)
+
+
+def empty(folder: Path) -> bool:
+    """Whether nothing is half-made."""
+    return list(folder.iterdir()) == []
 
 
 def lose(folder: Path, chance: random.Random) -> int:
@@ -85,7 +86,7 @@ async def test_a_power_cut_at_any_moment_costs_no_client_a_wrong_byte(
             for artifact in artifacts if number else []:
                 got = await fetch(proxy, artifact.link)
                 assert (got.status, got.sha256) == (200, artifact.blob.sha256)
-            await until(partial(_is_empty, flights))
+            await until(partial(empty, flights))
             content_now = noise(content, chance.choice(sizes), seed=number, name=f"new{number}")
             artifacts = [*artifacts[-8:], content_now]
             load = [asyncio.create_task(loaded(proxy, artifacts, chance)) for _ in range(4)]

@@ -254,6 +254,25 @@ async def test_a_dead_upstream_is_soon_not_asked_any_more(origin: Origin) -> Non
         assert 1 <= (caught.value.retry_after or 0) <= 5
 
 
+async def test_a_probe_that_fails_does_not_wait_for_a_try_that_will_not_be_made(
+    origin: Origin,
+) -> None:
+    origin.fault("origin", close=True, times=None)
+    loop = asyncio.get_running_loop()
+    async with room_of(origin, limits=replace(SWIFT, retry_pause=0.001)) as made:
+        for _ in range(4):
+            with pytest.raises(Unavailable):
+                await made.get(PAGE)
+        made.upstream._limits = replace(SWIFT, retry_pause=20.0)
+        made.clock.ahead += 6
+        started = loop.time()
+        with pytest.raises(Unavailable) as caught:
+            await made.get(PAGE)
+        assert caught.value.asked
+        assert loop.time() - started < 5
+        assert origin.count() == FAILURES_TO_OPEN + 1
+
+
 async def test_an_upstream_that_comes_back_meets_one_probe_and_then_everybody(
     origin: Origin,
 ) -> None:
