@@ -10,13 +10,15 @@ Reading: the vendor's redirect to pre-signed addresses. Non-goals: hosts (`hosts
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
-from typing import final
+from typing import TypeVar, final
 
 from yarl import URL
 
+from proxy.cache.listings import MOST_STEPS
 from proxy.cache.whole import receive
 from proxy.doctor.findings import Finding, bad, good
 from proxy.doctor.tokens import RENEW
@@ -29,6 +31,7 @@ from proxy.errors import (
     NotFound,
     NotListed,
     ProxyError,
+    Unavailable,
 )
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Further, Source
 from proxy.server.canonical import canonicalise
@@ -36,6 +39,8 @@ from proxy.upstream.addresses import AddressRules
 from proxy.upstream.base import Upstream, UpstreamRequest
 
 MAX_ARTIFACT = 16 << 20  # bytes
+PATIENCE = 90.0  # seconds for the documents, and again for the artifact
+T = TypeVar("T")
 _PAGES = (b"<!doctype", b"<html")
 
 
@@ -70,10 +75,16 @@ class Evidence:
 
 @final
 class Trial:
-    """`ecosystem`: one that is `Probing`. `rules`: those that `upstream` judges redirects by."""
+    """`ecosystem`: one that is `Probing`. `rules`: those that `upstream` judges redirects by.
+    `patience`: seconds for the documents, and again for the artifact."""
 
-    def __init__(
-        self, ecosystem: Ecosystem, upstream: Upstream, rules: NotingRules, max_document: int
+    def __init__(  # one caller
+        self,
+        ecosystem: Ecosystem,
+        upstream: Upstream,
+        rules: NotingRules,
+        max_document: int,
+        patience: float = PATIENCE,
     ) -> None:
         if not isinstance(ecosystem, Probing):
             raise TypeError(ecosystem.name)
@@ -82,12 +93,13 @@ class Trial:
         self._upstream = upstream
         self._rules = rules
         self._max_document = max_document
+        self._patience = patience
         self.evidence = Evidence()
 
     async def run(self) -> list[Finding]:
         """Try it. What it found; what stands behind it is in `evidence`."""
         try:
-            path = await self._find(self._probing.probe())
+            path = await self._within(self._find(self._probing.probe()))
         except ProxyError as error:
             self.evidence.error = error
             return [self._refused(error)]
@@ -96,7 +108,7 @@ class Trial:
         found = [good(self._name, "document", f"{self.evidence.documents[0]} is given")]
         self.evidence.artifact = path
         try:
-            return found + await self._fetch(path)
+            return found + await self._within(self._fetch(path))
         except ProxyError as error:
             self.evidence.error = error
             return [*found, self._unfetched(error)]
@@ -111,7 +123,7 @@ class Trial:
     async def opens(self) -> bool:
         """Whether the upstream takes the credential: by the first document."""
         try:
-            await self._document(next(self._probing.probe()))
+            await self._within(self._document(next(self._probing.probe())))
         except NotFound:
             return True
         except ProxyError:
@@ -119,6 +131,15 @@ class Trial:
         return True
 
     # --- asking -------------------------------------------------------------------------------
+
+    async def _within(self, work: Coroutine[object, object, T]) -> T:
+        """Wait for it as long as anybody does who looks on. Raises Unavailable after that."""
+        try:
+            async with asyncio.timeout(self._patience):
+                return await work
+        except TimeoutError:
+            told = f"The upstream has not given all of it within {self._patience:g} s."
+            raise Unavailable(told) from None
 
     async def _find(self, probe: Generator[str, Document, str]) -> str:
         path = next(probe)
@@ -186,9 +207,13 @@ class Trial:
         return Source(target.path, target.package, target.version, target.digest)
 
     async def _located(self, target: ArtifactTarget, listing: DocumentTarget) -> Source:
-        """What a document says of it, and those that it refers to. Raises NotListed, NotFound."""
+        """What a document says of it, and those that it refers to. Raises NotListed, NotFound;
+        Malformed for more of them than there can be."""
         found: Source | Further = Further(listing, target)
+        steps = 0
         while isinstance(found, Further):
+            if (steps := steps + 1) > MOST_STEPS:
+                raise Malformed("The upstream's listings refer to one another without an end.")
             further = found
             try:
                 found = self._ecosystem.locate(further.target, await self._read(further.listing))

@@ -9,6 +9,7 @@ believed. Where clients are configured, with the token in `$CGR_PROXY_TOKEN`. No
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
 VARIABLE = "CGR_PROXY_TOKEN"
-LIMIT = 30.0  # seconds
+LIMIT = 30.0  # seconds for each answer, to its end
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # to be asked, not to be bound
 
 
@@ -44,13 +45,15 @@ class Answer:
 
 @final
 class Visit:
-    """Asks the proxy of these settings. `token`: a client's, None where there is none."""
+    """Asks the proxy of these settings. `token`: a client's, None where there is none; `patience`:
+    seconds for each answer, to its end."""
 
-    def __init__(self, settings: Settings, token: Secret | None) -> None:
+    def __init__(self, settings: Settings, token: Secret | None, patience: float = LIMIT) -> None:
         self._listen = settings.server.listen
         self._certificate = settings.server.tls_certificate
         self._clients = bool(settings.clients or settings.oidc)
         self._token = token
+        self._patience = patience
 
     @property
     def url(self) -> str:
@@ -102,11 +105,14 @@ class Visit:
             headers["Authorization"] = f"Bearer {self._token.reveal()}"
         try:
             async with (
-                httpx.AsyncClient(verify=self._context(), trust_env=False, timeout=LIMIT) as client,
+                asyncio.timeout(self._patience),
+                httpx.AsyncClient(
+                    verify=self._context(), trust_env=False, timeout=self._patience
+                ) as client,
                 client.stream("GET", f"{self.url}{path}", headers=headers) as response,
             ):
                 return await _read(response)
-        except (httpx.HTTPError, OSError):
+        except (httpx.HTTPError, OSError):  # a TimeoutError is one of the latter
             return None
 
     def _context(self) -> ssl.SSLContext:
