@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event, Thread
 
 from proxy.observe.metrics import Metrics
 from proxy.observe.totals import Family, Totals
@@ -57,12 +58,39 @@ def test_what_a_worker_had_counted_outlives_it_and_its_gauges_do_not() -> None:
     living = [dumped(worker(3)), dumped(worker(4))]
     totals = Totals(lambda: living)
     before = samples(totals)
-    totals.ended(living.pop())
+    totals.ended(living[-1], living.pop)
     after = samples(totals)
     assert after[HITS] == before[HITS] == 7
     assert after["cgr_proxy_in_flight"] == 3
-    totals.ended(living.pop())
+    totals.ended(living[-1], living.pop)
     assert samples(totals)[HITS] == 7
+
+
+def test_a_worker_that_ends_while_somebody_looks_is_counted_once() -> None:
+    ending = dumped(worker(4))
+    living = [dumped(worker(3)), ending]
+    looking, look_on = Event(), Event()
+    found: list[dict[str, float]] = []
+
+    def look() -> list[list[Family]]:
+        seen = list(living)
+        looking.set()
+        look_on.wait(10)
+        return seen
+
+    totals = Totals(look)
+    threads = [
+        Thread(target=lambda: found.append(samples(totals))),
+        Thread(target=lambda: totals.ended(ending, lambda: living.remove(ending))),
+    ]
+    threads[0].start()
+    looking.wait(10)
+    threads[1].start()
+    threads[1].join(0.2)  # it waits for who looks, or has ended
+    look_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert [one[HITS] for one in (*found, samples(totals))] == [7, 7]
 
 
 def test_one_process_alone_looks_as_it_does_without_a_supervisor() -> None:
