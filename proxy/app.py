@@ -26,6 +26,7 @@ from proxy.observe.audit import AuditFile
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
 from proxy.observe.tokens import TokenNumbers
+from proxy.reloads import POLL
 from proxy.server import process
 from proxy.server.health import Health
 from proxy.server.hot import Hot
@@ -44,7 +45,6 @@ from proxy.wiring.pull_tokens import credential_sources
 from proxy.wiring.upstreams import origins_of
 
 LOG = logging.getLogger("proxy")
-POLL_FILES = 2.0
 RENEW_TOKENS = 1.0
 
 
@@ -132,10 +132,10 @@ class App:
         self._pollers = [
             loop.create_task(rounds)
             for rounds in (
-                repeat(POLL_FILES, self.credentials.poll, "reading the pull tokens"),
+                repeat(POLL, self.credentials.poll, "reading the pull tokens"),
                 repeat(RENEW_TOKENS, self.credentials.exchange, "renewing short-lived tokens"),
                 self.live.run(),
-                repeat(POLL_FILES, self.admin_endpoint.poll, "reading the admin token"),
+                repeat(POLL, self.admin_endpoint.poll, "reading the admin token"),
             )
         ]
         self.health.started = True

@@ -77,12 +77,12 @@ def write(value: object) -> bytes:
 # --- reading ---------------------------------------------------------------------------------
 
 
-def locate(target: ArtifactTarget, listing: Document) -> Source | Further:
-    """Find an artifact in a package's document. `target.path`: where it is if nothing else is said.
+def locate(target: ArtifactTarget, top: Mapping[str, Any], listing: Document) -> Source | Further:
+    """Find an artifact in a package's document, which has been read: `top`. `target.path`: where it
+    is if nothing else is said.
 
     Raises NotListed, Malformed.
     """
-    top = json_object(listing.body, standard)
     if VERSIONS in top and ITEMS not in top:
         if target.version not in {normalise(version) for version in _versions(top)}:
             raise NotListed(target.filename)

@@ -30,8 +30,6 @@ _COMPLETION: Final = "SearchAutocompleteService"
 _VULNERABILITIES: Final = "VulnerabilityInfo"
 # The best first: those of `/3.4.0` and earlier leave out versions of SemVer 2.0.0.
 _BEST: Final = ("/Versioned", "/3.6.0", "/3.4.0", "/3.0.0-rc", "/3.0.0-beta", "")
-
-
 _KIND = re.compile(r"[A-Za-z]+(?:/[0-9A-Za-z.-]+)?")
 
 
@@ -61,16 +59,17 @@ def rewrite(document: Document, links: Links) -> bytes:
         known = _version(resource.given.get("clientVersion"))
         said = {"clientVersion": known} if known is not None else {}
         kept.append({"@id": address, "@type": resource.given["@type"], **said})
-    places(document)
+    places(top, document.url)
     made = {"version": _version(top.get("version")) or "3.0.0", "resources": kept}
     return json.dumps(made, separators=(",", ":")).encode("ascii")
 
 
-def places(document: Document) -> Places:
-    """Where packages are. Raises Malformed when it names no place that may be used."""
+def places(top: Mapping[str, object], base: str) -> Places:
+    """Where packages are, by a service index that has been read: `top`, from `base`. Raises
+    Malformed when it names no place that may be used."""
     content: paths.Segments | None = None
     registrations: dict[str, paths.Segments] = {}
-    for resource in _resources(json_object(document.body, standard), document.url):
+    for resource in _resources(top, base):
         if resource.kind == CONTENT:
             content = content or resource.place
         elif resource.kind == REGISTRATIONS:

@@ -36,7 +36,7 @@ from proxy.server.rounds import repeat
 from proxy.server.wire import Server
 from proxy.workers.crew import LOOK, RENEWAL, Crew
 from proxy.workers.reserving import Reserved, reserve
-from proxy.workers.terms import Loading, Terms
+from proxy.workers.terms import Loading, Terms, to_text
 
 LOG = logging.getLogger(__name__)
 SCRAPE = 2.0
@@ -149,7 +149,7 @@ class Supervisor:
         """The clients are others: for all workers, and those that are yet to come."""
         self._last = self._loading.text
         self._opens = self._opens and not (found.clients or found.oidc)
-        self._crew.take(self._last.decode("utf-8", "surrogateescape"))
+        self._crew.take(to_text(self._last))
 
 
 @final
