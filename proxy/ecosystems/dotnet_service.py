@@ -88,7 +88,7 @@ def vulnerabilities(items: object, document: Document, links: Links) -> bytes:
     for item in items:
         url = item.get("@id")
         address = pointed(url, document.url, links) if isinstance(url, str) else None
-        if address is None or _kind_at(url, document.url) != _VULNERABILITIES:
+        if address is None or _kind_at(str(url), document.url) != _VULNERABILITIES:
             raise Malformed("The upstream's vulnerabilities lie where they are not fetched from.")
         kept.append({**pointer.pointed(item), "@id": address})
     return json.dumps(kept, separators=(",", ":")).encode("ascii")
@@ -114,15 +114,16 @@ def _resources(top: Mapping[str, object], base: str) -> Iterator[Resource]:
             yield Resource(name, slash + version, place, given)
 
 
-def _kind_at(url: object, base: str, wanted: str = "") -> str:
+def _kind_at(url: str, base: str, wanted: str = "") -> str:
     """The kind of resource that an address can be; `wanted`: of several."""
-    segments = segments_of(url, base) if isinstance(url, str) else None
-    if segments is None or not isinstance(url, str):
+    segments = segments_of(url, base)
+    if segments is None:
         return ""
     if wanted in (CONTENT, REGISTRATIONS):
         return wanted if paths.is_folder(segments) else ""
-    if segments[:3] == paths.VULNERABILITIES and meant(url, base) is not None:
+    target = meant(url, base)
+    if segments[:3] == paths.VULNERABILITIES and target is not None:
         return _VULNERABILITIES
-    if isinstance(meant(url, base), ForwardTarget):
+    if isinstance(target, ForwardTarget):
         return _COMPLETION if segments[-1] in paths.COMPLETIONS else _SEARCH
     return ""
