@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, final
 from proxy.config import Settings
 from proxy.doctor.findings import ALL, Finding, bad, good
 from proxy.doctor.trial import MAX_ARTIFACT, Evidence
+from proxy.ecosystems.setups import VARIABLE
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     import httpx
 
-VARIABLE = "CGR_PROXY_TOKEN"
 LIMIT = 30.0  # seconds for each answer, to its end
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # to be asked, not to be bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,7 @@ class Visit:
     def url(self) -> str:
         """Where it is."""
         scheme = "https" if self._certificate else "http"
-        host = _ANYWHERE.get(self._listen.host, self._listen.host)
-        shown = f"[{host}]" if ":" in host else host
-        return f"{scheme}://{shown}:{self._listen.port}"
+        return f"{scheme}://{self._listen.from_here}"
 
     async def knock(self) -> Finding:
         """Whether it runs."""
