@@ -76,7 +76,6 @@ class Row:
     body: bool = False
 
 
-FAR = "http://198.51.100.7/x"
 ROWS: dict[str, Row] = {
     "F01 401": Row(status(401), (503,)),
     "F02 403": Row(said(403), (403,), NEWS),
