@@ -89,7 +89,7 @@ class Bulk:
         self._max_size = max_size
         self._flights: SingleFlight[_Raw] = SingleFlight()
         self._making: SingleFlight[Record] = SingleFlight()
-        self.refusals = self._decisions = Refusals()
+        self.refusals = Refusals()
         self._closing = False
 
     async def close(self) -> None:
@@ -122,7 +122,7 @@ class Bulk:
         verdict = self._judge(held, now)
         if held is not None and verdict is not None and verdict.fresh:
             return held
-        if (known := self._decisions.find(key, now)) is not None:
+        if (known := self.refusals.find(key, now)) is not None:
             return self._settle(question, held, verdict, known, remembered=True)
         task, joined = self._flights.join(key, lambda: self._refresh(question, held))
         try:
@@ -180,9 +180,9 @@ class Bulk:
         except ProxyError as error:
             pause = REFRESH_PAUSE if held is not None else FAILURE_PAUSE
             seconds = self._policy.remembered(error, pause)
-            self._decisions.remember(question.key, error, self._clock(), seconds)
+            self.refusals.remember(question.key, error, self._clock(), seconds)
             raise
-        self._decisions.forget(question.key, new=held is None)
+        self.refusals.forget(question.key, new=held is None)
         return found
 
     async def _fetch(self, question: _Question, held: _Raw | None) -> _Raw:

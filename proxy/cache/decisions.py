@@ -56,13 +56,9 @@ class Decisions(Generic[V]):
         if len(self._known) > self._limit:
             self._known.popitem(last=False)
 
-    def holds(self, key: str) -> bool:
-        """Tell whether there is a value for a key, in force or not."""
-        return key in self._known
-
-    def forget(self, key: str) -> None:
-        """A new answer came: it is over."""
-        self._known.pop(key, None)
+    def forget(self, key: str) -> bool:
+        """A new answer came: it is over. Whether there was a value, in force or not."""
+        return self._known.pop(key, None) is not None
 
     def forget_all(self) -> None:
         """All of it is over."""
@@ -96,8 +92,7 @@ class Refusals:
     def forget(self, key: str, *, new: bool = False) -> None:
         """A new answer came: it is over. `new`: there was none before, so other processes may
         remember a failure that this one does not."""
-        if new or self._known.holds(key):
-            self._known.forget(key)
+        if self._known.forget(key) or new:
             self._tell(key, None, 0.0)
 
     def on_news(self, tell: Tell) -> None:

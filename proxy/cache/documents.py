@@ -79,7 +79,7 @@ class Documents:
         self._reached = reached
         self._clock = clock
         self._flights: SingleFlight[Held] = SingleFlight()
-        self.refusals = self._decisions = Refusals()
+        self.refusals = Refusals()
         self._doubted: Decisions[str] = Decisions()
         self._shelf = Shelf(storage, healed)
         self.packages = Packages(policy.ttl, clock)
@@ -134,7 +134,7 @@ class Documents:
             self._doubted.forget(key)
         elif held and verdict and verdict.usable and target.follows and verdict.ttl > -FOLLOWING:
             return replace(held, age=verdict.age)
-        if (known := self._decisions.find(key, now)) is not None:
+        if (known := self.refusals.find(key, now)) is not None:
             return self._settle(key, held, verdict, known, remembered=True)
         task, joined = self._flights.join(
             key, lambda: self._refresh(ecosystem, target, links, key, held)
@@ -159,12 +159,14 @@ class Documents:
     async def keeps(self, ecosystem: Ecosystem, target: DocumentTarget, grant: Grant) -> bool:
         """Whether a copy is held that may be served while the upstream does not answer."""
         held = await self._shelf.load(self._key_for(ecosystem, target, grant))
-        return bool((verdict := self._judge(target, held, self._clock())) and verdict.usable)
+        verdict = self._judge(target, held, self._clock())
+        return verdict is not None and verdict.usable
 
     async def last(self, ecosystem: Ecosystem, target: DocumentTarget) -> Held | None:
         """What was heard of a document last, however long ago; None: it is not known. Raises the
         refusal by which the upstream has taken it back."""
-        if verdict := self._shelf.verdict(key := self._key(ecosystem, target)):
+        key = self._key(ecosystem, target)
+        if verdict := self._shelf.verdict(key):
             raise from_text(verdict)
         return await self._shelf.load(key)
 
@@ -263,9 +265,9 @@ class Documents:
                 self.packages.refused(ecosystem.name, target)
             pause = REFRESH_PAUSE if held is not None else FAILURE_PAUSE
             seconds = self._policy.remembered(error, pause)
-            self._decisions.remember(key, error, self._clock(), seconds)
+            self.refusals.remember(key, error, self._clock(), seconds)
             raise
-        self._decisions.forget(key, new=held is None)
+        self.refusals.forget(key, new=held is None)
         self.packages.shown(ecosystem.name, target)
         if target.by_digest:
             await self._keep_by_digest(ecosystem, target, found)
@@ -278,7 +280,7 @@ class Documents:
         for that next, and the upstream has just shown it."""
         digest = Digest("sha256", found.sha256)
         key = self._key(ecosystem, target.found_by(digest))
-        self._decisions.forget(key)
+        self.refusals.forget(key)
         await self._shelf.keep_too(key, found)
 
     async def _fetch(

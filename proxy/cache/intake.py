@@ -111,8 +111,7 @@ class Intake:
         leader.transfer.update(piece)
         leader.keep(piece)
         leader.advance()
-        if leader.spool is not None:
-            await leader.bound()
+        await leader.bound()
 
     def _show(self, count: int) -> None:
         self._pending -= count

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import final
 
 from proxy.cache.decisions import Decisions
@@ -103,10 +102,8 @@ class Opening:
         if content is None:
             return self.open(record, status, 0)
         body = _Closed(record.size, lambda: self._storage.open(record))
-        doubted = self._doubts.find(record.key, self._clock()) is not None
         told = " ".join(map(str, digests))
-        heal = partial(self._heal, record)
-        return Stored(record, body, status, 0, doubted, heal, told, content=content)
+        return replace(self._stored(record, body, status, 0, told), content=content)
 
     async def ready(self, record: Record, status: CacheStatus, age: int) -> Stored | None:
         """The same, with its content where that is worth keeping in memory."""
@@ -127,10 +124,14 @@ class Opening:
             self._opened.remember(name, value=True, now=now, seconds=AGAIN)
         return replace(stored, content=content)
 
-    def _stored(self, record: Record, body: Body, status: CacheStatus, age: int) -> Stored:
+    def _stored(
+        self, record: Record, body: Body, status: CacheStatus, age: int, digests: str | None = None
+    ) -> Stored:
+        """`digests`: where they are known already; None: as the entry has them."""
         doubted = self._doubts.find(record.key, self._clock()) is not None
-        facts = self.facts(record)
-        digests = facts.digests if facts is not None else ""
+        if digests is None:
+            facts = self.facts(record)
+            digests = facts.digests if facts is not None else ""
         return Stored(record, body, status, age, doubted, lambda: self._heal(record), digests)
 
     def _heal(self, record: Record) -> None:

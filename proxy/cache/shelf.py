@@ -137,8 +137,7 @@ class Shelf:
         """Hold it no longer, but for what the upstream said of it: what it lists is withheld by
         that for as long as the upstream says nothing else."""
         self._loose.drop(key)
-        record = self._storage.lookup(key)
-        facts = DocumentFacts.of_record(record) if record is not None else None
+        facts = self._facts(key)
         try:
             if facts is not None:
                 self._write(key, b"", _EMPTY, facts.refused_with(verdict))
@@ -149,9 +148,12 @@ class Shelf:
 
     def verdict(self, key: str) -> str:
         """The upstream's last word against it; "": there is none."""
-        record = self._storage.lookup(key)
-        facts = DocumentFacts.of_record(record) if record is not None else None
+        facts = self._facts(key)
         return facts.refused if facts is not None else ""
+
+    def _facts(self, key: str) -> DocumentFacts | None:
+        record = self._storage.lookup(key)
+        return DocumentFacts.of_record(record) if record is not None else None
 
     def _write(self, key: str, body: bytes, sha256: str, facts: DocumentFacts) -> None:
         writer = self._storage.create(key)

@@ -46,7 +46,7 @@ Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 class _Connection(RepeatingHandler):
     """One client connection."""
 
-    __slots__ = ("_half_closed", "_refuse", "_stalled")
+    __slots__ = ("_half_closed", "_refuse", "_stalled", "reached")
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class _Connection(RepeatingHandler):
     ) -> None:
         super().__init__(server, recall, **kwargs)
         self._refuse = refuse
+        self.reached = server.reached
         self._stalled = Stalled(min_rate, server.reached)
         self._half_closed = False
 
@@ -229,9 +230,9 @@ class Server(web.Server):
 
 def too_slow(request: web.BaseRequest) -> ConnectionError:
     """As `abort`, of a client that takes less than the minimum rate."""
-    server = getattr(request.protocol, "_manager", None)
-    if isinstance(server, Server):
-        server.reached("min_rate_client")
+    connection = request.protocol
+    if isinstance(connection, _Connection):
+        connection.reached("min_rate_client")
     return abort(request)
 
 

@@ -50,8 +50,8 @@ class Desk:
         return found
 
     def purge(self, prefix: str, selected: Callable[[str], bool]) -> tuple[int, int]:
-        """Remove the selected entries, and have running proxies forget what they remember: their
-        number, and the bytes of bodies that became free.
+        """Remove the selected entries, and have who looks at the generation forget what it
+        remembers: their number, and the bytes of bodies that became free.
 
         `prefix`: what the keys of all of them begin with.
         """

@@ -1,6 +1,9 @@
 """What a failed call on a file of the store means.
 
-Non-goals: making the calls (`folder`).
+Purpose: what fails on the way, or for want of room or of descriptors, says nothing of the file; a
+line in the log names the failure without the path.
+
+Reading: `errno(3)`. Non-goals: making the calls (`folder`).
 """
 
 from __future__ import annotations

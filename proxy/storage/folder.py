@@ -203,8 +203,7 @@ class Folder:
             return self._open_there(name, flags)
         except FileNotFoundError:
             self.make()
-        with self._in(name) as (folder, last):
-            return os.open(last, flags, 0o600, dir_fd=folder)
+        return self._open_there(name, flags)
 
     def is_still(self, name: str, fd: int) -> bool:
         """Tell whether a name still means the open file."""

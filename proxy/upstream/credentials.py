@@ -221,14 +221,16 @@ class Credentials:  # implements proxy.model.TokenSource
     def hear(self, ecosystem: str, mark: str, refused: bool, now: float) -> None:  # noqa: FBT001  # as told
         """Take what another process was told; of what was read since nothing is meant."""
         slot = self._slots.get(ecosystem)
-        for held in slot.held if slot is not None else ():
-            if slot is None or held.live.header is None or _mark(held.live.header) != mark:
+        if slot is None:
+            return
+        for held in slot.held:
+            if held.live.header is None or _mark(held.live.header) != mark:
                 continue
-            if not refused:
+            if refused:
+                held.refuse(now)
+                slot.next_try = now + REFUSED_PAUSE
+            else:
                 held.accept()
-                continue
-            held.refuse(now)
-            slot.next_try = now + REFUSED_PAUSE
 
     async def renew(self, ecosystem: str, header: str | None, now: float) -> bool:
         """Tell whether there is another one than `header`, which the upstream just refused.

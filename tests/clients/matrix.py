@@ -89,6 +89,9 @@ def _unpacked(name: str, *command: str, program: str = "", tests: str = "") -> C
 
 
 _MANIFEST = json.loads((TOP / "tests/clients/npm/package.json").read_text(encoding="utf-8"))
+_NUGET = json.loads((TOP / "tests/clients/nuget/package.json").read_text(encoding="utf-8"))[
+    "dependencies"
+]["nuget-exe"]
 _PINNED = {**_MANIFEST["dependencies"], **_MANIFEST["optionalDependencies"]}
 # The first one that has a test gets it.
 CLIENTS = (
@@ -110,9 +113,10 @@ CLIENTS = (
     _java("Ivy", "::test_ivy_", IVY),
     _java("bazel", "::test_bazel_", BAZEL),
     Client("go", "go", "test_go", ("go", "version")),
+    Client("nuget", "dotnet", "test_dotnet", _NUGET),
     Client("apko", "apk", "test_apk", ("apko/apko", "version"), extra=True),
     _engine("skopeo", "skopeo", "--version", tests="Skopeo"),
-    _engine("podman", "podman", "--version", tests="Podman"),
+    _engine("podman", "podman", "--version", tests="Podman|::test_podman_"),
     _engine("docker", "dockerd", "--version", tests="::test_docker_"),
     _engine("containerd", "containerd", "--version", tests=r"\[1\]|::test_containerd_"),
     _unpacked("containerd-2", program="containerd", tests=r"\[2\]"),

@@ -151,5 +151,5 @@ async def test_any_garbage_is_refused_without_a_trace(tmp_path: Path, origin: Or
         print(f"{after / 1e6:.1f} MB after; the upstream was asked {len(origin.log)} times")
         # Some garbling makes a good request of a bad one; what is bad asks nobody.
         assert len(origin.log) <= seen.get("200", 0) + seen.get("404", 0)
-        assert after < before * (1.10 if LONG else 1.3)
+        assert after < before + 40e6  # what is remembered of refusals is bounded
         assert (await fetch(proxy, PAGE)).status == 200

@@ -157,7 +157,7 @@ async def test_a_remembered_failure_holds_nothing_of_the_request_it_was_raised_i
         assert (await proxy.get(ROOT, accept=JSON)).status == 503
         fault.clear()
         assert (await proxy.get(ROOT, accept=JSON)).status == 503  # remembered
-        remembered = proxy.app.bulk._decisions._known._known.values()
+        remembered = proxy.app.bulk.refusals._known._known.values()
         assert [error.__traceback__ for error, *_ in remembered] == [None]
 
 

@@ -21,11 +21,13 @@ from hypothesis.stateful import (
 )
 
 from proxy.errors import StorageFailed
+from proxy.storage import known
 from proxy.storage.base import Body, Record, Writer
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.storage.index import Index
 from proxy.storage.reconcile import Reconciled, reconcile, standing
+from tests.engine import quick
 from tests.unit.stored import get, read, sha256
 
 KEYS = st.sampled_from(["a", "b", "python\0c\0"])
@@ -42,6 +44,9 @@ class StorageMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
+        # Another process's changes may go unseen for a millisecond; here they may not.
+        self.exact = quick(known, LOOK=0.0)
+        self.exact.__enter__()
         self.changes = Changes()
         self.storages = [self.make(), self.make()]
         self.index = Index(self.folder / "v1/index")
@@ -143,6 +148,7 @@ class StorageMachine(RuleBasedStateMachine):
         for storage in self.storages:
             storage.close()
         shutil.rmtree(self.folder)
+        self.exact.__exit__(None, None, None)
 
 
 TestStorageMachine = StorageMachine.TestCase
