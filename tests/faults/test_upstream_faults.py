@@ -17,7 +17,7 @@ F20     unit/test_upstream_line (a body that drips)
 F21-22  here; F23-27 here and unit/test_upstream_redirects, test_upstream_addresses
 F28     here; F29 served from the store or fetched anew: unit/test_engine_resume
 F29a-b  unit/test_upstream_redirects (names), test_upstream_tls
-F29c-d  test_numbers (a day without upstream), unit/test_upstream_breaker
+F29c-d  test_outage_of_a_day, unit/test_upstream_breaker
 F29e    here; F29f, F29i here; F29g-h unit/test_engine_resume, test_transfer
 ======  =========================================================================================
 
@@ -26,8 +26,6 @@ CGR_PROXY_TEST_LONG=1 strikes with every row; else with a random choice, whose s
 
 from __future__ import annotations
 
-import os
-import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +37,7 @@ import pytest
 from proxy.ecosystems import ECOSYSTEMS
 from tests.engine import Got, fetch
 from tests.faults.aftermath import aftermath
+from tests.faults.chance import LONG, seeded
 from tests.faults.revisions import Subject, subject_of
 from tests.origin import (
     FaultHandle,
@@ -77,7 +76,6 @@ class Row:
     body: bool = False
 
 
-FAR = "http://198.51.100.7/x"
 ROWS: dict[str, Row] = {
     "F01 401": Row(status(401), (503,)),
     "F02 403": Row(said(403), (403,), NEWS),
@@ -116,7 +114,6 @@ ROWS: dict[str, Row] = {
     "F29i flood": Row(interim_flood(), (502, 503, 200)),
     "no HTTP": Row(garbage(), (502, 503)),
 }
-LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 AT_ONCE = 2  # ecosystems that a row strikes when not all of them are wanted
 # A module without versions has an empty list.
 LEGAL = {("go", "document", "F22 nothing")}
@@ -132,9 +129,8 @@ def chosen(what: str, name: str) -> list[str]:
     ]
     if LONG:
         return found
-    seed = os.environ.get("CGR_PROXY_TEST_SEED") or str(random.SystemRandom().randrange(10**9))
-    found = random.Random(seed).sample(found, AT_ONCE)
-    print(f"CGR_PROXY_TEST_SEED={seed}: {', '.join(found)}")
+    found = seeded().sample(found, AT_ONCE)
+    print(f"struck: {', '.join(found)}")
     return found
 
 
@@ -200,10 +196,8 @@ class Struck:
 
 def let_pauses_end(proxy: Running) -> None:
     """Some minutes pass for who asks upstreams: breakers, refused tokens, requests for quiet."""
-    room: Any = proxy.app.upstream
-    before = room._clock
-    for part in (room, room._exchange, room._exchange._bearers, room._exchange.outages):
-        part._clock = lambda: before() + 400.0
+    before = proxy.app.upstream._clock
+    proxy.drive_upstream(lambda: before() + 400.0)
 
 
 async def through(struck: Struck, row: Row) -> None:

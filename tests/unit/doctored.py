@@ -6,7 +6,6 @@ port that its configuration names, and the findings by what they are about.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tests.origin.blobs import BytesBlob
 from tests.origin.content import Artifact
 from tests.origin.probed import add_probed
 from tests.origin.wheels import make_wheel, wheel_name
-from tests.running import Clock, Running, configuration, running, trusting
+from tests.running import Clock, Running, configuration, free_port, running, trusting
 
 PROBED = ("python", "java", "javascript", "go", "dotnet", "oci", "apk")
 WHEEL = wheel_name("six", "1.17.0")
@@ -34,14 +33,6 @@ def content() -> Content:
     made = Content([Artifact(WHEEL, "six", "1.17.0", wheel)])
     add_probed(made)
     return made
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -14,7 +14,8 @@ from proxy.secret import Secret
 from proxy.upstream.pairs import Pair
 from proxy.upstream.tls import client_context
 from tests.certificates import Authority
-from tests.unit.doctored import PROBED, free_port, scene
+from tests.running import free_port
+from tests.unit.doctored import PROBED, scene
 from tests.unit.egress_proxy import HOST, EgressProxy
 from tests.unit.test_doctor_tls import server
 
