@@ -9,6 +9,7 @@ Non-goals: writing files; asking whether there is a proxy at the address.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,6 +21,7 @@ from proxy.ecosystems.base import Introducing
 from proxy.ecosystems.setups import Place, Setup
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
+_PLAIN = re.compile(r"[A-Za-z0-9._~:/\[\]@+,=-]+")
 
 
 def register(commands: Commands) -> None:
@@ -35,7 +37,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--url",
         metavar="URL",
-        type=typed(checks.url),
+        type=typed(_url),
         default=DEFAULT_URL,
         help=f"where clients find the proxy (default: {DEFAULT_URL})",
     )
@@ -58,6 +60,15 @@ def setups() -> Mapping[str, Setup]:
         for item in ecosystem.setups
     ]
     return {item.client: item for item in (*clients, *pipelines(clients))}
+
+
+def _url(text: str) -> str:
+    """Where the proxy is. Only of signs that mean themselves to every shell and in every file: the
+    texts are pasted as they are."""
+    url = checks.url(text)
+    if not _PLAIN.fullmatch(url):
+        raise ValueError("the path of the URL holds a sign that shells read in their own way")
+    return url
 
 
 def _client(name: str) -> Setup:

@@ -38,3 +38,11 @@ def good(ecosystem: str, check: str, detail: str) -> Finding:
 def bad(ecosystem: str, check: str, detail: str, fix: str) -> Finding:
     """Something is wrong."""
     return Finding(ecosystem, check, ok=False, detail=detail, fix=fix)
+
+
+def shown(text: str) -> str:
+    """A text as a terminal may have it: what others said may hold what steers one, or looks like
+    another line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -75,11 +75,10 @@ class Lookout:
     async def look(self, url: str, *, ask: bool = True) -> Sight:
         """Go as far as it goes. `ask` False: up to a connection, for a host that answers nobody
         who has no token."""
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        host, port = _place(url)
         try:
             await self._resolve(host, port)
-            reader, writer = await self._connect(host, port, secure=parts.scheme == "https")
+            reader, writer = await self._connect(host, port, secure=urlsplit(url).scheme == "https")
             try:
                 behind = await self._ask(url, reader, writer) if ask else None
                 return Sight(url, behind=behind)
@@ -96,7 +95,7 @@ class Lookout:
             async with asyncio.timeout(self.limit):
                 loop = asyncio.get_running_loop()
                 await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, UnicodeError):  # the last: a name that no host can have
             fix = f"Mend DNS. {_open(host, port)}"
             raise _Failed("host", f"the name {host} cannot be resolved", fix) from None
 
@@ -116,7 +115,7 @@ class Lookout:
         except TimeoutError:
             detail = f"no connection within {self.limit:g} s"
             raise _Failed("host", detail, self._reach(host, port)) from None
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, asyncio.LimitOverrunError) as error:
             words = getattr(error, "strerror", None) or type(error).__name__
             detail = f"no connection could be made ({words})"
             raise _Failed("host", detail, self._reach(host, port)) from None
@@ -127,18 +126,14 @@ class Lookout:
             return await asyncio.open_connection(host, port, ssl=tls)
         there = self.tls if self.egress.url.startswith("https:") else None
         reader, writer = await asyncio.open_connection(*_place(self.egress.url), ssl=there)
-        if tls is not None:
-            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            fields = (f"{name}: {value}" for name, value in self.egress.headers.items())
-            lines = (f"CONNECT {shown} HTTP/1.1", f"Host: {shown}", *fields, "", "")
-            writer.write("\r\n".join(lines).encode("ascii"))
-            status = (await reader.readuntil(b"\r\n\r\n"))[9:12]
-            if status != b"200":
-                writer.transport.abort()
-                told = status.decode("ascii", "replace")
-                detail = f"the proxy on the way out, {self.egress.url}, answers {told}"
-                raise _Failed("host", detail, _WAY_OUT)
-            await writer.start_tls(tls, server_hostname=host)
+        try:
+            if tls is not None:
+                place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                await _tunnel(self.egress, place, reader, writer)
+                await writer.start_tls(tls, server_hostname=host)
+        except BaseException:
+            writer.transport.abort()
+            raise
         return reader, writer
 
     def _reach(self, host: str, port: int) -> str:
@@ -181,15 +176,29 @@ class Lookout:
         try:
             async with asyncio.timeout(self.limit):
                 _, writer = await self._stream(host, port, blind)
-        except (OSError, EOFError, TimeoutError, _Failed):
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, _Failed):
             return "nobody (it is shown no more)"
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.transport.abort()
         try:
             name = x509.load_der_x509_certificate(shown).issuer.rfc4514_string()
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             return "nobody who can be read"
         return repr(name.encode("ascii", "backslashreplace").decode("ascii")[:200])
+
+
+async def _tunnel(
+    egress: Egress, place: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Have a proxy open a way to a place (host:port)."""
+    fields = (f"{name}: {value}" for name, value in egress.headers.items())
+    lines = (f"CONNECT {place} HTTP/1.1", f"Host: {place}", *fields, "", "")
+    writer.write("\r\n".join(lines).encode("ascii"))
+    status = (await reader.readuntil(b"\r\n\r\n"))[9:12]
+    if status != b"200":
+        told = status.decode("ascii", "replace")
+        detail = f"the proxy on the way out, {egress.url}, answers {told}"
+        raise _Failed("host", detail, _WAY_OUT)
 
 
 def _place(url: str) -> tuple[str, int]:

@@ -22,18 +22,19 @@ from proxy.access.memory import read_boot_id, steady_seconds
 from proxy.access.wiring import token_exchange
 from proxy.config import Settings
 from proxy.doctor import disk, entitlements, hosts, tokens
-from proxy.doctor.findings import ALL, CHECKS, Finding, bad, good
+from proxy.doctor.findings import ALL, CHECKS, Finding, bad, good, shown
 from proxy.doctor.hosts import Lookout, Sight
 from proxy.doctor.trial import NotingRules, Trial
 from proxy.doctor.visit import Visit
 from proxy.ecosystems.base import Ecosystem, Probing
-from proxy.errors import Blocked, CredentialRefused
+from proxy.errors import Blocked, CredentialRefused, ForbiddenAddress
 from proxy.observe.redaction import Redactor
 from proxy.secret import Secret
 from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
 from proxy.upstream.credentials import Clocks, Credentials, PairSource, Source
 from proxy.wiring.egress import way_out
+from proxy.wiring.entitlements import asks_platform
 from proxy.wiring.pull_tokens import credential_sources
 from proxy.wiring.upstreams import challenging, ecosystems_of, origins_of
 
@@ -115,7 +116,11 @@ class Rounds:
         names += sorted({item.ecosystem for item in findings if item.ecosystem not in names})
         findings.sort(key=lambda item: (names.index(item.ecosystem), CHECKS.index(item.check)))
         return [
-            replace(item, detail=redactor.redact(item.detail), fix=redactor.redact(item.fix))
+            replace(
+                item,
+                detail=shown(redactor.redact(item.detail)),
+                fix=shown(redactor.redact(item.fix)),
+            )
             for item in findings
         ]
 
@@ -174,7 +179,7 @@ class Rounds:
         needed = {item.name: getattr(upstream, item.upstream) for item in used}
         names = origins_of(self.settings)
         needed |= {name: url for name, url in names.items() if ":" in name}
-        asked = entitlements.asks(self.settings)
+        asked = asks_platform(self.settings)
         platform = {upstream.issuer: "issuer", upstream.api: "platform"} if asked else {}
         urls = list(dict.fromkeys([*needed.values(), *platform]))
         looks = (self._look(url, ask=url not in platform) for url in urls)
@@ -260,10 +265,13 @@ class Rounds:
         return await self._looks[url, ask]
 
     async def _stores(self, name: str, trial: Trial, found: Sequence[Finding]) -> list[Finding]:
-        """Where the object store is the trouble: at which step it is."""
+        """Where the object store is the trouble: at which step it is. Not of one that may not be
+        asked: an upstream could have this machine connect to whatever it names."""
         if not any(item.check == "object-store" and not item.ok for item in found):
             return []
-        sights = await asyncio.gather(*map(self._look, trial.evidence.stores))
+        if isinstance(trial.evidence.error, ForbiddenAddress):
+            return []
+        sights = await asyncio.gather(*map(self._look, trial.stores))
         return [_of_store(sight, name) for sight in sights if sight.check]
 
     def _trial(self, item: Ecosystem, credentials: Credentials, stack: AsyncExitStack) -> Trial:

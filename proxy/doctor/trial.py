@@ -10,17 +10,19 @@ Reading: the vendor's redirect to pre-signed addresses. Non-goals: hosts (`hosts
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
-from typing import final
+from typing import TypeVar, final
 
 from yarl import URL
 
+from proxy.cache.listings import MOST_STEPS
 from proxy.cache.whole import receive
 from proxy.doctor.findings import Finding, bad, good
 from proxy.doctor.tokens import RENEW
-from proxy.ecosystems.base import Ecosystem, Probing
+from proxy.ecosystems.base import Ecosystem, Probing, Sealing
 from proxy.errors import (
     Blocked,
     CredentialRefused,
@@ -29,6 +31,7 @@ from proxy.errors import (
     NotFound,
     NotListed,
     ProxyError,
+    Unavailable,
 )
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Further, Source
 from proxy.server.canonical import canonicalise
@@ -36,6 +39,8 @@ from proxy.upstream.addresses import AddressRules
 from proxy.upstream.base import Upstream, UpstreamRequest
 
 MAX_ARTIFACT = 16 << 20  # bytes
+PATIENCE = 90.0  # seconds for the documents, and again for the artifact
+T = TypeVar("T")
 _PAGES = (b"<!doctype", b"<html")
 
 
@@ -57,23 +62,28 @@ class NotingRules(AddressRules):
 @dataclass(slots=True)
 class Evidence:
     """What the upstream gave: `documents` and `artifact` are paths here, `purl` is the artifact's
-    package, `stores` are the hosts that it redirected to, `error` is what ended the trial."""
+    package, `error` is what ended the trial."""
 
     documents: list[str] = field(default_factory=list)
     artifact: str = ""
     purl: str = ""
     sha256: str = ""
     size: int = 0
-    stores: list[str] = field(default_factory=list)
     error: ProxyError | None = None
 
 
 @final
 class Trial:
-    """`ecosystem`: one that is `Probing`. `rules`: those that `upstream` judges redirects by."""
+    """`ecosystem`: one that is `Probing`. `rules`: those that `upstream` judges redirects by.
+    `patience`: seconds for the documents, and again for the artifact."""
 
-    def __init__(
-        self, ecosystem: Ecosystem, upstream: Upstream, rules: NotingRules, max_document: int
+    def __init__(  # one caller
+        self,
+        ecosystem: Ecosystem,
+        upstream: Upstream,
+        rules: NotingRules,
+        max_document: int,
+        patience: float = PATIENCE,
     ) -> None:
         if not isinstance(ecosystem, Probing):
             raise TypeError(ecosystem.name)
@@ -82,36 +92,33 @@ class Trial:
         self._upstream = upstream
         self._rules = rules
         self._max_document = max_document
+        self._patience = patience
         self.evidence = Evidence()
 
     async def run(self) -> list[Finding]:
         """Try it. What it found; what stands behind it is in `evidence`."""
         try:
-            path = await self._find(self._probing.probe())
+            path = await self._within(self._find(self._probing.probe()))
         except ProxyError as error:
             self.evidence.error = error
             return [self._refused(error)]
-        finally:
-            self.evidence.stores = self._stores
         found = [good(self._name, "document", f"{self.evidence.documents[0]} is given")]
         self.evidence.artifact = path
         try:
-            return found + await self._fetch(path)
+            return found + await self._within(self._fetch(path))
         except ProxyError as error:
             self.evidence.error = error
             return [*found, self._unfetched(error)]
-        finally:
-            self.evidence.stores = self._stores
 
     @property
-    def _stores(self) -> list[str]:
+    def stores(self) -> list[str]:
         """Where the upstream has redirected to, so far."""
         return list(dict.fromkeys(self._rules.noted))
 
     async def opens(self) -> bool:
         """Whether the upstream takes the credential: by the first document."""
         try:
-            await self._document(next(self._probing.probe()))
+            await self._within(self._document(next(self._probing.probe())))
         except NotFound:
             return True
         except ProxyError:
@@ -119,6 +126,15 @@ class Trial:
         return True
 
     # --- asking -------------------------------------------------------------------------------
+
+    async def _within(self, work: Coroutine[object, object, T]) -> T:
+        """Wait for it as long as anybody does who looks on. Raises Unavailable after that."""
+        try:
+            async with asyncio.timeout(self._patience):
+                return await work
+        except TimeoutError:
+            told = f"The upstream has not given all of it within {self._patience:g} s."
+            raise Unavailable(told) from None
 
     async def _find(self, probe: Generator[str, Document, str]) -> str:
         path = next(probe)
@@ -186,9 +202,13 @@ class Trial:
         return Source(target.path, target.package, target.version, target.digest)
 
     async def _located(self, target: ArtifactTarget, listing: DocumentTarget) -> Source:
-        """What a document says of it, and those that it refers to. Raises NotListed, NotFound."""
+        """What a document says of it, and those that it refers to. Raises NotListed, NotFound;
+        Malformed for more of them than there can be."""
         found: Source | Further = Further(listing, target)
+        steps = 0
         while isinstance(found, Further):
+            if (steps := steps + 1) > MOST_STEPS:
+                raise Malformed("The upstream's listings refer to one another without an end.")
             further = found
             try:
                 found = self._ecosystem.locate(further.target, await self._read(further.listing))
@@ -201,7 +221,7 @@ class Trial:
     # --- saying what it means -----------------------------------------------------------------
 
     def _judged(self, source: Source, body: bytes) -> list[Finding]:
-        stores = self._stores
+        stores = self.stores
         if body[:512].lstrip().lower().startswith(_PAGES):
             self.evidence.sha256 = ""
             where = stores[-1] if stores else "the upstream"
@@ -223,6 +243,10 @@ class Trial:
             algorithm = source.digest.algorithm
             made = hashlib.new(algorithm, body, usedforsecurity=False)
             return made.hexdigest() == source.digest.hex
+        if source.seal and isinstance(self._ecosystem, Sealing):
+            verifier = self._ecosystem.verifier(source.seal, source.size)
+            verifier.feed(body)
+            return verifier.holds()
         return source.size is None or source.size == len(body)
 
     def _refused(self, error: ProxyError) -> Finding:
@@ -243,7 +267,7 @@ class Trial:
             return bad(self._name, "document", f"the upstream does not have {path}", fix)
         if isinstance(error, Malformed):
             return self._malformed(error.detail)
-        if self._stores:
+        if self.stores:
             return self._unfetched(error)
         fix = "See the finding about its host; try again later, the upstream may be in trouble."
         return bad(self._name, "document", f"{path} cannot be had: {error.detail}", fix)
@@ -256,8 +280,8 @@ class Trial:
                 " network, where that is a private one, in allow_networks)."
             )
             return bad(self._name, "object-store", error.detail, fix)
-        if self._stores:
-            return self._blocked(f"{self._stores[-1]}: {error.detail}")
+        if self.stores:
+            return self._blocked(f"{self.stores[-1]}: {error.detail}")
         fix = "Try again later; the upstream may be in trouble."
         detail = f"{self.evidence.artifact} cannot be had: {error.detail}"
         return bad(self._name, "checksum", detail, fix)

@@ -9,6 +9,7 @@ believed. Where clients are configured, with the token in `$CGR_PROXY_TOKEN`. No
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
 from dataclasses import dataclass
@@ -17,14 +18,13 @@ from typing import TYPE_CHECKING, final
 from proxy.config import Settings
 from proxy.doctor.findings import ALL, Finding, bad, good
 from proxy.doctor.trial import MAX_ARTIFACT, Evidence
+from proxy.ecosystems.setups import VARIABLE
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     import httpx
 
-VARIABLE = "CGR_PROXY_TOKEN"
-LIMIT = 30.0  # seconds
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # to be asked, not to be bound
+LIMIT = 30.0  # seconds for each answer, to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +44,21 @@ class Answer:
 
 @final
 class Visit:
-    """Asks the proxy of these settings. `token`: a client's, None where there is none."""
+    """Asks the proxy of these settings. `token`: a client's, None where there is none; `patience`:
+    seconds for each answer, to its end."""
 
-    def __init__(self, settings: Settings, token: Secret | None) -> None:
+    def __init__(self, settings: Settings, token: Secret | None, patience: float = LIMIT) -> None:
         self._listen = settings.server.listen
         self._certificate = settings.server.tls_certificate
         self._clients = bool(settings.clients or settings.oidc)
         self._token = token
+        self._patience = patience
 
     @property
     def url(self) -> str:
         """Where it is."""
         scheme = "https" if self._certificate else "http"
-        host = _ANYWHERE.get(self._listen.host, self._listen.host)
-        shown = f"[{host}]" if ":" in host else host
-        return f"{scheme}://{shown}:{self._listen.port}"
+        return f"{scheme}://{self._listen.from_here}"
 
     async def knock(self) -> Finding:
         """Whether it runs."""
@@ -85,7 +85,7 @@ class Visit:
             return [bad(ecosystem, "stale-cache", f"{detail} ({document.cache})", fix)]
         for answer in (document, artifact):
             if answer is not None and answer.status != 200:
-                return [_differs(ecosystem, evidence, answer)]
+                return [_differs(ecosystem, evidence, answer, shown=self._token is not None)]
         if artifact is None:
             return []
         if artifact.sha256 != evidence.sha256:
@@ -102,11 +102,14 @@ class Visit:
             headers["Authorization"] = f"Bearer {self._token.reveal()}"
         try:
             async with (
-                httpx.AsyncClient(verify=self._context(), trust_env=False, timeout=LIMIT) as client,
+                asyncio.timeout(self._patience),
+                httpx.AsyncClient(
+                    verify=self._context(), trust_env=False, timeout=self._patience
+                ) as client,
                 client.stream("GET", f"{self.url}{path}", headers=headers) as response,
             ):
                 return await _read(response)
-        except (httpx.HTTPError, OSError):
+        except (httpx.HTTPError, OSError):  # a TimeoutError is one of the latter
             return None
 
     def _context(self) -> ssl.SSLContext:
@@ -130,14 +133,16 @@ async def _read(response: httpx.Response) -> Answer:
     return Answer(response.status_code, response.reason_phrase, digest.hexdigest(), cache)
 
 
-def _differs(ecosystem: str, evidence: Evidence, answer: Answer) -> Finding:
-    """The upstream gives it to this command, the proxy does not."""
+def _differs(ecosystem: str, evidence: Evidence, answer: Answer, *, shown: bool) -> Finding:
+    """The upstream gives it to this command, the proxy does not. `shown`: it was shown a token."""
     told = f"the upstream gives it, the proxy answers {answer.status} {answer.reason}"
     if answer.status in (404, 410):
         return bad(ecosystem, "stale-cache", told, _renew(evidence))
     fix = "Read `/readyz` and the proxy's log: it may run with other settings than these."
     if answer.status in (401, 403):
         fix = f"Put a token of a client that may use {ecosystem} into ${VARIABLE}."
+    if answer.status == 401 and shown:
+        fix = f"What is in ${VARIABLE} is no token of a client of this proxy. {fix}"
     return bad(ecosystem, "proxy", told, fix)
 
 

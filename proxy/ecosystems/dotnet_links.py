@@ -5,7 +5,7 @@ under the same path; what is not (icons, pages for people, feeds of events) goes
 that names it. Addresses of others (a project's home page, its licence) stay as they are.
 
 Reading: NuGet's documentation, "Server API"; JSON-LD, of which `@id` and `@context` are. Non-goals:
-what an answer means (`dotnet_documents`, `dotnet_search`).
+what an answer means (`dotnet_registration`, `dotnet_search`).
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ _CONTEXT: Final = "@context"
 
 
 def segments_of(url: str, base: str) -> paths.Segments | None:
-    """The segments of an address on the document's own origin; None: it is elsewhere, has a query,
-    or is no address of this ecosystem."""
+    """The segments of an address on the document's own origin, below what the upstream's address
+    ends with; None: it is elsewhere, has a query, or is no address of this ecosystem.
+
+    No upstream may have a path of its own that holds the name of the mount.
+    """
     found = resolve(base, url)
     if found is None:
         return None
-    split = urlsplit(found[0])
+    split, own = urlsplit(found[0]), urlsplit(base)
+    site = own.path.partition(f"/{paths.MOUNT}/")[0]
+    below = split.path.removeprefix(site)
     try:
-        here = origin(split) == origin(urlsplit(base))
-        inner = tuple(unquote(part, errors="strict") for part in split.path.split("/")[1:])
+        here = origin(split) == origin(own) and split.path.startswith(f"{site}/")
+        inner = tuple(unquote(part, errors="strict") for part in below.split("/")[1:])
     except (ValueError, UnicodeDecodeError):
         return None
     if inner and not inner[-1]:

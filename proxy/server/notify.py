@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from typing import final
@@ -19,6 +20,7 @@ from typing import final
 LOG = logging.getLogger(__name__)
 VARIABLE = "NOTIFY_SOCKET"
 """The environment variable in which a service manager names its socket."""
+PATIENCE = 5.0  # seconds for a message, where a manager has no room for one more
 
 
 @final
@@ -30,7 +32,7 @@ class Notifier:
 
     def __init__(self, address: str = "") -> None:
         self._address = (
-            b"\0" + address[1:].encode() if address.startswith("@") else address.encode()
+            b"\0" + os.fsencode(address[1:]) if address.startswith("@") else os.fsencode(address)
         )
         if address and not address.startswith(("/", "@")):
             LOG.warning("%s is neither a path nor an abstract name: nobody is told", VARIABLE)
@@ -58,6 +60,8 @@ class Notifier:
                 sender.setblocking(False)  # noqa: FBT003  # the name of the call says it
                 sender.connect(self._address)
                 message = "\n".join(lines).encode()
-                await asyncio.get_running_loop().sock_sendall(sender, message)
-        except OSError as error:
-            LOG.warning("the service manager could not be told %s: %s", lines[0], error.strerror)
+                async with asyncio.timeout(PATIENCE):
+                    await asyncio.get_running_loop().sock_sendall(sender, message)
+        except OSError as error:  # a TimeoutError is one
+            words = error.strerror or f"it reads nothing for {PATIENCE:g} s"
+            LOG.warning("the service manager could not be told %s: %s", lines[0], words)

@@ -130,3 +130,18 @@ def test_it_says_where_the_token_goes(client: str) -> None:
 def test_plain_http_is_allowed_only_where_it_is_used(client: str, words: str) -> None:
     assert words in "\n".join(printed(client, "http://proxy.example:8080"))
     assert words not in "\n".join(printed(client, ELSEWHERE))
+
+
+@pytest.mark.parametrize(
+    "path", ["$(id)", "a'b", "a;id", "a&amp;b", "a%24HOME%b", "a(b)", "a*", "a!b", "$HOME"]
+)
+@pytest.mark.parametrize("client", ["apk", "gradle", "maven", "nuget", "gitlab-ci"])
+def test_an_address_that_a_shell_or_a_file_would_read_in_its_own_way_is_refused(
+    client: str, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["setup", client, "--url", f"https://proxy.example/{path}"])
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--url" in told.err

@@ -19,6 +19,7 @@ from tests.origin.dotnet import CATALOGUE, HIVES, SEMVER_HIVE
 from tests.origin.nupkgs import ALPHA, BETA, FLAT, Nupkg, archive, nupkg
 from tests.running import Running, basic, client, running, token
 from tests.unit.test_server_hot import proxied
+from tests.unit.upstream_room import Raw, answer
 
 TTL = 301
 INDEX = "/dotnet/v3/index.json"
@@ -153,6 +154,48 @@ async def test_a_page_in_place_of_a_document_is_not_passed_on(tmp_path: Path) ->
         for path in (*DOCUMENTS, "/dotnet/query?q=a"):
             assert (await fetch(proxy, path)).status == 502, path
         assert proxy.stored() == []
+
+
+async def test_an_upstream_may_lie_below_a_path(tmp_path: Path) -> None:
+    data = archive(ALPHA, "1.0.0")
+    held: dict[str, bytes] = {"/mirror/of/dotnet/flat/alpha.net/1.0.0/alpha.net.1.0.0.nupkg": data}
+
+    def answered(target: str) -> bytes:
+        body = held.get(target.partition("?")[0])
+        return answer(404) if body is None else answer(200, body)
+
+    async with Origin() as origin, Raw(answered) as mirror:
+        site = f"{mirror.url}/mirror/of"
+        places = {"PackageBaseAddress/3.0.0": "flat", "RegistrationsBaseUrl/3.6.0": "hive"}
+        places |= {"SearchQueryService": "query", "RegistrationsBaseUrl": "../basement/hive"}
+        named = [{"@type": kind, "@id": f"{site}/dotnet/{at}"} for kind, at in places.items()]
+        hashed = base64.b64encode(hashlib.sha512(data).digest()).decode()
+        page = f"{site}/dotnet/hive/alpha.net/index.json#page/1.0.0/1.0.0"
+        entry = {"id": ALPHA, "version": "1.0.0", "packageHash": hashed}
+        content = f"{site}/dotnet/flat/alpha.net/1.0.0/alpha.net.1.0.0.nupkg"
+        leaf = {"@id": page, "catalogEntry": entry, "packageContent": content}
+        found = {"id": ALPHA, "version": "1.0.0", "registration": page, "versions": []}
+        for path, value in {
+            "v3/index.json": {"version": "3.0.0", "resources": named},
+            "hive/alpha.net/index.json": {"count": 1, "items": [{"@id": page, "items": [leaf]}]},
+            "query": {"totalHits": 1, "data": [found]},
+        }.items():
+            held[f"/mirror/of/dotnet/{path}"] = json.dumps(value).encode()
+        async with running(tmp_path, origin, {"upstream": {"libraries": site}}) as proxy:
+            resources = told(await fetch(proxy, INDEX))["resources"]
+            (shown,) = told(await fetch(proxy, "/dotnet/hive/alpha.net/index.json"))["items"]
+            (searched,) = told(await fetch(proxy, "/dotnet/query"))["data"]
+            got = await fetch(proxy, "/dotnet/flat/alpha.net/1.0.0/alpha.net.1.0.0.nupkg")
+        here = "http://localhost/dotnet"
+        assert [one["@id"] for one in resources] == [
+            f"{here}/flat/",
+            f"{here}/hive/",
+            f"{here}/query",
+        ]
+        content = shown["items"][0]["packageContent"]
+        assert content == f"{here}/flat/alpha.net/1.0.0/alpha.net.1.0.0.nupkg"
+        assert searched["registration"].startswith(f"{here}/hive/")
+        assert got.body == data
 
 
 # --- wrong ----------------------------------------------------------------------------------------

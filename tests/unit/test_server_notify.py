@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,27 @@ async def test_without_a_manager_nothing_is_said(caplog: pytest.LogCaptureFixtur
     await Notifier().ready("serving")
 
     assert caplog.records == []
+
+
+async def test_a_manager_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    with closing(Manager(address)), ExitStack() as held:
+        room = True
+        while room:  # each sender has a limit of its own, below that of the socket
+            other = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            other.connect(address)
+            other.setblocking(False)
+            sent = 0
+            with suppress(BlockingIOError):
+                while True:
+                    sent += other.send(b"STATUS=busy")
+            room = sent > 0
+        async with asyncio.timeout(LIMIT):
+            await Notifier(address).ready("serving")
+
+
+async def test_an_address_of_odd_bytes_is_that_very_address(tmp_path: Path) -> None:
+    address = str(tmp_path) + "/notify-\udcff"
+    with closing(Manager(address)) as manager:
+        await Notifier(address).stopping()
+        assert manager.told()["STOPPING"] == "1"
