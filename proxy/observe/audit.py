@@ -1,7 +1,7 @@
 """The audit log: one JSON line for each decision worth keeping, in a file of its own.
 
 Purpose: who got which artifact, who was denied what, what was withheld; so that after a package
-turns out bad somebody can say who has it. Lines are queued by the request and written by the log's
+turns out bad somebody can say who has it. Lines are queued by the request and written by a
 thread. The file is bounded: at half of its size it becomes `<name>.1` and a new one begins.
 
 Neither a request's query nor any header stands in a line; paths go through the same redaction as
@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ from proxy.observe.redaction import Redactor
 Decision = Literal["served", "denied", "withheld"]
 MAX_WAITING = 20_000
 BATCH = 500
+PERIOD = 0.5  # seconds
+PATIENCE = 2.0  # seconds
 
 
 class AuditRecord(NamedTuple):
@@ -84,18 +87,16 @@ def _rest_of(record: AuditRecord, redactor: Redactor) -> str:
 class AuditLog:
     """Takes records from requests, gives lines to a file. `file` None: nothing is kept.
 
-    `wake`: has the log's thread drain it before its time.
+    `start` a thread for it: the one of the other log may hang in a pipe that nobody reads.
     """
 
-    def __init__(
-        self,
-        redactor: Redactor,
-        file: AuditFile | None = None,
-        wake: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self, redactor: Redactor, file: AuditFile | None = None) -> None:
         self._redactor = redactor
         self._file = file
-        self._wake = wake
+        self._turn = threading.Lock()  # of those who drain
+        self._wake = threading.Event()
+        self._ending = False
+        self._thread: threading.Thread | None = None
         self._waiting: deque[AuditRecord | Repeat] = deque()
         self.dropped = 0
 
@@ -113,22 +114,42 @@ class AuditLog:
             self.dropped += 1
             return
         self._waiting.append(record)
-        if waiting >= BATCH:
-            self._wake()
+        if waiting >= BATCH and not self._wake.is_set():
+            self._wake.set()
+
+    def start(self, period: float = PERIOD) -> None:
+        """Have a thread write what is queued, every `period` seconds and when much is."""
+        self._thread = threading.Thread(
+            target=self._rounds, args=(period,), name="audit-writer", daemon=True
+        )
+        self._thread.start()
+
+    def _rounds(self, period: float) -> None:
+        while not self._ending:
+            self._wake.wait(period)
+            self._wake.clear()
+            self.drain()
 
     def drain(self) -> None:
-        """Write what is queued. Called by the log's thread only; never raises."""
-        while self._file is not None and self._waiting:
-            count = min(BATCH, len(self._waiting))
-            records = [self._waiting.popleft() for _ in range(count)]
-            lines = "".join(line_of(record, self._redactor) for record in records)
-            try:
-                self._file.write(lines.encode("ascii"))
-            except OSError:
-                self.dropped += count
+        """Write what is queued. From any thread; never raises."""
+        with self._turn:
+            while self._file is not None and self._waiting:
+                count = min(BATCH, len(self._waiting))
+                records = [self._waiting.popleft() for _ in range(count)]
+                lines = "".join(line_of(record, self._redactor) for record in records)
+                try:
+                    self._file.write(lines.encode("ascii"))
+                except OSError:
+                    self.dropped += count
 
     def close(self) -> None:
-        """Write the rest and let go of the file. Called when the log's thread has ended."""
+        """Write the rest and let go of the file. Nothing is appended any more."""
+        self._ending = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(PATIENCE)
+            if self._thread.is_alive():
+                return  # it hangs in the disk, and is left behind
         self.drain()
         if self._file is not None:
             self._file.close()

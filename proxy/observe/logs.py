@@ -157,9 +157,10 @@ class Logs:
         return self._writer.dropped + self.audit.dropped
 
     def keep_audit(self, file: AuditFile) -> None:
-        """Keep an audit log from now on; the writer's thread writes it. Call it once, at start."""
-        self.audit = AuditLog(self.redactor, file, self._writer.wake)
-        self._writer.also(self.audit.drain)
+        """Keep an audit log from now on. Call it once, at start."""
+        self.audit = AuditLog(self.redactor, file)
+        self.audit.start()
+        self._writer.also(self.audit.drain)  # so that a flush is one of both
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Block until what was logged before is written; False when that takes too long."""

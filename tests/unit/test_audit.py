@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -30,7 +31,6 @@ from proxy.observe.audit import (
 from proxy.observe.formats import JsonFormat
 from proxy.observe.logs import Logs
 from proxy.observe.redaction import Redactor
-from proxy.observe.sink import NoSink
 from proxy.observe.writer import Writer
 from tests.origin import Origin
 from tests.running import Running, basic, client, configuration, running, token
@@ -259,26 +259,50 @@ def test_what_does_not_fit_or_cannot_be_written_is_counted(tmp_path: Path) -> No
     assert log.dropped == MAX_WAITING + 5
 
 
-def test_many_decisions_wake_their_writer_though_no_access_line_does(tmp_path: Path) -> None:
+def test_many_decisions_wake_their_writer_before_its_time(tmp_path: Path) -> None:
     """A busy farm's half second would not fit."""
     path = tmp_path / "audit.jsonl"
-    writer = Writer(NoSink(), JsonFormat(Redactor()), period=60)
+    log = AuditLog(Redactor(), AuditFile(path, 1 << 20))
+    log.start(period=60)
+    try:
+        for _ in range(BATCH + 1):
+            log.append(record())
+        assert comes(path, BATCH)
+    finally:
+        log.close()
+    assert path.read_bytes().count(b"\n") == BATCH + 1
+
+
+def test_decisions_are_written_while_nobody_reads_the_other_log(tmp_path: Path) -> None:
+    path, hanging, go_on = tmp_path / "audit.jsonl", threading.Event(), threading.Event()
+
+    class Hanging:
+        def write(self, lines: bytes) -> None:
+            hanging.set()
+            go_on.wait(10)
+
+        def close(self) -> None:
+            pass
+
+    writer = Writer(Hanging(), JsonFormat(Redactor()))
     logs = Logs(writer, Redactor(), logging.WARNING, access=False)
-    written = threading.Event()
     try:
         logs.keep_audit(AuditFile(path, 1 << 20))
-
-        def drain() -> None:
-            logs.audit.drain()
-            written.set()
-
-        writer.also(drain)
-        for _ in range(BATCH + 1):
-            logs.audit.append(record())
-        assert written.wait(10)
-        assert path.read_bytes().count(b"\n") >= BATCH
+        logging.getLogger("test").error("a line for nobody")
+        assert hanging.wait(10)
+        logs.audit.append(record())
+        assert comes(path, 1)
     finally:
+        go_on.set()
         logs.stop()
+
+
+def comes(path: Path, count: int) -> bool:
+    """Wait until a file has so many lines; whether it has."""
+    deadline = monotonic() + 10
+    while path.read_bytes().count(b"\n") < count and monotonic() < deadline:
+        pass
+    return path.read_bytes().count(b"\n") >= count
 
 
 def test_a_line_that_a_full_disk_cut_off_costs_the_next_one_nothing(tmp_path: Path) -> None:
