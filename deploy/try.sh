@@ -171,7 +171,7 @@ and in Maven's settings.xml, between <mirrors> and </mirrors>:
   <mirror><id>cgr-proxy</id><mirrorOf>*</mirrorOf><url>$url/java/</url></mirror>
 
 More of each, and of other clients (README.md has the same):
-  $env/bin/python -m proxy setup CLIENT --url $url
+  cd $top && $env/bin/python -m proxy setup CLIENT --url $url
 One index only: with --extra-index-url pip takes whatever the proxy refuses from the other index.
 Health: $admin/readyz   Metrics: $admin/metrics
 TEXT

@@ -26,6 +26,7 @@ from proxy.observe.audit import AuditFile
 from proxy.observe.logs import Logs, start_logs
 from proxy.observe.metrics import Metrics
 from proxy.observe.tokens import TokenNumbers
+from proxy.reloads import POLL
 from proxy.server import process
 from proxy.server.health import Health
 from proxy.server.hot import Hot
@@ -39,12 +40,12 @@ from proxy.upstream.tls import client_context
 from proxy.wiring.egress import way_out
 from proxy.wiring.engine import make_engine, make_upstream
 from proxy.wiring.entitlements import make_entitlements
-from proxy.wiring.listeners import clients_listener, make_admin, operators_listener
+from proxy.wiring.listeners import clients_listener, operators_views
+from proxy.wiring.operators import make_admin, operators_listener, ready_line
 from proxy.wiring.pull_tokens import credential_sources
 from proxy.wiring.upstreams import origins_of
 
 LOG = logging.getLogger("proxy")
-POLL_FILES = 2.0
 RENEW_TOKENS = 1.0
 
 
@@ -87,7 +88,8 @@ class App:
         self.live = Live(settings, platform, load=load, wall=clock, clock=steady, opens=opens)
         self.entitlements = make_entitlements(settings, self.credentials, platform, clocks)
         # First what may be wrong: nothing that would have to be closed is open by then.
-        self.admin_endpoint = make_admin(settings, self.entitlements, self.health, self.metrics)
+        views = operators_views(settings, self.entitlements, self.metrics)
+        self.admin_endpoint = make_admin(settings.server, self.health, self.metrics, views)
         changes, room = Changes(), settings.cache.max_size
         with process.using("cache.directory", settings.cache.directory):
             self.storage = DiskStorage(
@@ -116,7 +118,7 @@ class App:
             logs=logs,
         )
         self.live.on_authority_gone(self.listener.close_idle)
-        self.admin = operators_listener(settings, self.admin_endpoint)
+        self.admin = operators_listener(settings.server, self.admin_endpoint)
         self._pollers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -132,10 +134,10 @@ class App:
         self._pollers = [
             loop.create_task(rounds)
             for rounds in (
-                repeat(POLL_FILES, self.credentials.poll, "reading the pull tokens"),
+                repeat(POLL, self.credentials.poll, "reading the pull tokens"),
                 repeat(RENEW_TOKENS, self.credentials.exchange, "renewing short-lived tokens"),
                 self.live.run(),
-                repeat(POLL_FILES, self.admin_endpoint.poll, "reading the admin token"),
+                repeat(POLL, self.admin_endpoint.poll, "reading the admin token"),
             )
         ]
         self.health.started = True
@@ -144,9 +146,8 @@ class App:
 
     @property
     def ready_line(self) -> str:
-        """The line that scripts wait for: the real addresses."""
-        admin = self.admin.url if self.admin is not None else "off"
-        return f"cgr-proxy ready {self.listener.url} admin {admin}"
+        """See `Service`."""
+        return ready_line(self.listener.url, self.admin)
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain and close everything, in the order of the walk."""

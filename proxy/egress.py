@@ -8,7 +8,6 @@ variables.
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 
 from proxy.secret import Secret
@@ -16,16 +15,15 @@ from proxy.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """`url`: scheme, host and port. `password` None: it asks for no credential."""
+    """`url`: scheme, host and port. `authorization`: who we are there, as the value of a header
+    field; None: it asks for no credential."""
 
     url: str
-    username: str = ""
-    password: Secret | None = None
+    authorization: Secret | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         """The header field that shows who we are, for that proxy alone; none where it asks none."""
-        if self.password is None:
+        if self.authorization is None:
             return {}
-        raw = f"{self.username}:{self.password.reveal()}".encode()
-        return {"Proxy-Authorization": f"Basic {base64.b64encode(raw).decode('ascii')}"}
+        return {"Proxy-Authorization": self.authorization.reveal()}

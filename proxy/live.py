@@ -22,7 +22,7 @@ from proxy.access.discovery import Discovery
 from proxy.access.gate import Gate
 from proxy.access.oidc import Oidc
 from proxy.config import Settings
-from proxy.reloads import POLL, Reloads, opens_to_loopback, taking
+from proxy.reloads import POLL, Reloads, opens_to_loopback
 from proxy.server import process
 from proxy.server.rounds import repeat
 from proxy.server.tls import Certificates, ServerTls, TlsFiles
@@ -50,7 +50,6 @@ class Live:
         clock: Callable[[], float],
         opens: bool = True,
     ) -> None:
-        self.settings = settings
         self._reloads = Reloads(settings, load, self.apply) if load is not None else None
         given = settings.upstream
         rules = AddressRules(given.redirect_hosts, given.allow_networks, given.allow_insecure)
@@ -105,7 +104,6 @@ class Live:
 
     def apply(self, found: Settings) -> None:
         """Take the parts of `found` that can change."""
-        self.settings = taking(self.settings, found)
         self._open = self._open and not (found.clients or found.oidc)
         self.gate.clients = _clients(found, open_to_loopback=self._open)
         self.oidc.replace(_jobs(found))

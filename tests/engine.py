@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -206,6 +207,17 @@ async def fetch(proxy: Proxy, target: str, *, version: str = "1.1", **fields: st
         return Got(0, {}, b"", "rst", complete=False)
     finally:
         made.close()
+
+
+async def loaded(proxy: Proxy, artifacts: Sequence[Artifact], chance: random.Random) -> None:
+    """Ask for anything, for ever; an answer that looks complete is right."""
+    while True:
+        artifact = chance.choice(artifacts)
+        got = await fetch(proxy, artifact.link)
+        if got.status == 200 and got.complete:
+            assert got.sha256 == artifact.blob.sha256
+        # Whoever nobody listens to may ask again a moment later.
+        await asyncio.sleep(0.01 if got.status == 0 else 0)
 
 
 # --- what is left behind -----------------------------------------------------------------------

@@ -164,6 +164,13 @@ class _Stream(io.BytesIO):
         pass
 
 
+def samples(exposition: bytes) -> dict[str, float]:
+    """Every sample of what /metrics shows, by name and labels as spelt there."""
+    text = exposition.decode()
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
 # --- configuration ----------------------------------------------------------------------------
 
 
@@ -441,9 +448,13 @@ class Running(Evidence):
 
     async def metrics(self) -> dict[str, float]:
         """Every sample of /metrics, by name and labels as spelt there."""
-        text = (await self.get("/metrics", url=self.admin_url)).body.decode()
-        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, _, value in lines}
+        return samples((await self.get("/metrics", url=self.admin_url)).body)
+
+    def drive_upstream(self, clock: Callable[[], float]) -> None:
+        """Have those who ask upstreams (breakers, refused tokens, pauses) go by a steady clock."""
+        room: Any = self.app.upstream
+        for part in (room, room._exchange, room._exchange._bearers, room._exchange.outages):
+            part._clock = clock
 
     async def reconfigure(self, origin: Upstream, tables: Tables, *, told: bool = True) -> None:
         """Write another configuration and have it taken (`told` False: only write it)."""
@@ -485,6 +496,14 @@ async def running(
 
 
 # --- as a process ------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Process(Evidence):
@@ -604,6 +623,26 @@ class Process(Evidence):
     def get(self, target: str, *, url: str = "", **fields: str) -> Answer:
         """GET."""
         return self.request("GET", target, url=url, **fields)
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics, by name and labels as spelt there."""
+        return samples(self.get("/metrics", url=self.admin_url).body)
+
+    def refuses(self) -> bool:
+        """Whether nobody listens any more."""
+        try:
+            self.connect().close()
+        except ConnectionError:
+            return True
+        return False
+
+
+def until(condition: Callable[[], bool], seconds: float = LIMIT) -> None:
+    """Wait for what another process does. Fails after a while."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)  # a bounded poll of another process
 
 
 @contextlib.contextmanager

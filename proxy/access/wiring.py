@@ -42,6 +42,25 @@ def token_exchange(issuer: str, asking: Asking, clocks: Clocks) -> TokenExchange
     return Issuer(asking, issuer, wall=clocks.wall)
 
 
+def make_platform(
+    options: PlatformOptions,
+    tokens: TokenSource,
+    asking: Asking,
+    clocks: Clocks,
+    assumed: Callable[[str], Subject | None] | None = None,
+) -> Platform:
+    """Make what asks the platform. `assumed`: see `PullTokens`."""
+    issuer = Issuer(asking, options.issuer, wall=clocks.wall)
+    return Platform(
+        asking,
+        Tokens(issuer, options.api, clocks.steady),
+        PullTokens(tokens, assumed),
+        options.ecosystems,
+        url=options.api,
+        organisation=options.organisation,
+    )
+
+
 def ask_platform(
     options: PlatformOptions,
     tokens: TokenSource,
@@ -50,15 +69,7 @@ def ask_platform(
     assumed: Callable[[str], Subject | None] | None = None,
 ) -> PlatformEntitlements:
     """Make the entitlements that the platform knows; `start` them. `assumed`: see `PullTokens`."""
-    issuer = Issuer(asking, options.issuer, wall=clocks.wall)
-    platform = Platform(
-        asking,
-        Tokens(issuer, options.api, clocks.steady),
-        PullTokens(tokens, assumed),
-        options.ecosystems,
-        url=options.api,
-        organisation=options.organisation,
-    )
+    platform = make_platform(options, tokens, asking, clocks, assumed)
     unasked = Verdict.ALLOWED if options.assume else Verdict.UNKNOWN
     terms = Terms(options.refresh, options.grace, unasked)
     memory = Memory(options.directory, options.api, clocks)

@@ -129,7 +129,7 @@ class Download:
             if leader.writer.size:  # of a process that is gone: a digest tells whether to go on
                 leader.comparison.begin()
                 await leader.comparison.settle()
-            await leader.catch_up()
+            await self._catch_up(leader)
             await self._pull_all(leader, order)
             compare_stored(self._storage, order.key, leader.said)
             flight.stoppable(None)
@@ -149,6 +149,17 @@ class Download:
         finally:
             leader.comparison.forget()
             leader.writer.close()
+
+    async def _catch_up(self, leader: Leader) -> None:
+        """Take in what is here; what the disk takes no second copy of goes on in memory."""
+        try:
+            await leader.catch_up()
+        except StorageFailed as error:
+            if leader.spool is not None:
+                raise
+            self._unstorable(error)
+            leader.leave_disk(caught_up=False)
+            await leader.catch_up()
 
     async def _pull_all(self, leader: Leader, order: Order) -> None:
         transfer = leader.transfer

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from proxy.cache.leader import Leader
-from proxy.cache.threads import in_thread
+from proxy.cache.threads import in_thread, outlast
 from proxy.errors import StorageFailed
 
 AT_ONCE: Final = 1 << 20  # bytes of a body that is not worth a thread
@@ -69,9 +69,7 @@ class Intake:
         try:
             await asyncio.shield(self._task)
         except asyncio.CancelledError:
-            await asyncio.wait([self._task])
-            if not self._task.cancelled():
-                self._task.exception()
+            await outlast(self._task)
             raise
 
     def _is_small(self) -> bool:

@@ -95,12 +95,15 @@ class Leader:
         else:
             self.spool.rewind()
 
-    def leave_disk(self) -> None:
-        """Go on in memory with the next byte. Raises StorageFailed when that fails, too."""
+    def leave_disk(self, *, caught_up: bool = True) -> None:
+        """Go on in memory with the next byte. Raises StorageFailed when that fails, too.
+
+        `caught_up` False: which byte that is, `catch_up` finds out.
+        """
         old = self.writer
         self.writer = self.spool = MemoryWriter()
         self.flight.spooling = True
-        if self.flight.begun:
+        if caught_up and self.flight.begun:
             self.flight.extend(self.spool.open())
         old.tell(replace(self.flight.progress(), state="failed"))
         old.close()
@@ -113,10 +116,11 @@ class Leader:
 
     async def catch_up(self) -> None:
         """Take into the books what is here already: an adopted body, or the flight's own view of
-        a body that another process has stopped writing.
+        a body that another process has stopped writing. May be called again on another disk.
 
         Raises Unavailable when that cannot be gone on with, StorageFailed.
         """
+        self.transfer.restart()
         flight, adopted = self.flight, self.writer.size
         here = adopted or (flight.received if flight.headed else 0)
         if not here:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 LARGE = 96 << 10  # bytes; less than that is hashed or read faster than a thread is found
@@ -21,10 +22,18 @@ async def in_thread(call: Callable[[], T]) -> T:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()
+        await outlast(running)
         raise
+
+
+async def outlast(running: asyncio.Future[T]) -> None:
+    """Wait for its end, however often the caller is cancelled meanwhile: its clients may leave
+    first, and the proxy stop then. What it comes to is nobody's business any more."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([running])
+    if not running.cancelled():
+        running.exception()
 
 
 async def aside(size: int, call: Callable[[], T]) -> T:

@@ -23,6 +23,7 @@ from typing import TypeAlias
 from proxy.cache.selection import Selection, ecosystem_of, readable_key, title_of
 from proxy.cli.configuration import Commands, add_config_option, report
 from proxy.config import ConfigError, Settings, load
+from proxy.ecosystems import ECOSYSTEMS
 from proxy.storage.desk import Desk, open_desk
 from proxy.storage.layout import VERSION
 from proxy.storage.table import IndexBroken, IndexBusy
@@ -68,9 +69,15 @@ def _add(parts: Commands, name: str, job: Job, meaning: str) -> argparse.Argumen
 
 def _selection(text: str) -> Selection:
     try:
-        return Selection.of(text)
+        selection = Selection.of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    known = [ecosystem.name for ecosystem in ECOSYSTEMS]
+    if (named := selection.parts.partition("/")[0]) not in known:
+        raise argparse.ArgumentTypeError(
+            f'"{named}" is no ecosystem: begin with pkg: or one of {", ".join(known)}'
+        )
+    return selection
 
 
 def _run(job: Job, arguments: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from proxy.cli.configuration import Commands, add_config_option, report
 from proxy.config import ConfigError, Settings, load
+from proxy.ecosystems.setups import VARIABLE
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def register(commands: Commands) -> None:
         help="ask everything that the proxy depends on, and say what is wrong",
         description="Ask hosts, upstreams, the platform, the running proxy and the disk; say what"
         " is wrong and what to do. Exit code 1 if anything is. Where clients are configured,"
-        " $CGR_PROXY_TOKEN is the token to ask the proxy with.",
+        f" ${VARIABLE} is the token to ask the proxy with.",
         allow_abbrev=False,
     )
     add_config_option(parser)
@@ -52,8 +53,8 @@ def register(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, and print. Returns 0, 1 or 78."""
-    token = os.environ.get("CGR_PROXY_TOKEN")
-    environ = {name: text for name, text in os.environ.items() if name != "CGR_PROXY_TOKEN"}
+    environ = dict(os.environ)
+    token = environ.pop(VARIABLE, "")
     try:
         settings = load(arguments.config, environ, {})
     except ConfigError as error:

@@ -15,7 +15,6 @@ import http.client
 import os
 import ssl
 import sys
-from ipaddress import ip_address
 
 from proxy.cli.configuration import Commands, add_config_option, report
 from proxy.config import Address, ConfigError, Settings, load
@@ -44,32 +43,22 @@ def run(arguments: argparse.Namespace) -> int:
         settings = load(arguments.config, os.environ, {})
     except ConfigError as error:
         return report(error)
-    host, port = reachable(settings.server.listen)
-    if port == 0:
+    address = settings.server.listen.from_here
+    if address.port == 0:
         print("server.listen has port 0: which one it has become is not known", file=sys.stderr)
         return 1
     try:
-        status, said = _ask(settings, host, port, "/readyz" if arguments.ready else "/healthz")
+        status, said = _ask(settings, address, "/readyz" if arguments.ready else "/healthz")
     except (OSError, http.client.HTTPException) as error:
-        print(f"no answer from {Address(host, port)}: {error}", file=sys.stderr)
+        print(f"no answer from {address}: {error}", file=sys.stderr)
         return 1
     print(said)
     return 0 if status == 200 else 1
 
 
-def reachable(listen: Address) -> tuple[str, int]:
-    """Where this machine reaches what listens at `listen`: loopback for "every address"."""
-    try:
-        address = ip_address(listen.host)
-    except ValueError:
-        return listen.host, listen.port
-    if not address.is_unspecified:
-        return listen.host, listen.port
-    return ("127.0.0.1" if address.version == 4 else "::1"), listen.port
-
-
-def _ask(settings: Settings, host: str, port: int, path: str) -> tuple[int, str]:
+def _ask(settings: Settings, address: Address, path: str) -> tuple[int, str]:
     """The status and the body. Raises OSError, HTTPException."""
+    host, port = address.host, address.port
     connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
     if settings.server.tls_certificate is not None:
         trust = ssl.create_default_context()

@@ -52,6 +52,17 @@ class Address:
         # Python before 3.13 does not look into ::ffff:127.0.0.1.
         return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
+    @property
+    def from_here(self) -> Address:
+        """Where this machine reaches what listens there: loopback for "every address"."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return self
+        if not address.is_unspecified:
+            return self
+        return Address("127.0.0.1" if address.version == 4 else "::1", self.port)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:

@@ -9,24 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from proxy.access.asking import Asking
-from proxy.access.exchange import Issuer, PullTokens, Tokens
 from proxy.access.known import NAMES, Answer
 from proxy.access.memory import Clocks
-from proxy.access.platform import Platform
-from proxy.config import LIBRARIES, Settings
+from proxy.access.wiring import make_platform
+from proxy.config import Settings
 from proxy.doctor.findings import ALL, Finding, bad, good
 from proxy.errors import PlatformRefused, PlatformSilent
 from proxy.upstream.credentials import Credentials
+from proxy.wiring.entitlements import asks_platform, may_ask, platform_options
 
 CHECK = "entitlement"
 _ENTITLE = "Have the vendor entitle the organisation, or take the pull token out of [credentials]."
-
-
-def asks(settings: Settings) -> bool:
-    """Whether the platform is asked at all."""
-    source, known = settings.entitlements.source, settings.upstream.has_platform
-    asking = any(name in settings.credentials for name in LIBRARIES)
-    return asking and (source == "platform" or (source == "auto" and known))
 
 
 async def examine(
@@ -39,22 +32,14 @@ async def examine(
     """Ask whom the configuration names; a finding of each ecosystem in `served` that has a pull
     token, or one for all."""
     given, upstream = settings.entitlements, settings.upstream
-    tokens = [name for name in LIBRARIES if name in settings.credentials]
-    told = [name for name in tokens if name in served]
+    told = [name for name in may_ask(settings) if name in served]
     if given.source == "static":
         names = frozenset(NAMES[name] for name in given.ecosystems if name in NAMES)
         return list(_judge(Answer("", ()), told, names, "by [entitlements] ecosystems"))
-    if not asks(settings):
+    if not asks_platform(settings):
         return [good(ALL, CHECK, "nobody is asked: the upstream's own refusals decide")]
-    issuer = Issuer(asking, upstream.issuer, wall=clocks.wall)
-    platform = Platform(
-        asking,
-        Tokens(issuer, upstream.api, clocks.steady),
-        PullTokens(credentials, credentials.subject),
-        tokens,
-        url=upstream.api,
-        organisation=given.organization,
-    )
+    options = platform_options(settings)
+    platform = make_platform(options, credentials, asking, clocks, credentials.subject)
     try:
         answer = await platform.ask()
     except PlatformRefused as error:

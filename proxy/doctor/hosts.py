@@ -75,11 +75,10 @@ class Lookout:
     async def look(self, url: str, *, ask: bool = True) -> Sight:
         """Go as far as it goes. `ask` False: up to a connection, for a host that answers nobody
         who has no token."""
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        host, port = _place(url)
         try:
             await self._resolve(host, port)
-            reader, writer = await self._connect(host, port, secure=parts.scheme == "https")
+            reader, writer = await self._connect(host, port, secure=urlsplit(url).scheme == "https")
             try:
                 behind = await self._ask(url, reader, writer) if ask else None
                 return Sight(url, behind=behind)

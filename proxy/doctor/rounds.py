@@ -34,6 +34,7 @@ from proxy.upstream.addresses import AddressRules
 from proxy.upstream.client import HttpUpstream, UpstreamLimits
 from proxy.upstream.credentials import Clocks, Credentials, PairSource, Source
 from proxy.wiring.egress import way_out
+from proxy.wiring.entitlements import asks_platform
 from proxy.wiring.pull_tokens import credential_sources
 from proxy.wiring.upstreams import challenging, ecosystems_of, origins_of
 
@@ -178,7 +179,7 @@ class Rounds:
         needed = {item.name: getattr(upstream, item.upstream) for item in used}
         names = origins_of(self.settings)
         needed |= {name: url for name, url in names.items() if ":" in name}
-        asked = entitlements.asks(self.settings)
+        asked = asks_platform(self.settings)
         platform = {upstream.issuer: "issuer", upstream.api: "platform"} if asked else {}
         # An upstream is asked, though the platform, which answers nobody, may lie there too.
         looks = [(url, True) for url in needed.values()] + [(url, False) for url in platform]
@@ -272,7 +273,7 @@ class Rounds:
             return []
         if isinstance(trial.evidence.error, ForbiddenAddress):
             return []
-        sights = await asyncio.gather(*map(self._look, trial.evidence.stores))
+        sights = await asyncio.gather(*map(self._look, trial.stores))
         return [_of_store(sight, name) for sight in sights if sight.check]
 
     def _trial(self, item: Ecosystem, credentials: Credentials, stack: AsyncExitStack) -> Trial:

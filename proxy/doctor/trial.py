@@ -22,7 +22,7 @@ from proxy.cache.listings import MOST_STEPS
 from proxy.cache.whole import receive
 from proxy.doctor.findings import Finding, bad, good
 from proxy.doctor.tokens import RENEW
-from proxy.ecosystems.base import Ecosystem, Probing
+from proxy.ecosystems.base import Ecosystem, Probing, Sealing
 from proxy.errors import (
     Blocked,
     CredentialRefused,
@@ -62,14 +62,13 @@ class NotingRules(AddressRules):
 @dataclass(slots=True)
 class Evidence:
     """What the upstream gave: `documents` and `artifact` are paths here, `purl` is the artifact's
-    package, `stores` are the hosts that it redirected to, `error` is what ended the trial."""
+    package, `error` is what ended the trial."""
 
     documents: list[str] = field(default_factory=list)
     artifact: str = ""
     purl: str = ""
     sha256: str = ""
     size: int = 0
-    stores: list[str] = field(default_factory=list)
     error: ProxyError | None = None
 
 
@@ -103,8 +102,6 @@ class Trial:
         except ProxyError as error:
             self.evidence.error = error
             return [self._refused(error)]
-        finally:
-            self.evidence.stores = self._stores
         found = [good(self._name, "document", f"{self.evidence.documents[0]} is given")]
         self.evidence.artifact = path
         try:
@@ -112,11 +109,9 @@ class Trial:
         except ProxyError as error:
             self.evidence.error = error
             return [*found, self._unfetched(error)]
-        finally:
-            self.evidence.stores = self._stores
 
     @property
-    def _stores(self) -> list[str]:
+    def stores(self) -> list[str]:
         """Where the upstream has redirected to, so far."""
         return list(dict.fromkeys(self._rules.noted))
 
@@ -226,7 +221,7 @@ class Trial:
     # --- saying what it means -----------------------------------------------------------------
 
     def _judged(self, source: Source, body: bytes) -> list[Finding]:
-        stores = self._stores
+        stores = self.stores
         if body[:512].lstrip().lower().startswith(_PAGES):
             self.evidence.sha256 = ""
             where = stores[-1] if stores else "the upstream"
@@ -248,6 +243,10 @@ class Trial:
             algorithm = source.digest.algorithm
             made = hashlib.new(algorithm, body, usedforsecurity=False)
             return made.hexdigest() == source.digest.hex
+        if source.seal and isinstance(self._ecosystem, Sealing):
+            verifier = self._ecosystem.verifier(source.seal, source.size)
+            verifier.feed(body)
+            return verifier.holds()
         return source.size is None or source.size == len(body)
 
     def _refused(self, error: ProxyError) -> Finding:
@@ -268,7 +267,7 @@ class Trial:
             return bad(self._name, "document", f"the upstream does not have {path}", fix)
         if isinstance(error, Malformed):
             return self._malformed(error.detail)
-        if self._stores:
+        if self.stores:
             return self._unfetched(error)
         fix = "See the finding about its host; try again later, the upstream may be in trouble."
         return bad(self._name, "document", f"{path} cannot be had: {error.detail}", fix)
@@ -281,8 +280,8 @@ class Trial:
                 " network, where that is a private one, in allow_networks)."
             )
             return bad(self._name, "object-store", error.detail, fix)
-        if self._stores:
-            return self._blocked(f"{self._stores[-1]}: {error.detail}")
+        if self.stores:
+            return self._blocked(f"{self.stores[-1]}: {error.detail}")
         fix = "Try again later; the upstream may be in trouble."
         detail = f"{self.evidence.artifact} cannot be had: {error.detail}"
         return bad(self._name, "checksum", detail, fix)

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, final
 from proxy.config import Settings
 from proxy.doctor.findings import ALL, Finding, bad, good
 from proxy.doctor.trial import MAX_ARTIFACT, Evidence
+from proxy.ecosystems.setups import VARIABLE
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     import httpx
 
-VARIABLE = "CGR_PROXY_TOKEN"
 LIMIT = 30.0  # seconds for each answer, to its end
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # to be asked, not to be bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,7 @@ class Visit:
     def url(self) -> str:
         """Where it is."""
         scheme = "https" if self._certificate else "http"
-        host = _ANYWHERE.get(self._listen.host, self._listen.host)
-        shown = f"[{host}]" if ":" in host else host
-        return f"{scheme}://{shown}:{self._listen.port}"
+        return f"{scheme}://{self._listen.from_here}"
 
     async def knock(self) -> Finding:
         """Whether it runs."""
@@ -88,7 +85,7 @@ class Visit:
             return [bad(ecosystem, "stale-cache", f"{detail} ({document.cache})", fix)]
         for answer in (document, artifact):
             if answer is not None and answer.status != 200:
-                return [_differs(ecosystem, evidence, answer)]
+                return [_differs(ecosystem, evidence, answer, shown=self._token is not None)]
         if artifact is None:
             return []
         if artifact.sha256 != evidence.sha256:
@@ -136,14 +133,16 @@ async def _read(response: httpx.Response) -> Answer:
     return Answer(response.status_code, response.reason_phrase, digest.hexdigest(), cache)
 
 
-def _differs(ecosystem: str, evidence: Evidence, answer: Answer) -> Finding:
-    """The upstream gives it to this command, the proxy does not."""
+def _differs(ecosystem: str, evidence: Evidence, answer: Answer, *, shown: bool) -> Finding:
+    """The upstream gives it to this command, the proxy does not. `shown`: it was shown a token."""
     told = f"the upstream gives it, the proxy answers {answer.status} {answer.reason}"
     if answer.status in (404, 410):
         return bad(ecosystem, "stale-cache", told, _renew(evidence))
     fix = "Read `/readyz` and the proxy's log: it may run with other settings than these."
     if answer.status in (401, 403):
         fix = f"Put a token of a client that may use {ecosystem} into ${VARIABLE}."
+    if answer.status == 401 and shown:
+        fix = f"What is in ${VARIABLE} is no token of a client of this proxy. {fix}"
     return bad(ecosystem, "proxy", told, fix)
 
 

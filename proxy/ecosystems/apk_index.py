@@ -23,6 +23,7 @@ INDEX: Final = "APKINDEX.tar.gz"
 MAX_INFLATED: Final = 512 << 20
 _LIST: Final = "APKINDEX"
 _FIELDS = re.compile(rb"^(?:([PVCS]):(\S+)[ \t\r]*|)$", re.MULTILINE)
+_SIZE = re.compile(rb"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,9 @@ class Offers:
             raise NotListed(target.filename)
         start += len(wanted)
         end = self.rows.index(b"\n", start)
-        checksum, _, size = self.rows[start:end].decode("ascii", "replace").partition(" ")
-        if control_digest(checksum) is None or not re.fullmatch("[0-9]{1,15}", size):
+        checksum, _, size = self.rows[start:end].partition(b" ")
+        seal = checksum.decode("ascii", "replace")
+        if control_digest(seal) is None or not _SIZE.fullmatch(size):
             raise Malformed("The upstream's index gives no checksum and size of this package.")
         return Source(
             target.path,
@@ -71,13 +73,13 @@ class Offers:
             target.version,
             size=int(size),
             upstream=target.upstream,
-            seal=checksum,
+            seal=seal,
         )
 
     def smallest(self) -> str:
         """The file name of the smallest package; "": there is none."""
         rows = [row.split(b" ") for row in self.rows.splitlines() if row]
-        sized = [(int(size), name) for name, _, size in rows if size.isdigit()]
+        sized = [(int(size), name) for name, _, size in rows if _SIZE.fullmatch(size)]
         return min(sized)[1].decode("utf-8", "replace") if sized else ""
 
 

@@ -29,7 +29,7 @@ from proxy.ecosystems import dotnet_search, dotnet_service, dotnet_setup
 from proxy.ecosystems.base import Span, package_url, problem, refuse_post
 from proxy.ecosystems.dotnet_package import MAX_MANIFEST, check, check_manifest
 from proxy.ecosystems.dotnet_paths import JSON, MOUNT, NUPKG
-from proxy.ecosystems.json_objects import json_object, standard
+from proxy.ecosystems.json_objects import json_object, json_value, standard
 from proxy.ecosystems.setups import Setup
 from proxy.errors import Malformed, NotListed, ProxyError, UnknownPath
 from proxy.model import (
@@ -81,9 +81,10 @@ class Dotnet:
 
     def locate(self, target: ArtifactTarget, listing: Document) -> Source | Further:
         """Find an artifact, or the next document on the way to it. Raises NotListed, Malformed."""
-        if "resources" not in json_object(listing.body, standard):
-            return registration.locate(target, listing)
-        places = dotnet_service.places(listing)
+        top = json_object(listing.body, standard)
+        if "resources" not in top:
+            return registration.locate(target, top, listing)
+        places = dotnet_service.places(top, listing.url)
         folder = tuple(target.path.strip("/").split("/")[:-3])
         if folder not in (places.content, paths.PACKAGES):
             raise NotListed(target.filename)
@@ -99,7 +100,8 @@ class Dotnet:
         if segments == paths.SERVICE_INDEX:
             body = dotnet_service.rewrite(document, links)
         elif segments == (*paths.VULNERABILITIES, paths.INDEX):
-            body = dotnet_service.vulnerabilities(_array(document.body), document, links)
+            items = json_value(document.body, standard)
+            body = dotnet_service.vulnerabilities(items, document, links)
         elif not target.package:
             json_object(document.body, standard)
             body = document.body
@@ -127,7 +129,8 @@ class Dotnet:
 
     def probe(self) -> Generator[str, Document, str]:
         """See `Probing`: a small package that many others need."""
-        places = dotnet_service.places((yield f"/{'/'.join(paths.SERVICE_INDEX)}"))
+        index = yield f"/{'/'.join(paths.SERVICE_INDEX)}"
+        places = dotnet_service.places(json_object(index.body, standard), index.url)
         folder = f"/{'/'.join(places.content)}/microsoft.netcore.platforms"
         versions = json_object((yield f"{folder}/{paths.INDEX}").body, standard).get("versions")
         if not isinstance(versions, list) or not versions:
@@ -142,10 +145,3 @@ class Dotnet:
         text = f"{error.reason}: {error.detail}".encode("ascii", "replace").decode("ascii")
         plain = re.sub(r"[^ -~]+", " ", text)[:_LONGEST_WARNING].strip()
         return replace(worded, headers=((_WARNING, plain),))
-
-
-def _array(body: bytes) -> object:
-    try:
-        return standard(body)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("The upstream's document is no valid JSON.") from error

@@ -5,7 +5,7 @@ under the same path; what is not (icons, pages for people, feeds of events) goes
 that names it. Addresses of others (a project's home page, its licence) stay as they are.
 
 Reading: NuGet's documentation, "Server API"; JSON-LD, of which `@id` and `@context` are. Non-goals:
-what an answer means (`dotnet_documents`, `dotnet_search`).
+what an answer means (`dotnet_registration`, `dotnet_search`).
 """
 
 from __future__ import annotations

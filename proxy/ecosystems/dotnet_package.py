@@ -16,13 +16,13 @@ from xml.parsers import expat  # a document type, hence any entity, is refused
 
 from proxy.ecosystems.archive import BROKEN, Parts, TooMuch
 from proxy.ecosystems.base import Span
+from proxy.ecosystems.dotnet_paths import NUSPEC
 from proxy.ecosystems.dotnet_versions import identifier, normalise
 from proxy.errors import Malformed
 
 MAX_MANIFEST: Final = 4 << 20
 _TAIL: Final = 64 << 10
 _BUDGET: Final = 40 << 20
-_ENDING: Final = ".nuspec"
 _LONGEST: Final = 1000  # characters of an identifier or a version, with white space
 
 
@@ -53,7 +53,7 @@ def check_manifest(package: str, version: str, body: bytes) -> None:
 
 
 def _is_manifest(name: str) -> bool:
-    return "/" not in name and name.lower().endswith(_ENDING)
+    return "/" not in name and name.lower().endswith(NUSPEC)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

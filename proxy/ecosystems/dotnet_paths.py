@@ -100,14 +100,14 @@ def _listing(segments: Segments) -> DocumentTarget | None:
             versions = (normalise(lowest), normalise(last.removesuffix(_ENDING)))
             if None not in versions and is_folder(tuple(folder)):
                 # Bounds are spelt as the upstream spells them: they are its name for the page.
-                return _package((*folder, _id(package), "page", lowest, last), _id(package))
+                return _document((*folder, _id(package), "page", lowest, last), _id(package))
         case (*folder, package, "index.json") if is_folder(tuple(folder)):
             return package_index(tuple(folder), _id(package))
         case (*folder, package, last) if last.endswith(_ENDING) and is_folder(tuple(folder)):
             version = normalise(last.removesuffix(_ENDING))
             if version is not None:
                 path = (*folder, _id(package), version + _ENDING)
-                return _package(path, _id(package), version)
+                return _document(path, _id(package), version)
     return None
 
 
@@ -143,7 +143,7 @@ def _entry(segments: Segments) -> DocumentTarget | None:
     if not is_folder(tuple(folder)) or not name.endswith(_ENDING):
         return None
     found = split_file(name.removesuffix(_ENDING).lower())
-    return _package(segments, *found) if found is not None else None
+    return _document(segments, *found) if found is not None else None
 
 
 def _vulnerabilities(segments: Segments) -> DocumentTarget:
@@ -172,10 +172,6 @@ def _id(text: str) -> str:
     if package is None:
         raise InvalidName("This can be the identifier of no NuGet package.")
     return package
-
-
-def _package(segments: Segments, package: str, version: str = "") -> DocumentTarget:
-    return _document(segments, package, version)
 
 
 def _document(

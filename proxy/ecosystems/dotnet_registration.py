@@ -77,12 +77,12 @@ def write(value: object) -> bytes:
 # --- reading ---------------------------------------------------------------------------------
 
 
-def locate(target: ArtifactTarget, listing: Document) -> Source | Further:
-    """Find an artifact in a package's document. `target.path`: where it is if nothing else is said.
+def locate(target: ArtifactTarget, top: Mapping[str, Any], listing: Document) -> Source | Further:
+    """Find an artifact in a package's document, which has been read: `top`. `target.path`: where it
+    is if nothing else is said.
 
     Raises NotListed, Malformed.
     """
-    top = json_object(listing.body, standard)
     if VERSIONS in top and ITEMS not in top:
         if target.version not in {normalise(version) for version in _versions(top)}:
             raise NotListed(target.filename)
@@ -125,11 +125,7 @@ def _of_leaf(
     location = found or target.path
     if HASH in entry:
         return _source(target, location, entry)
-    unproven = Source(location, target.package, target.version)
-    there = _described_at(target, entry.get("@id"), listing.url)
-    if there is None:
-        return unproven  # nothing that could be asked says more
-    return Further(there, replace(target, path=location), otherwise=unproven)
+    return _described(replace(target, path=location), entry.get("@id"), listing.url)
 
 
 def _place(url: object, base: str) -> str | None:
@@ -139,15 +135,17 @@ def _place(url: object, base: str) -> str | None:
     return None if found is None or found[0].endswith(paths.NUSPEC) else found[0]
 
 
-def _described_at(target: ArtifactTarget, url: object, base: str) -> DocumentTarget | None:
-    """The catalogue's entry of a package, or what else may have its digest."""
+def _described(target: ArtifactTarget, url: object, base: str) -> Source | Further:
+    """Go on to the catalogue's entry of a package, or to what else may have its digest."""
+    unproven = Source(target.path, target.package, target.version)
     segments = segments_of(url, base) if isinstance(url, str) else None
-    if segments is None or not isinstance(url, str):
-        return None
-    found = paths.entry(segments, target.package, target.version) or meant(url, base)
+    if segments is None:
+        return unproven  # nothing that could be asked says more
+    found = paths.entry(segments, target.package, target.version) or meant(str(url), base)
     own = (target.package, target.version)
-    known = isinstance(found, DocumentTarget) and (found.package, found.version) == own
-    return found if isinstance(found, DocumentTarget) and known else None
+    if not isinstance(found, DocumentTarget) or (found.package, found.version) != own:
+        return unproven
+    return Further(found, target, otherwise=unproven)
 
 
 def _in_leaf(
@@ -158,9 +156,7 @@ def _in_leaf(
     if isinstance(entry, dict):
         _check_entry(entry, target.package, target.version)
         return _source(target, target.path, entry)
-    unproven = Source(target.path, target.package, target.version)
-    there = _described_at(target, entry, listing.url)
-    return unproven if there is None else Further(there, target, otherwise=unproven)
+    return _described(target, entry, listing.url)
 
 
 def _page(package: str, page: Mapping[str, Any], base: str) -> DocumentTarget:
@@ -298,8 +294,10 @@ class _Registration:
     def _content(self, url: object, version: str) -> str:
         """The path of a package here: the upstream's, if it is one of this version."""
         found = meant(url, self._base) if isinstance(url, str) else None
-        own = (self._package, version)
-        known = isinstance(found, ArtifactTarget) and (found.package, found.version) == own
-        if isinstance(found, ArtifactTarget) and known and found.filename.endswith(paths.NUPKG):
+        if (
+            isinstance(found, ArtifactTarget)
+            and (found.package, found.version) == (self._package, version)
+            and found.filename.endswith(paths.NUPKG)
+        ):
             return found.path
         return paths.artifact_path(paths.PACKAGES, self._package, version, paths.NUPKG)

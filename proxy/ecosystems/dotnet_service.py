@@ -30,8 +30,6 @@ _COMPLETION: Final = "SearchAutocompleteService"
 _VULNERABILITIES: Final = "VulnerabilityInfo"
 # The best first: those of `/3.4.0` and earlier leave out versions of SemVer 2.0.0.
 _BEST: Final = ("/Versioned", "/3.6.0", "/3.4.0", "/3.0.0-rc", "/3.0.0-beta", "")
-
-
 _KIND = re.compile(r"[A-Za-z]+(?:/[0-9A-Za-z.-]+)?")
 
 
@@ -61,16 +59,17 @@ def rewrite(document: Document, links: Links) -> bytes:
         known = _version(resource.given.get("clientVersion"))
         said = {"clientVersion": known} if known is not None else {}
         kept.append({"@id": address, "@type": resource.given["@type"], **said})
-    places(document)
+    places(top, document.url)
     made = {"version": _version(top.get("version")) or "3.0.0", "resources": kept}
     return json.dumps(made, separators=(",", ":")).encode("ascii")
 
 
-def places(document: Document) -> Places:
-    """Where packages are. Raises Malformed when it names no place that may be used."""
+def places(top: Mapping[str, object], base: str) -> Places:
+    """Where packages are, by a service index that has been read: `top`, from `base`. Raises
+    Malformed when it names no place that may be used."""
     content: paths.Segments | None = None
     registrations: dict[str, paths.Segments] = {}
-    for resource in _resources(json_object(document.body, standard), document.url):
+    for resource in _resources(top, base):
         if resource.kind == CONTENT:
             content = content or resource.place
         elif resource.kind == REGISTRATIONS:
@@ -89,7 +88,7 @@ def vulnerabilities(items: object, document: Document, links: Links) -> bytes:
     for item in items:
         url = item.get("@id")
         address = pointed(url, document.url, links) if isinstance(url, str) else None
-        if address is None or _kind_at(url, document.url) != _VULNERABILITIES:
+        if address is None or _kind_at(str(url), document.url) != _VULNERABILITIES:
             raise Malformed("The upstream's vulnerabilities lie where they are not fetched from.")
         kept.append({**pointer.pointed(item), "@id": address})
     return json.dumps(kept, separators=(",", ":")).encode("ascii")
@@ -115,15 +114,16 @@ def _resources(top: Mapping[str, object], base: str) -> Iterator[Resource]:
             yield Resource(name, slash + version, place, given)
 
 
-def _kind_at(url: object, base: str, wanted: str = "") -> str:
+def _kind_at(url: str, base: str, wanted: str = "") -> str:
     """The kind of resource that an address can be; `wanted`: of several."""
-    segments = segments_of(url, base) if isinstance(url, str) else None
-    if segments is None or not isinstance(url, str):
+    segments = segments_of(url, base)
+    if segments is None:
         return ""
     if wanted in (CONTENT, REGISTRATIONS):
         return wanted if paths.is_folder(segments) else ""
-    if segments[:3] == paths.VULNERABILITIES and meant(url, base) is not None:
+    target = meant(url, base)
+    if segments[:3] == paths.VULNERABILITIES and target is not None:
         return _VULNERABILITIES
-    if isinstance(meant(url, base), ForwardTarget):
+    if isinstance(target, ForwardTarget):
         return _COMPLETION if segments[-1] in paths.COMPLETIONS else _SEARCH
     return ""

@@ -39,13 +39,18 @@ def json_object(body: bytes, read: Callable[[bytes], object] = json.loads) -> di
 
     Raises Malformed.
     """
-    try:
-        top = read(body)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("The upstream's document is no valid JSON.") from error
+    top = json_value(body, read)
     if not isinstance(top, dict):
         raise Malformed("The upstream's document is no JSON object.")
     return top
+
+
+def json_value(body: bytes, read: Callable[[bytes], object] = json.loads) -> object:
+    """Read JSON of any kind, like `json_object`. Raises Malformed."""
+    try:
+        return read(body)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("The upstream's document is no valid JSON.") from error
 
 
 def check_text(text: str, value: object) -> None:

@@ -82,11 +82,20 @@ def _rest_of(record: AuditRecord, redactor: Redactor) -> str:
 
 @final
 class AuditLog:
-    """Takes records from requests, gives lines to a file. `file` None: nothing is kept."""
+    """Takes records from requests, gives lines to a file. `file` None: nothing is kept.
 
-    def __init__(self, redactor: Redactor, file: AuditFile | None = None) -> None:
+    `wake`: has the log's thread drain it before its time.
+    """
+
+    def __init__(
+        self,
+        redactor: Redactor,
+        file: AuditFile | None = None,
+        wake: Callable[[], object] = lambda: None,
+    ) -> None:
         self._redactor = redactor
         self._file = file
+        self._wake = wake
         self._waiting: deque[AuditRecord | Repeat] = deque()
         self.dropped = 0
 
@@ -99,10 +108,13 @@ class AuditLog:
         """Queue a record. Never blocks, never raises; what does not fit is counted."""
         if self._file is None:
             return
-        if len(self._waiting) >= MAX_WAITING:
+        waiting = len(self._waiting)
+        if waiting >= MAX_WAITING:
             self.dropped += 1
             return
         self._waiting.append(record)
+        if waiting >= BATCH:
+            self._wake()
 
     def drain(self) -> None:
         """Write what is queued. Called by the log's thread only; never raises."""

@@ -158,7 +158,7 @@ class Logs:
 
     def keep_audit(self, file: AuditFile) -> None:
         """Keep an audit log from now on; the writer's thread writes it. Call it once, at start."""
-        self.audit = AuditLog(self.redactor, file)
+        self.audit = AuditLog(self.redactor, file, self._writer.wake)
         self._writer.also(self.audit.drain)
 
     def flush(self, timeout: float = 2.0) -> bool:

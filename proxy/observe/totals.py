@@ -11,6 +11,7 @@ metric: the same idea). Non-goals: asking the processes, telling them apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
 from typing import Any, final
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -69,16 +70,21 @@ class Totals(Collector):
     def __init__(self, living: Callable[[], Sequence[list[Family]]]) -> None:
         self._living = living
         self._ended: dict[str, Family] = {}
+        self._turn = Lock()  # a sum that has it twice, or not at all, looks like a new start
 
-    def ended(self, last: list[Family]) -> None:
-        """A process has ended: what it had counted stays."""
-        known = [*self._ended.values()]
+    def ended(self, last: list[Family], forget: Callable[[], object]) -> None:
+        """A process has ended: what it had counted stays. `forget`: it is no longer living."""
         counted = [family for family in last if family["type"] in _ADDED]
-        self._ended = {family["name"]: family for family in _merged([known, counted])}
+        with self._turn:
+            forget()
+            known = [*self._ended.values()]
+            self._ended = {family["name"]: family for family in _merged([known, counted])}
 
     def collect(self) -> Iterable[Metric]:
-        """The sums."""
-        for family in _merged([*self._living(), list(self._ended.values())]):
+        """The sums. From any thread."""
+        with self._turn:
+            every = [*self._living(), list(self._ended.values())]
+        for family in _merged(every):
             metric = Metric(family["name"], family["help"], family["type"])
             for name, labels, value in family["samples"]:
                 metric.add_sample(name, labels, value)

@@ -76,7 +76,12 @@ class Writer:
             self._overflowed += 1
             return
         queue.append(record)
-        if waiting >= self._batch and not self._wake.is_set():
+        if waiting >= self._batch:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the thread work before its time: much is waiting. Costs next to nothing."""
+        if not self._wake.is_set():
             self._wake.set()
 
     def append_message(self, record: logging.LogRecord) -> None:

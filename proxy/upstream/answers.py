@@ -93,13 +93,20 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
     )
 
 
-def read_error(
-    status: int, headers: Mapping[str, str], body: bytes, scrubber: Scrubber, *, learnt: bool
+def read_error(  # noqa: PLR0913  # the answer, and what it is judged by
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    scrubber: Scrubber,
+    *,
+    learnt: bool,
+    configured: bool = True,
 ) -> ProxyError:
     """Make the error that an answer other than 200, 206, 304 and a redirect stands for.
 
     `body`: at most 64 KiB of it. `learnt`: it came from a redirect's host, whose 403 and 404 say
-    only that the pre-signed URL no longer works, nothing about the artifact.
+    only that the pre-signed URL no longer works, nothing about the artifact. `configured`: the
+    proxy has a credential for this upstream.
     """
     pause = retry_after(headers.get("Retry-After", ""), headers.get("Date", ""))
     if status == 429:
@@ -118,7 +125,10 @@ def read_error(
         return NotFound("The upstream does not have it.", gone=status == 410)
     if status == 401:
         return CredentialRefused(
-            "The upstream refuses the proxy's pull token; the operator must renew it.",
+            "The upstream refuses the proxy's pull token; the operator must renew it."
+            if configured
+            else "The upstream wants a credential and the proxy has none for it; the operator must"
+            " configure one.",
             retry_after=REFUSED_RETRY_AFTER,
             upstream_status=401,
         )

@@ -276,7 +276,9 @@ class Exchange:
         if request.body and response.status in _NOT_OFFERED:
             raise NotFound("The upstream does not offer this call.")
         learnt = role is Role.LEARNT
-        raise read_error(response.status, response.headers, body, self.scrubber, learnt=learnt)
+        ours = self._credentials.configured(request.upstream_name)
+        status, headers = response.status, response.headers
+        raise read_error(status, headers, body, self.scrubber, learnt=learnt, configured=ours)
 
     def _look_at_credential(self, ecosystem: str, now: float) -> None:
         if not self._credentials.configured(ecosystem):

@@ -95,7 +95,7 @@ class HttpResponse:
         started = self._clock()
         piece, kind = b"", ""
         try:
-            piece = await self._silence.next(self._response.content)
+            piece = await self._silence.next(self._response)
         except FAILURES as error:
             kind = type(error).__name__
         # Raised out here: the library's exception must not travel along (see `session`).

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from proxy.config import Settings
 from proxy.egress import Egress
+from proxy.secret import Secret
 from proxy.upstream.pairs import PairSource, Unusable, read_pair
 
 
 def way_out(settings: Settings, register: Callable[..., None]) -> Egress | None:
-    """Read it; None: the way is direct. `register`: told who holds which
-    secrets, that no log may.
+    """Read it; None: the way is direct. `register`: told who holds which secrets, that no log may.
 
     Raises ValueError for a file that holds no pair.
     """
@@ -25,4 +25,4 @@ def way_out(settings: Settings, register: Callable[..., None]) -> Egress | None:
     except Unusable as error:
         raise ValueError(str(error)) from None
     register("egress", *pair.spellings)
-    return Egress(given.proxy, pair.username, pair.password)
+    return Egress(given.proxy, Secret(pair.authorization))

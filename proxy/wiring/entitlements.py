@@ -17,16 +17,33 @@ def make_entitlements(
     settings: Settings, credentials: Credentials, asking: Asking, clocks: Clocks
 ) -> Entitlements:
     """Make the implementation; that of the platform is still to be started."""
+    if settings.entitlements.source == "static":
+        return StaticEntitlements(settings.entitlements.ecosystems)
+    if not asks_platform(settings):
+        return AssumedEntitlements()
+    options = platform_options(settings)
+    return ask_platform(options, credentials, asking, clocks, credentials.subject)
+
+
+def asks_platform(settings: Settings) -> bool:
+    """Whether the platform is asked at all: with "auto" only where somebody could ask it, and
+    should."""
+    source, known = settings.entitlements.source, settings.upstream.has_platform
+    return source == "platform" or (source == "auto" and known and bool(may_ask(settings)))
+
+
+def may_ask(settings: Settings) -> list[str]:
+    """The ecosystems whose pull tokens may ask it."""
+    return [name for name in LIBRARIES if name in settings.credentials]
+
+
+def platform_options(settings: Settings) -> PlatformOptions:
+    """How it is asked."""
     given, upstream = settings.entitlements, settings.upstream
-    may_ask = [name for name in LIBRARIES if name in settings.credentials]
-    if given.source == "static":
-        return StaticEntitlements(given.ecosystems)
-    if given.source == "auto" and not (may_ask and upstream.has_platform):
-        return AssumedEntitlements()  # nobody could ask, or nobody should be asked
-    options = PlatformOptions(
+    return PlatformOptions(
         issuer=upstream.issuer,
         api=upstream.api,
-        ecosystems=may_ask,
+        ecosystems=may_ask(settings),
         organisation=given.organization,
         directory=settings.cache.directory,
         assume=given.source == "auto",
@@ -34,4 +51,3 @@ def make_entitlements(
         grace=given.grace,
         taking_turns=settings.server.workers > 1,
     )
-    return ask_platform(options, credentials, asking, clocks, credentials.subject)

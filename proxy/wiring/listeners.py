@@ -1,9 +1,12 @@
-"""The two listening addresses with what answers behind them, from the settings.
+"""The clients' listening address with what answers behind it, from the settings.
 
-Purpose: the clients' listener and the operator's. Non-goals: starting them.
+Purpose: that listener, and what the rooms behind it have to show to the operator. Non-goals:
+starting it; the operator's own (`operators`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 from proxy.access.door import Door
 from proxy.access.entitlements import Entitlements
@@ -12,8 +15,6 @@ from proxy.ecosystems import ECOSYSTEMS
 from proxy.live import Live
 from proxy.observe.logs import Logs
 from proxy.observe.metrics import Metrics
-from proxy.server import process
-from proxy.server.admin import Admin
 from proxy.server.entitlements import PATH, EntitlementView
 from proxy.server.handler import Handler
 from proxy.server.health import Health
@@ -27,23 +28,13 @@ from proxy.wiring.engine import Engine
 from proxy.wiring.upstreams import ecosystems_of
 
 
-def make_admin(
-    settings: Settings, entitlements: Entitlements, health: Health, metrics: Metrics
-) -> Admin:
-    """Make what answers the operator. Raises CannotStart for a token file that holds none."""
+def operators_views(
+    settings: Settings, entitlements: Entitlements, metrics: Metrics
+) -> Mapping[str, Callable[[], object]]:
+    """What the operator is shown of the rooms, by path; its numbers become metrics."""
     view = EntitlementView(settings.entitlements.source, entitlements, ECOSYSTEMS)
     metrics.watch(view.numbers())
-    given = settings.server
-    with process.using("server.admin_token_file"):
-        names = OwnNames(given.public_url)
-        return Admin(metrics, health, given.admin_token_file, names, {PATH: view.describe})
-
-
-def operators_listener(settings: Settings, admin: Admin) -> Listener | None:
-    """The admin listener; None where it is turned off."""
-    if (where := settings.server.admin_listen) is None:
-        return None
-    return Listener(Server(admin, admin.refuse), where.host, where.port)
+    return {PATH: view.describe}
 
 
 def clients_listener(  # noqa: PLR0913  # every room that a request walks through

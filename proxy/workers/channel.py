@@ -64,13 +64,6 @@ class Channel:
         except (asyncio.IncompleteReadError, OSError, ValueError):
             return None
 
-    async def drain(self) -> None:
-        """Wait until what was sent is on its way. Never raises."""
-        try:
-            await self._writer.drain()
-        except OSError:
-            return
-
     def close(self) -> None:
         """Let go of it."""
         self._writer.close()

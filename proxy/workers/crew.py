@@ -24,7 +24,8 @@ from proxy.workers.worker import Worker, start_worker
 
 LOG = logging.getLogger(__name__)
 START = 120.0
-"""Seconds that all of them have at first, on a machine that is busy with other things."""
+"""Seconds that all of them have at first, on a machine that is busy with other things, and later
+each that is started again."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 SETTLED = 5.0
@@ -71,6 +72,11 @@ class Crew:
         """Those that serve, by their number."""
         return [one for _, one in sorted(self._workers.items()) if one.ready_at is not None]
 
+    @property
+    def starting(self) -> list[Worker]:
+        """Those that run and do not serve yet, by their number."""
+        return [one for _, one in sorted(self._workers.items()) if one.ready_at is None]
+
     def troubles(self) -> list[str]:
         """Why less than everything works: theirs, each once, and their absence."""
         ready, now = self.ready, asyncio.get_running_loop().time()
@@ -116,10 +122,12 @@ class Crew:
         """End a worker that has not said anything for long: clients who come to it would wait for
         ever, while others would answer them."""
         now = asyncio.get_running_loop().time()
-        for worker in self.ready:
-            if now - worker.heard > HANGS:
+        serving, starting = [(one, HANGS) for one in self.ready], self.starting
+        for worker, patience in (*serving, *((one, START) for one in starting)):
+            if now - worker.heard > patience:
                 number, pid = worker.number, worker.pid
-                LOG.error("worker %d (process %d) hangs for %g s; it is killed", number, pid, HANGS)
+                text = "worker %d (process %d) hangs for %g s; it is killed"
+                LOG.error(text, number, pid, patience)
                 worker.kill()
 
     async def stop(self, hurry: asyncio.Event, grace: float) -> None:
@@ -189,8 +197,7 @@ class Crew:
         try:
             return await worker.run(self._hear)
         finally:
-            del self._workers[worker.number]
-            self.totals.ended(worker.numbers)
+            self.totals.ended(worker.numbers, lambda: self._workers.pop(worker.number))
 
     async def _pause(self, seconds: float) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())

@@ -30,7 +30,7 @@ from proxy.server.rounds import repeat
 from proxy.storage.generation import LOOK
 from proxy.workers.channel import Channel, Message, framed, open_channel, receive_blocking
 from proxy.workers.news import News
-from proxy.workers.terms import Terms, terms_of
+from proxy.workers.terms import Terms, terms_of, to_content
 
 EX_USAGE = 2
 LOG = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class _Line:
     def _take(self, text: str) -> None:
         """Take the clients of another text of the configuration."""
         try:
-            found = self._terms.loading.load_from(text.encode("utf-8", "surrogateescape"))
+            found = self._terms.loading.load_from(to_content(text))
         except ConfigError:
             LOG.exception("the supervisor's configuration cannot be taken")
             return

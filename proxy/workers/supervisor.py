@@ -27,16 +27,13 @@ from proxy.observe.metrics import NAMESPACE, ReadCounter
 from proxy.observe.totals import dump
 from proxy.reloads import POLL, Reloads, opens_to_loopback
 from proxy.server import process
-from proxy.server.admin import Admin
 from proxy.server.health import Health
-from proxy.server.listener import Listener
 from proxy.server.notify import Notifier
-from proxy.server.own_names import OwnNames
 from proxy.server.rounds import repeat
-from proxy.server.wire import Server
+from proxy.wiring.operators import make_admin, operators_listener, ready_line
 from proxy.workers.crew import LOOK, RENEWAL, Crew
 from proxy.workers.reserving import Reserved, reserve
-from proxy.workers.terms import Loading, Terms
+from proxy.workers.terms import Loading, Terms, to_text
 
 LOG = logging.getLogger(__name__)
 SCRAPE = 2.0
@@ -70,16 +67,9 @@ class Supervisor:
         self._reloads = Reloads(settings, loading.load, self._apply)
         self._registry = numbers_of(self._crew, settings.server.workers)
         self._crew.own = lambda: dump(self._registry)
-        given = settings.server
-        with process.using("server.admin_token_file"):
-            names = OwnNames(given.public_url)
-            self._admin_endpoint = Admin(
-                self, self._health, given.admin_token_file, names, _Views(self._crew)
-            )
-        self._admin: Listener | None = None
-        if (where := given.admin_listen) is not None:
-            server = Server(self._admin_endpoint, self._admin_endpoint.refuse)
-            self._admin = Listener(server, where.host, where.port)
+        views = _Views(self._crew)
+        self._admin_endpoint = make_admin(settings.server, self._health, self, views)
+        self._admin = operators_listener(settings.server, self._admin_endpoint)
         self._url = ""
         self._pollers: list[asyncio.Task[None]] = []
 
@@ -102,9 +92,8 @@ class Supervisor:
 
     @property
     def ready_line(self) -> str:
-        """The line that scripts wait for: the real addresses."""
-        admin = self._admin.url if self._admin is not None else "off"
-        return f"cgr-proxy ready {self._url} admin {admin}"
+        """See `Service`."""
+        return ready_line(self._url, self._admin)
 
     async def reload(self) -> None:
         """Read the configuration for all, and have each read again what it has for itself."""
@@ -149,7 +138,7 @@ class Supervisor:
         """The clients are others: for all workers, and those that are yet to come."""
         self._last = self._loading.text
         self._opens = self._opens and not (found.clients or found.oidc)
-        self._crew.take(self._last.decode("utf-8", "surrogateescape"))
+        self._crew.take(to_text(self._last))
 
 
 @final

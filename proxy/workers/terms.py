@@ -73,8 +73,8 @@ class Terms:
             "file": str(self.loading.file) if self.loading.file is not None else None,
             "environ": dict(self.loading.environ),
             "overrides": dict(self.loading.overrides),
-            "first": self.first.decode("utf-8", "surrogateescape"),
-            "last": self.last.decode("utf-8", "surrogateescape"),
+            "first": to_text(self.first),
+            "last": to_text(self.last),
             "opens": self.opens,
             "disorder": self.disorder,
         }
@@ -94,6 +94,16 @@ class Terms:
         )
 
 
+def to_text(content: bytes) -> str:
+    """What the configuration's file holds, as it is sent, whatever bytes they are."""
+    return content.decode("utf-8", "surrogateescape")
+
+
+def to_content(text: str) -> bytes:
+    """Read it back."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def terms_of(message: Message) -> Terms:
     """Read them back."""
     file = Path(message["file"]) if message["file"] is not None else None
@@ -101,8 +111,8 @@ def terms_of(message: Message) -> Terms:
         message["number"],
         message["count"],
         Loading(file, message["environ"], message["overrides"]),
-        message["first"].encode("utf-8", "surrogateescape"),
-        message["last"].encode("utf-8", "surrogateescape"),
+        to_content(message["first"]),
+        to_content(message["last"]),
         message["opens"],
         message["disorder"],
     )

@@ -23,12 +23,12 @@ from urllib.parse import urlsplit
 
 import proxy
 from tests.bench.compare import SERVER_CORE, Contender, Load, Series, Turn, by_turns, paired, pin
-from tests.bench.nginx import Nginx, free_port, listening
+from tests.bench.nginx import Nginx, listening
 from tests.clients.engines import Skopeo
 from tests.clients.images import written
 from tests.origin.blobs import SyntheticBlob
 from tests.origin.images import OCI_INDEX, PUBLIC, Repository
-from tests.running import process
+from tests.running import free_port, process
 
 _LAYER = 100 << 20
 _ACCEPT = {"Accept": OCI_INDEX}

@@ -27,12 +27,12 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from tests.bench.compare import Contender, Load, by_turns, paired, pin
-from tests.bench.nginx import Nginx, free_port, listening
+from tests.bench.nginx import Nginx, listening
 from tests.origin import OriginThread
 from tests.origin.blobs import SyntheticBlob
 from tests.origin.content import Artifact
 from tests.origin.tarballs import INDEX, Tarball
-from tests.running import Process, client, process
+from tests.running import Process, client, free_port, process
 
 NPM = "application/vnd.npm.install-v1+json"
 PACKUMENTS = {"packument-1m": 1 << 20, "packument-10m": 10 << 20}

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from tests.running import free_port
+
 _MAIN = """
 daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 worker_rlimit_nofile 16384;
@@ -39,14 +41,6 @@ _CACHE = """
     }}
   }}
 """
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Server:

@@ -23,10 +23,11 @@ from urllib.request import Request, urlopen
 
 from tests.bench.compare import Contender, Load, by_turns, paired, pin
 from tests.bench.hits import PAGES, page_of
-from tests.bench.nginx import free_port, listening
+from tests.bench.nginx import listening
 from tests.bench.scene import Scene
 from tests.bench.table import Need, Result
 from tests.bench.upstream import JSON
+from tests.running import free_port
 
 TOP = Path(__file__).resolve().parent
 _START = 60.0

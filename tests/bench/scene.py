@@ -5,7 +5,6 @@ Purpose: started once, filled with what the rows ask for, ended by id. Non-goals
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -92,12 +91,6 @@ def verify(files: list[File], url: str, paths: tuple[str, ...]) -> None:
     wrong = [path for path in paths if found.get(path) != wanted[path]]
     if wrong:
         raise SystemExit(f"{url}: wrong bytes for {wrong[0]}")
-
-
-def read_page(ours: Process, project: str) -> dict[str, Any]:
-    """A project's page as this proxy gives it."""
-    page: dict[str, Any] = json.loads(ours.get(f"/python/simple/{project}/", Accept=JSON).body)
-    return page
 
 
 def room(folder: Path) -> int:

@@ -176,6 +176,11 @@ class Podman(Tool):
         return self.run("podman", *store, "--storage-driver=vfs", *arguments, given=given)
 
 
+def podman_storage(folder: Path) -> str:
+    """A storage.conf of podman's that keeps everything below a folder, for commands as they are."""
+    return f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
+
+
 class Docker(Tool):
     """docker's command line and its engine."""
 

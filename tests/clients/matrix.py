@@ -88,11 +88,14 @@ def _unpacked(name: str, *command: str, program: str = "", tests: str = "") -> C
     return Client(name.replace("-", " "), "containers-extra", wanted, told, extra=True)
 
 
-_MANIFEST = json.loads((TOP / "tests/clients/npm/package.json").read_text(encoding="utf-8"))
-_NUGET = json.loads((TOP / "tests/clients/nuget/package.json").read_text(encoding="utf-8"))[
-    "dependencies"
-]["nuget-exe"]
-_PINNED = {**_MANIFEST["dependencies"], **_MANIFEST["optionalDependencies"]}
+def _pinned(folder: str) -> dict[str, str]:
+    """The versions of what npm installs for a stage, by package."""
+    text = (TOP / "tests" / "clients" / folder / "package.json").read_text(encoding="utf-8")
+    manifest: dict[str, dict[str, str]] = json.loads(text)
+    return manifest["dependencies"] | manifest.get("optionalDependencies", {})
+
+
+_PINNED = _pinned("npm") | _pinned("nuget")
 # The first one that has a test gets it.
 CLIENTS = (
     _python("pip", folder="pip-23", title="pip (Debian's)"),
@@ -113,7 +116,7 @@ CLIENTS = (
     _java("Ivy", "::test_ivy_", IVY),
     _java("bazel", "::test_bazel_", BAZEL),
     Client("go", "go", "test_go", ("go", "version")),
-    Client("nuget", "dotnet", "test_dotnet", _NUGET),
+    Client("nuget", "dotnet", "test_dotnet", _PINNED["nuget-exe"]),
     Client("apko", "apk", "test_apk", ("apko/apko", "version"), extra=True),
     _engine("skopeo", "skopeo", "--version", tests="Skopeo"),
     _engine("podman", "podman", "--version", tests="Podman|::test_podman_"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
-from tests.clients.engines import Ctr, Docker, Tool
+from tests.clients.engines import Ctr, Docker, Tool, podman_storage
 from tests.clients.namespace import Namespace
 from tests.clients.readme import command
 from tests.origin import Origin
@@ -102,9 +102,7 @@ async def test_podman_pulls_as_the_readme_says(
 ) -> None:
     kept = short / "readme" / "podman"
     storage, registries = tmp_path / "storage.conf", tmp_path / "cgr.conf"
-    storage.write_text(
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{kept}/root"\nrunroot = "{kept}/run"\n'
-    )
+    storage.write_text(podman_storage(kept))
     registries.write_text(printed("podman", URL)[0])
     variables = {
         "SSL_CERT_FILE": str(farm.file),

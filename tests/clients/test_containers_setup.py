@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.engines import Ctr, Docker, Tool
+from tests.clients.engines import Ctr, Docker, Tool, podman_storage
 from tests.origin import Origin
 from tests.printed import printed, with_token
 from tests.running import client, running, token
@@ -55,9 +55,7 @@ async def test_docker_logs_in_and_pulls(short: Path, tmp_path: Path) -> None:
 async def test_podman_logs_in_and_pulls(short: Path, tmp_path: Path) -> None:
     kept = short / "setup" / "podman"
     storage, registries = tmp_path / "storage.conf", tmp_path / "cgr.conf"
-    storage.write_text(
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{kept}/root"\nrunroot = "{kept}/run"\n'
-    )
+    storage.write_text(podman_storage(kept))
     where = {
         "CONTAINERS_STORAGE_CONF": str(storage),
         "CONTAINERS_REGISTRIES_CONF": str(registries),

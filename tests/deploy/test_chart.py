@@ -13,7 +13,7 @@ import pytest
 from proxy import __version__
 from proxy.config import Settings, load
 from proxy.config.schema import reference
-from tests.deploy.tools import CHART, DEPLOY, Tools
+from tests.deploy.tools import CHART, Tools
 
 FULL = CHART / "ci" / "full-values.yaml"
 VALUES = {
@@ -213,4 +213,4 @@ def test_the_version_is_that_of_the_proxy(tools: Tools) -> None:
     (chart,) = tools.yaml(CHART / "Chart.yaml")
 
     assert chart["appVersion"] == __version__.partition(".dev")[0]
-    assert (DEPLOY / "chart" / "values.schema.json").is_file()
+    assert (CHART / "values.schema.json").is_file()

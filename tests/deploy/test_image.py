@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.bench.nginx import free_port
 from tests.deploy.containers import IMAGE, RUN, USER, Engine
 from tests.deploy.tools import DEPLOY, Tools
 from tests.origin import OriginThread
-from tests.running import Process, client, process
+from tests.running import Process, client, free_port, process
 
 HTML = (("Content-Type", "text/html; charset=utf-8"),)
 PAGE = "/python/simple/alpha/"

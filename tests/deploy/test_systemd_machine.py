@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.bench.nginx import free_port
 from tests.clients.machine import Done
 from tests.deploy.containers import RUN, Engine
 from tests.deploy.tools import DEPLOY
+from tests.running import free_port
 
 pytestmark = pytest.mark.extra
 

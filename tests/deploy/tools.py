@@ -19,7 +19,7 @@ from tests.clients.machine import Done, clean_environment, run_program
 TOP = Path(__file__).resolve().parents[2]
 DEPLOY = TOP / "deploy"
 CHART = DEPLOY / "chart"
-_YAML = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(sys.stdin))))"
+_YAML = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ class Tools:
 
     def yaml(self, file: Path) -> list[Any]:
         """Every document of a YAML file (the tests' own Python knows no YAML)."""
-        code = _YAML.replace("sys.stdin", f"open({str(file)!r})")
-        done = self.run("python", "-c", code)
+        done = self.run("python", "-c", _YAML, file)
         assert done.code == 0, done.output
         documents: list[Any] = json.loads(done.output)
         return documents

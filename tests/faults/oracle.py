@@ -95,13 +95,15 @@ def _explains(one: Learnt, answer: Answer) -> bool:
 
 @dataclass(slots=True)
 class Oracle:
-    """`listed`: the document lists the artifact. `failures`: when the upstream was silent, by the
-    proxy's clock; `calm_at`: since when, by a steady one, it is not."""
+    """`listed`: the document lists the artifact; `falls_back`: where it is not to be found, another
+    one may. `digests`: of the artifact, by the revision that lists it. `failures`: when the
+    upstream was silent, by the proxy's clock; `calm_at`: since when, by a steady one, it is not."""
 
     document: Thing
     artifact: Thing
     listed: bool
     falls_back: bool = False
+    digests: dict[Truth, Truth] = field(default_factory=dict)
     failures: list[float] = field(default_factory=list)
     calm_at: float = 0.0
 
@@ -170,8 +172,6 @@ class Oracle:
                 if digests[listing] != content:
                     yield Answer(200, digests[listing])
                     yield Answer(502)
-
-    digests: dict[Truth, Truth] = field(default_factory=dict)
 
     def _in_silence(self, what: str, now: float) -> set[Answer]:
         thing: Thing = getattr(self, what)

@@ -26,9 +26,9 @@ _NUMBER = re.compile(rb"1\.9\.(\d+)")
 @dataclass(slots=True)
 class Subject:
     """One ecosystem's sample. `listed`: its document lists the artifact (`falls_back`: where it is
-    not to be found, another document may); `of_package`: the right to
-    it is that to its package; `server`: which host of the origin has it. `tags`: revisions by the
-    digest of a manifest's bytes."""
+    not to be found, another document may); `of_package`: the right to it is that to its package;
+    `server`: which host of the origin has it. `tags`: revisions by the digest of a manifest's
+    bytes."""
 
     ecosystem: str
     samples: Samples

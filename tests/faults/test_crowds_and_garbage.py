@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import resource
 import time
@@ -19,11 +18,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.engine import fetch
+from tests.faults.chance import LONG, seeded
 from tests.origin import OriginThread
 from tests.running import Process, process
 from tests.unit import server_bad_inputs as table
 
-LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 CONNECTIONS = 10_000 if LONG else 500
 REQUESTS = 100_000 if LONG else 3_000
 AT_ONCE = 16
@@ -131,9 +130,7 @@ async def thrown(proxy: Process, raw: bytes) -> bytes:
 
 
 async def test_any_garbage_is_refused_without_a_trace(tmp_path: Path, origin: OriginThread) -> None:
-    seed = os.environ.get("CGR_PROXY_TEST_SEED") or str(random.SystemRandom().randrange(10**9))
-    print(f"CGR_PROXY_TEST_SEED={seed}")
-    chance = random.Random(seed)
+    chance = seeded()
     seen: dict[str, int] = {}
     with process(tmp_path, origin, {"log": {"level": "info"}}) as proxy:
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,20 +18,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.engine import KIB, MIB, bodies, data_of, fetch, noise, pattern, stream, until
-from tests.origin import Artifact, Content, OriginThread
+from tests.engine import KIB, MIB, bodies, data_of, fetch, loaded, noise, pattern, stream, until
+from tests.faults.chance import LONG, seeded
+from tests.origin import Content, OriginThread
 from tests.running import Process, process
 
-LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 DEATHS = 200 if LONG else 8
 HERD = 200
 HERD_SIZES = {1: 50 * MIB, 2: 50 * MIB if LONG else 20 * MIB}  # by number of processes
-
-
-def seeded() -> random.Random:
-    seed = os.environ.get("CGR_PROXY_TEST_SEED") or str(random.SystemRandom().randrange(10**9))
-    print(f"CGR_PROXY_TEST_SEED={seed}")
-    return random.Random(seed)
 
 
 @pytest.fixture
@@ -204,16 +196,6 @@ async def test_two_hundred_cold_clients_cost_one_body(
 
 
 # --- deaths --------------------------------------------------------------------------------------
-
-
-async def loaded(proxy: Process, artifacts: list[Artifact], chance: random.Random) -> None:
-    """Ask for anything, for ever; an answer that looks complete is right."""
-    while True:
-        artifact = chance.choice(artifacts)
-        got = await fetch(proxy, artifact.link)
-        if got.status == 200 and got.complete:
-            assert got.sha256 == artifact.blob.sha256
-        await asyncio.sleep(0.01 if got.status == 0 else 0)
 
 
 async def test_a_sudden_death_at_any_moment_costs_nothing_that_was_stored(

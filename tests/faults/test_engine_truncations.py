@@ -6,24 +6,18 @@ The seed is printed; CGR_PROXY_TEST_SEED repeats it. CGR_PROXY_TEST_LONG=1: ten 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from pathlib import Path
 from typing import Any
 
 from tests.engine import KIB, MIB, Got, fetch, noise, pattern
+from tests.faults.chance import LONG, seeded
 from tests.origin import Artifact, FaultHandle, Origin, status
 from tests.running import Running, running
 
-TIMES = 10 if os.environ.get("CGR_PROXY_TEST_LONG") else 1
+TIMES = 10 if LONG else 1
 AT_ONCE = 10
 SIZES = (1, 1000, 40 * KIB, 256 * KIB, 256 * KIB + 1, 700 * KIB, 3 * MIB)
-
-
-def seeded() -> random.Random:
-    seed = os.environ.get("CGR_PROXY_TEST_SEED") or str(random.SystemRandom().randrange(10**9))
-    print(f"CGR_PROXY_TEST_SEED={seed}")
-    return random.Random(seed)
 
 
 def cut(chance: random.Random, origin: Origin, artifact: Artifact) -> list[FaultHandle]:

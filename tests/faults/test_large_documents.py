@@ -6,17 +6,17 @@ CGR_PROXY_TEST_LONG=1: a document of 300 MB in place of 80.
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.chance import LONG
 from tests.origin import OriginThread
 from tests.running import process
 
 MB = 1_000_000
-LARGE = (300 if os.environ.get("CGR_PROXY_TEST_LONG") else 80) * MB
+LARGE = (300 if LONG else 80) * MB
 GROWTH = 64 * MB  # [limits] max_document is as much
 PACKUMENT = "/javascript/alpha-js"
 

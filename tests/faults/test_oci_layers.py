@@ -7,7 +7,6 @@ of 2 GiB. Everything is a process of its own: the proxy, whose memory is measure
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.faults.chance import LONG
 from tests.origin import OriginThread
 from tests.origin.blobs import SyntheticBlob
 from tests.origin.images import PUBLIC
@@ -24,7 +24,6 @@ from tests.running import TOP, Process, process
 pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
-LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 CLIENTS, LAYER = (64, 1 << 30) if LONG else (16, 160 * MIB)
 ALONE = (2 << 30) + 1 if LONG else 160 * MIB
 GROWTH = 100_000_000  # bytes of resident memory

@@ -7,21 +7,20 @@ is no part of the slowest hundredth that counts.
 
 from __future__ import annotations
 
-import os
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from proxy.ecosystems import ECOSYSTEMS
 from tests.engine import fetch
 from tests.faults.aftermath import aftermath
+from tests.faults.chance import LONG
 from tests.matrix.samples import samples_of
 from tests.origin import Origin
 from tests.running import Running
 
-LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 STEP, REPEATED = (1800, 20) if LONG else (3600, 4)
 DAY = 86_400 - 600  # documents were confirmed some minutes before
 NAMES = [ecosystem.name for ecosystem in ECOSYSTEMS]
@@ -38,14 +37,17 @@ async def round_of(proxy: Running, paths: list[tuple[str, str]]) -> list[float]:
     return found
 
 
+def ahead_by(seconds: float) -> float:
+    """What a steady clock shows that is ahead."""
+    return time.monotonic() + seconds
+
+
 async def day_of(proxy: Running, paths: list[tuple[str, str]]) -> list[float]:
     """A day; for who asks upstreams it passes, too."""
-    room: Any = proxy.app.upstream
     found: list[float] = []
     for number in range(1, DAY // STEP):
         proxy.clock.advance(STEP)
-        for part in (room, room._exchange, room._exchange._bearers, room._exchange.outages):
-            part._clock = lambda ahead=number * STEP: time.monotonic() + ahead
+        proxy.drive_upstream(partial(ahead_by, number * STEP))
         for _ in range(REPEATED):
             found += await round_of(proxy, paths)
     return found

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import KIB, MIB, fetch, noise, until
+from tests.engine import KIB, MIB, fetch, loaded, noise, until
+from tests.faults.chance import LONG, seeded
 from tests.faults.world import image
-from tests.origin import Artifact, Content, OriginThread
-from tests.running import Process, process
+from tests.origin import Content, OriginThread
+from tests.running import process
 
-CUTS = 50 if os.environ.get("CGR_PROXY_TEST_LONG") else 4
+CUTS = 50 if LONG else 4
 SYNCED = MIB  # larger bodies are synced before they get their name
 
 
@@ -32,16 +33,6 @@ def origin() -> Iterator[OriginThread]:
     """An origin in a loop of its own."""
     with OriginThread(content=Content()) as running:
         yield running
-
-
-async def loaded(proxy: Process, artifacts: list[Artifact], chance: random.Random) -> None:
-    """Ask for anything, for ever; what looks complete is right."""
-    while True:
-        artifact = chance.choice(artifacts)
-        got = await fetch(proxy, artifact.link)
-        if got.status == 200 and got.complete:
-            assert got.sha256 == artifact.blob.sha256
-        await asyncio.sleep(0)
 
 
 def empty(folder: Path) -> bool:
@@ -70,9 +61,7 @@ def lose(folder: Path, chance: random.Random) -> int:
 async def test_a_power_cut_at_any_moment_costs_no_client_a_wrong_byte(
     tmp_path: Path, origin: OriginThread
 ) -> None:
-    seed = os.environ.get("CGR_PROXY_TEST_SEED") or str(random.SystemRandom().randrange(10**9))
-    print(f"CGR_PROXY_TEST_SEED={seed}")
-    chance, lost, slowest = random.Random(seed), 0, 0.0
+    chance, lost, slowest = seeded(), 0, 0.0
     content = origin.origin.content
     sizes = [KIB, 40 * KIB, 300 * KIB, MIB + 1, 3 * MIB]
     artifacts = [noise(content, size, seed=n, name=f"noise{n}") for n, size in enumerate(sizes)]

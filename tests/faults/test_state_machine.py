@@ -1,6 +1,6 @@
 """Any sequence of events: what the proxy answers is what `oracle` allows, in every ecosystem.
 
-The upstream changes, refuses, allows again, falls silent in five ways and comes back; entries are
+The upstream changes, refuses, allows again, falls silent in many ways and comes back; entries are
 evicted, purged and damaged; the proxy is stopped, killed and restarted; its clock runs and is
 stepped. A kill is the cache folder as it stood at that moment, with every half-written file: the
 next proxy runs on a copy of it. A power cut besides empties or cuts files that were not synced.
@@ -11,7 +11,6 @@ CGR_PROXY_TEST_LONG=1: fifty times as many sequences. CGR_PROXY_TEST_SEED repeat
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 
 import pytest
@@ -20,9 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from proxy.ecosystems import ECOSYSTEMS
+from tests.faults.chance import LONG, drawn_seed
 from tests.faults.world import SILENCES, World
 
-LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 EXAMPLES, STEPS = (200, 60) if LONG else (4, 40)
 # Whoever lists no artifact has no right to one.
 NAMES = [ecosystem.name for ecosystem in ECOSYSTEMS if ecosystem.name != "openvex"]
@@ -124,11 +123,9 @@ class ProxyMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("ecosystem", NAMES)
 def test_any_sequence_of_events_is_answered_as_the_oracle_allows(ecosystem: str) -> None:
-    number = int(os.environ.get("CGR_PROXY_TEST_SEED") or random.SystemRandom().randrange(10**9))
-    print(f"CGR_PROXY_TEST_SEED={number}")
     machine = type("Machine", (ProxyMachine,), {"ecosystem": ecosystem})
     run_state_machine_as_test(
-        seed(number)(machine),
+        seed(drawn_seed())(machine),
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,

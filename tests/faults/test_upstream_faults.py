@@ -1,33 +1,28 @@
-"""Faults of the upstream, over all ecosystems: F01 to F29 of the fault matrix.
+"""Faults of the upstream, over all ecosystems.
 
 Each row strikes the document, and then the artifact, of every ecosystem, cold and cached. What must
 hold of each is one of three: the upstream's news are passed on (and withhold the copy), its silence
 and its rubbish are not (the copy is served, marked; without one 503 or 502, never 404), a body that
 is not what it must be is never completed. Afterwards, with the fault over, everything is right.
 
-The rest of the matrix stands with the room that it is about:
+More of it stands with the room that it is about:
 
-======  =========================================================================================
-F01     here; one try in ten seconds: unit/test_upstream_refusals
-F02-05  here; withheld through silence: unit/test_engine_rights, test_state_machine
-F06-07  here; how long: unit/test_upstream_answers, test_upstream_breaker
-F08-11  here; tries, deadlines: unit/test_upstream_client, test_upstream_line
-F12-19  here; every size and framing: unit/test_engine_integrity, test_engine_truncations
-F20     unit/test_upstream_line (a body that drips)
-F21-22  here; F23-27 here and unit/test_upstream_redirects, test_upstream_addresses
-F28     here; F29 served from the store or fetched anew: unit/test_engine_resume
-F29a-b  unit/test_upstream_redirects (names), test_upstream_tls
-F29c-d  test_numbers (a day without upstream), unit/test_upstream_breaker
-F29e    here; F29f, F29i here; F29g-h unit/test_engine_resume, test_transfer
-======  =========================================================================================
+=============================  ==================================================================
+one try in ten seconds         unit/test_upstream_refusals
+withheld through silence       unit/test_engine_rights, test_state_machine
+how long a pause lasts         unit/test_upstream_answers, test_upstream_breaker
+tries, deadlines, drips        unit/test_upstream_client, test_upstream_line
+every size and framing         unit/test_engine_integrity, test_engine_truncations, test_transfer
+redirects, names, TLS          unit/test_upstream_redirects, test_upstream_addresses, _tls
+resumed transfers              unit/test_engine_resume
+a day without upstream         test_outage_of_a_day
+=============================  ==================================================================
 
 CGR_PROXY_TEST_LONG=1 strikes with every row; else with a random choice, whose seed is printed.
 """
 
 from __future__ import annotations
 
-import os
-import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +34,7 @@ import pytest
 from proxy.ecosystems import ECOSYSTEMS
 from tests.engine import Got, fetch
 from tests.faults.aftermath import aftermath
+from tests.faults.chance import LONG, seeded
 from tests.faults.revisions import Subject, subject_of
 from tests.origin import (
     FaultHandle,
@@ -77,49 +73,47 @@ class Row:
     body: bool = False
 
 
-FAR = "http://198.51.100.7/x"
 ROWS: dict[str, Row] = {
-    "F01 401": Row(status(401), (503,)),
-    "F02 403": Row(said(403), (403,), NEWS),
-    "F02 403 page in between": Row(status(403, b"<html>", Content_Type="text/html"), (503,)),
-    "F03 409": Row(said(409), (409,), NEWS),
-    "F04 404": Row(said(404), (404,), NEWS),
-    "F05 410": Row(said(410), (410,), NEWS),
-    "F06 429": Row(status(429, Retry_After="5"), (429,)),
-    "F07 429 for ever": Row(status(429, Retry_After="999999999"), (429,)),
-    "F07 429 before now": Row(status(429, Retry_After="-1"), (429,)),
-    "F08 500": Row(status(500), (503,)),
-    "F08 502": Row(status(502, b"<html>"), (503,)),
-    "F08 503": Row(status(503), (503,)),
-    "F08 504": Row(status(504), (503,)),
-    "F10 closed": Row({"close": True}, (503,)),
-    "F11 no answer": Row({"hold": True}, (503,)),
-    "F12 reset": Row({"cut_at": 5}, (200, 502, 503), body=True),
-    "F13 cut": Row({"cut_at": 5, "cut": "fin"}, (200, 502, 503), body=True),
-    "F14 cut, to the end of the connection": Row(
+    "401": Row(status(401), (503,)),
+    "403": Row(said(403), (403,), NEWS),
+    "403 page in between": Row(status(403, b"<html>", Content_Type="text/html"), (503,)),
+    "409": Row(said(409), (409,), NEWS),
+    "404": Row(said(404), (404,), NEWS),
+    "410": Row(said(410), (410,), NEWS),
+    "429": Row(status(429, Retry_After="5"), (429,)),
+    "429 for ever": Row(status(429, Retry_After="999999999"), (429,)),
+    "429 before now": Row(status(429, Retry_After="-1"), (429,)),
+    "500": Row(status(500), (503,)),
+    "502": Row(status(502, b"<html>"), (503,)),
+    "503": Row(status(503), (503,)),
+    "504": Row(status(504), (503,)),
+    "closed": Row({"close": True}, (503,)),
+    "no answer": Row({"hold": True}, (503,)),
+    "reset": Row({"cut_at": 5}, (200, 502, 503), body=True),
+    "cut": Row({"cut_at": 5, "cut": "fin"}, (200, 502, 503), body=True),
+    "cut, to the end of the connection": Row(
         {"cut_at": 5, "cut": "fin", "framing": "close"}, (200, 502, 503), body=True
     ),
-    "F15 cut, chunked": Row({"cut_at": 5, "framing": "chunked"}, (200, 502, 503), body=True),
-    "F17 a wrong bit": Row({"flip_at": 0}, (502, 503), body=True),
-    "F18 a wrong bit and a lie": Row(wrong_bytes(), (502, 503), body=True),
-    "F21 a page": Row(html_page(), (502, 503), body=True),
-    "F22 nothing": Row(empty(), (502, 503), body=True),
-    "F23 a circle": Row(redirect("?again"), (502,)),
-    "F25 another host": Row(redirect("http://evil.example/x"), (502,)),
-    "F26 the cloud's own": Row(redirect("http://169.254.169.254/latest"), (502,)),
-    "F26 in disguise": Row(redirect("http://[::ffff:10.0.0.1]/x"), (502,)),
-    "F26 a number": Row(redirect("http://2130706433/x"), (502,)),
-    "F27 a file": Row(redirect("file:///etc/passwd"), (502,)),
-    "F27 another scheme": Row(redirect("ftp://127.0.0.1/x"), (502,)),
-    "F27 user and password": Row(redirect("http://a:b@127.0.0.1/x"), (502,)),
+    "cut, chunked": Row({"cut_at": 5, "framing": "chunked"}, (200, 502, 503), body=True),
+    "a wrong bit": Row({"flip_at": 0}, (502, 503), body=True),
+    "a wrong bit and a lie": Row(wrong_bytes(), (502, 503), body=True),
+    "a page": Row(html_page(), (502, 503), body=True),
+    "nothing": Row(empty(), (502, 503), body=True),
+    "a circle": Row(redirect("?again"), (502,)),
+    "another host": Row(redirect("http://evil.example/x"), (502,)),
+    "the cloud's own": Row(redirect("http://169.254.169.254/latest"), (502,)),
+    "in disguise": Row(redirect("http://[::ffff:10.0.0.1]/x"), (502,)),
+    "a number": Row(redirect("http://2130706433/x"), (502,)),
+    "a file": Row(redirect("file:///etc/passwd"), (502,)),
+    "another scheme": Row(redirect("ftp://127.0.0.1/x"), (502,)),
+    "user and password": Row(redirect("http://a:b@127.0.0.1/x"), (502,)),
     "F29f header bomb": Row(header_bomb(), (502, 503)),
     "F29i flood": Row(interim_flood(), (502, 503, 200)),
     "no HTTP": Row(garbage(), (502, 503)),
 }
-LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 AT_ONCE = 2  # ecosystems that a row strikes when not all of them are wanted
 # A module without versions has an empty list.
-LEGAL = {("go", "document", "F22 nothing")}
+LEGAL = {("go", "document", "nothing")}
 
 
 def chosen(what: str, name: str) -> list[str]:
@@ -132,9 +126,8 @@ def chosen(what: str, name: str) -> list[str]:
     ]
     if LONG:
         return found
-    seed = os.environ.get("CGR_PROXY_TEST_SEED") or str(random.SystemRandom().randrange(10**9))
-    found = random.Random(seed).sample(found, AT_ONCE)
-    print(f"CGR_PROXY_TEST_SEED={seed}: {', '.join(found)}")
+    found = seeded().sample(found, AT_ONCE)
+    print(f"struck: {', '.join(found)}")
     return found
 
 
@@ -200,10 +193,8 @@ class Struck:
 
 def let_pauses_end(proxy: Running) -> None:
     """Some minutes pass for who asks upstreams: breakers, refused tokens, requests for quiet."""
-    room: Any = proxy.app.upstream
-    before = room._clock
-    for part in (room, room._exchange, room._exchange._bearers, room._exchange.outages):
-        part._clock = lambda: before() + 400.0
+    before = proxy.app.upstream._clock
+    proxy.drive_upstream(lambda: before() + 400.0)
 
 
 async def through(struck: Struck, row: Row) -> None:

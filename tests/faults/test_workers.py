@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.certificates import Authority
+from tests.faults.chance import LONG
 from tests.faults.workers import (
     HALF,
-    LONG,
     PAGE,
     SIZE,
     SOON,
@@ -28,13 +28,10 @@ from tests.faults.workers import (
     crew,
     everywhere,
     lines,
-    refuses,
     replace,
-    samples,
     served,
     state,
     tables,
-    until,
     who,
 )
 from tests.origin import Content, OriginThread
@@ -48,6 +45,7 @@ from tests.running import (
     process,
     request_bytes,
     token,
+    until,
 )
 
 KILLS = 50 if LONG else 3
@@ -74,7 +72,7 @@ def test_all_workers_answer_and_the_numbers_are_their_sum(
         found = everywhere(proxy, PAGE, 4, accept="text/html")
         assert {answer.status for answer in found} == {200}
         assert served(proxy) == len(found)
-        assert samples(proxy)["cgr_proxy_workers_ready"] == 4
+        assert proxy.metrics()["cgr_proxy_workers_ready"] == 4
         shown = proxy.get("/api/v1/entitlements", url=proxy.admin_url).json()
         assert shown["state"] == "assumed"
         proxy.signal(signal.SIGTERM)
@@ -143,7 +141,7 @@ def test_a_killed_worker_comes_back_and_the_others_go_on_meanwhile(
         load.end()
         assert load.wrong == []
         assert load.reset <= 4 * KILLS
-        assert samples(proxy)["cgr_proxy_worker_restarts_total"] == KILLS
+        assert proxy.metrics()["cgr_proxy_worker_restarts_total"] == KILLS
         assert len(lines(proxy, "was ended by SIGKILL; it is started again")) == KILLS
         assert {answer.status for answer in everywhere(proxy, PAGE, 3)} == {200}
 
@@ -274,9 +272,9 @@ def test_sigterm_lets_the_transfers_of_all_workers_end_well(
         for one in herd:
             one.start()
         stalled.reached()
-        until(lambda: samples(proxy)["cgr_proxy_in_flight"] == 24)
+        until(lambda: proxy.metrics()["cgr_proxy_in_flight"] == 24)
         proxy.signal(signal.SIGTERM)
-        until(lambda: refuses(proxy))
+        until(proxy.refuses)
         assert state(proxy) == (503, {"status": "draining"})
         stalled.release()
         for one in herd:
@@ -300,11 +298,11 @@ def test_a_second_sigterm_and_the_end_of_the_grace_end_all_workers_at_once(
         for one in herd:
             one.start()
         stalled.reached()
-        until(lambda: samples(proxy)["cgr_proxy_in_flight"] == 8)
+        until(lambda: proxy.metrics()["cgr_proxy_in_flight"] == 8)
         workers = proxy.workers()
         for _ in range(signals):
             proxy.signal(signal.SIGTERM)
-            until(lambda: refuses(proxy))
+            until(proxy.refuses)
         assert proxy.wait(10) == 0
         for one in herd:
             one.join(LIMIT)

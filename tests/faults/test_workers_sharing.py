@@ -18,12 +18,10 @@ from tests.faults.workers import (
     crew,
     everywhere,
     lines,
-    samples,
     state,
-    until,
 )
 from tests.origin import Content, OriginThread, status
-from tests.running import Process, request_bytes
+from tests.running import Process, request_bytes, until
 
 
 @pytest.fixture
@@ -37,7 +35,7 @@ def origin() -> Iterator[OriginThread]:
 def settle(proxy: Process) -> None:
     """Wait until what one worker has told is known to all: reports go the same way, behind it."""
     for _ in range(2):
-        samples(proxy)
+        proxy.metrics()
 
 
 def platform(origin: OriginThread, **more: Any) -> dict[str, dict[str, Any]]:

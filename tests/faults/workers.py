@@ -8,15 +8,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.origin import OriginThread
 from tests.origin.content import Artifact
-from tests.running import LIMIT, Answer, Process, process
+from tests.running import LIMIT, Answer, Process, process, until
 
-LONG = bool(os.environ.get("CGR_PROXY_TEST_LONG"))
 SIZE = 3 << 20
 HALF = 1 << 20
 PAGE = "/python/simple/alpha/"
@@ -38,13 +37,6 @@ def crew(folder: Path, origin: OriginThread, count: int = 2, **more: Any) -> Ite
         yield proxy
 
 
-def until(condition: Callable[[], bool], seconds: float = LIMIT) -> None:
-    """Ask again until it holds. Fails after a while."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-
-
 def everywhere(proxy: Process, target: str, workers: int = 2, **fields: str) -> list[Answer]:
     """The same question on one connection after the other, until every worker had some."""
     found: list[Answer] = []
@@ -63,15 +55,9 @@ def who(answer: Answer) -> str:
     return (answer.header("X-Request-Id") or "")[:8]
 
 
-def samples(proxy: Process) -> dict[str, float]:
-    text = proxy.get("/metrics", url=proxy.admin_url).body.decode()
-    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in lines}
-
-
 def served(proxy: Process) -> float:
     """How many answers the workers have counted, those that are no more among them."""
-    found = samples(proxy)
+    found = proxy.metrics()
     return sum(value for name, value in found.items() if "_requests_total{cache" in name)
 
 
@@ -94,19 +80,10 @@ def lines(proxy: Process, part: str) -> list[str]:
 
 def replace(proxy: Process) -> None:
     """Kill a worker, and wait until another one serves in its place."""
-    started = samples(proxy)["cgr_proxy_worker_restarts_total"]
+    started = proxy.metrics()["cgr_proxy_worker_restarts_total"]
     os.kill(proxy.workers()[0], signal.SIGKILL)
-    until(lambda: samples(proxy)["cgr_proxy_worker_restarts_total"] > started)
+    until(lambda: proxy.metrics()["cgr_proxy_worker_restarts_total"] > started)
     until(lambda: state(proxy) == (200, {"status": "ok"}))
-
-
-def refuses(proxy: Process) -> bool:
-    """Whether nobody listens any more."""
-    try:
-        proxy.connect().close()
-    except ConnectionError:
-        return True
-    return False
 
 
 class Load:

@@ -86,15 +86,10 @@ class World:
             running(folder, self.origin, tables)
         )
         self.proxy.clock.offset = self.wall
-        upstream: Any = self.proxy.app.upstream
+        self.proxy.drive_upstream(lambda: self.steady)
+        upstream = self.proxy.app.upstream
         limits = replace(upstream._limits, retry_pause=0.001)
-        for room in (
-            *(upstream, upstream._exchange),
-            *(upstream._exchange._bearers, upstream._exchange.outages),
-        ):
-            room._clock = lambda: time.monotonic() + self.offset
-            if hasattr(room, "_limits"):
-                room._limits = limits
+        upstream._limits = upstream._exchange._limits = limits
 
     async def restart(self, *, clean: bool, cut: random.Random | None = None) -> None:
         self.lives += 1
@@ -109,7 +104,7 @@ class World:
             self.cut_power(new / "cache" / "v1", cut)
         shutil.rmtree(old)
         await self.live(new)
-        self.oracle.calm_at = min(self.oracle.calm_at, self.offset + time.monotonic())
+        self.oracle.calm_at = min(self.oracle.calm_at, self.steady)
 
     def cut_power(self, folder: Path, chance: random.Random) -> None:
         """Small bodies and entries are not synced one by one: any may be empty, or cut."""

@@ -12,13 +12,16 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
-from tests.origin import apks, jars, modules, nupkgs
+from tests.origin import jars, modules, nupkgs
 from tests.origin.content import Content
 from tests.origin.control import Control
 from tests.origin.download import DownloadFailed, Filler, cache_folder, real
 from tests.origin.origin import Origin
+from tests.origin.probed import add_probed
+from tests.origin.settled import settled
 from tests.origin.tarballs import add_tiny
 
 
@@ -31,8 +34,9 @@ def main() -> int:
     except DownloadFailed as error:
         print(f"the package client could not fetch the content: {error}", file=sys.stderr)
         return 1
-    for file in (*jars.tiny(), *modules.tiny(), *apks.tiny()):
+    for file in (*jars.tiny(), *modules.tiny()):
         content.add(file)
+    add_probed(content)
     nupkgs.add_tiny(content)
     asyncio.run(_run(options, content, folder))
     return 0
@@ -51,10 +55,15 @@ def _options() -> argparse.Namespace:
 
 
 async def _run(options: argparse.Namespace, content: Content, folder: Path) -> None:
+    pip = settled(os.environ) if options.fill else nullcontext(os.environ)
+    with pip as environment:
+        await _serve(options, content, Filler(folder, environment) if options.fill else None)
+
+
+async def _serve(options: argparse.Namespace, content: Content, filler: Filler | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    filler = Filler(folder) if options.fill else None
     add_tiny(content)
     origin = Origin(
         content=content,

@@ -74,10 +74,7 @@ class Control:
         journal = self._origin.journal
         return {
             "requests": {
-                server: {
-                    method: journal.count(method, server=server)
-                    for method in ("GET", "HEAD", "POST")
-                }
+                server: {method: journal.count(method, server=server) for method in METHODS}
                 for server in ("origin", "store", "registry", "apk")
             },
             "artifact_redirects": journal.count(pattern="^/(files|python-upstream)/"),

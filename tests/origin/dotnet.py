@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from tests.origin.answers import blocked, not_found, package_blocked, redirected, with_validator
-from tests.origin.blobs import BytesBlob, FileBlob
+from tests.origin.blobs import Blob, BytesBlob, FileBlob, SyntheticBlob
 from tests.origin.content import Content
 from tests.origin.nupkgs import DOTNET, FLAT, Nupkg
 from tests.origin.settings import Settings
@@ -279,15 +279,18 @@ def _order(version: str) -> tuple[list[int], bool, list[str]]:
 
 def _hashed(one: Nupkg) -> dict[str, Any]:
     """What is said of a package's bytes, as they are at this moment."""
-    blob = one.blob
-    if isinstance(blob, BytesBlob):
-        digest = hashlib.sha512(blob.data).digest()
-    elif isinstance(blob, FileBlob):
-        digest = hashlib.sha512(blob.path.read_bytes()).digest()
-    else:
-        digest = hashlib.sha512(b"".join(blob.pieces())).digest()  # type: ignore[attr-defined]
+    data = _bytes_of(one.blob)
     return {
-        "packageHash": base64.b64encode(digest).decode(),
+        "packageHash": base64.b64encode(hashlib.sha512(data).digest()).decode(),
         "packageHashAlgorithm": "SHA512",
-        "packageSize": blob.size,
+        "packageSize": len(data),
     }
+
+
+def _bytes_of(blob: Blob) -> bytes:
+    if isinstance(blob, FileBlob):
+        return blob.path.read_bytes()
+    if isinstance(blob, SyntheticBlob):
+        return b"".join(blob.pieces())
+    assert isinstance(blob, BytesBlob)
+    return blob.data

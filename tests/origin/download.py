@@ -220,10 +220,12 @@ class Filler:
 
     Only the newest version that suits the running interpreter. A failure is remembered for a
     minute. The fetch outlives the request that began it, so a client that gave up finds it done.
+    `environment`: what pip runs in, as `tests.origin.settled` makes it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder / "filled"
+        self._environment = dict(environment)
         self._lock = asyncio.Lock()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, float] = {}
@@ -260,6 +262,7 @@ class Filler:
     async def _download(self, target: Path, project: str) -> bool:
         process = await asyncio.create_subprocess_exec(
             *_command(target, ["--", project]),
+            env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

@@ -147,13 +147,12 @@ def packed(folder: Path) -> Iterable[Nupkg]:
         with zipfile.ZipFile(path) as file:
             (name,) = (one for one in file.namelist() if one.endswith(".nuspec") and "/" not in one)
             text = file.read(name).decode("utf-8-sig")
-        package, version = (re.findall(rf"<{tag}>([^<]+)</{tag}>", text)[0] for tag in _SAID)
+        package, version = (
+            re.findall(rf"<{tag}>([^<]+)</{tag}>", text)[0] for tag in ("id", "version")
+        )
         needs = dict(re.findall(r'<dependency id="([^"]+)" version="([^"]+)"', text))
         yield Nupkg(
             f"{package.lower()}.{normal(version)}.nupkg",
             *(package, version, FileBlob(path), DOTNET),
             needs=needs,
         )
-
-
-_SAID = ("id", "version")

@@ -6,7 +6,6 @@ port that its configuration names, and the findings by what they are about.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from proxy.config import Settings, load
 from proxy.doctor.findings import CHECKS, Finding
 from proxy.doctor.rounds import Rounds
 from proxy.secret import Secret
-from tests.origin import Content, Origin, apks, jars, modules, nupkgs
+from tests.origin import Content, Origin
 from tests.origin.blobs import BytesBlob
 from tests.origin.content import Artifact
-from tests.origin.tarballs import tarball
+from tests.origin.probed import add_probed
 from tests.origin.wheels import make_wheel, wheel_name
-from tests.running import Clock, Running, configuration, running, trusting
+from tests.running import Clock, Running, configuration, free_port, running, trusting
 
 PROBED = ("python", "java", "javascript", "go", "dotnet", "oci", "apk")
 WHEEL = wheel_name("six", "1.17.0")
@@ -31,24 +30,9 @@ WHEEL = wheel_name("six", "1.17.0")
 def content() -> Content:
     """What the probes ask for; containers are in every origin."""
     wheel = BytesBlob(make_wheel("six", "1.17.0"))
-    return Content(
-        [
-            Artifact(WHEEL, "six", "1.17.0", wheel),
-            *jars.made_up("commons-io:commons-io", "2.15.1"),
-            *modules.made_up("github.com/google/uuid", "v1.6.0"),
-            tarball("ms", "2.1.3"),
-            *nupkgs.with_manifest(nupkgs.nupkg("Microsoft.NETCore.Platforms", "7.0.4")),
-            *apks.tiny(),
-        ]
-    )
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+    made = Content([Artifact(WHEEL, "six", "1.17.0", wheel)])
+    add_probed(made)
+    return made
 
 
 @dataclass

@@ -11,7 +11,7 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
-from tests.unit.upstream_room import answer
+from tests.unit.upstream_room import Conversations, answer
 
 HOST = "127.0.0.8"
 
@@ -27,14 +27,14 @@ class EgressProxy:
         self._names = names or {}
         self.heads: list[str] = []
         self.inside: list[bytes] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._conversations = Conversations(self._converse)
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, HOST, 0)
+        self._server = await asyncio.start_server(self._conversations.begin, HOST, 0)
         return self
 
     async def __aexit__(
@@ -43,23 +43,7 @@ class EgressProxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.close()
-        for task in list(self._running):
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        try:
-            await self._converse(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-            self._running.discard(task)
+        await self._conversations.end(self._server)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

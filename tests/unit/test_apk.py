@@ -351,6 +351,12 @@ def test_any_path_is_understood_or_refused(path: str) -> None:
     assert isinstance(target, (DocumentTarget, ArtifactTarget))
 
 
+def test_a_size_beyond_measure_is_never_the_smallest() -> None:
+    rows = b"\na-1.apk Q1x= %b\nb-1.apk Q1x= 7\nc-1.apk Q1x= -\n" % (b"1" * 5000)
+    assert Offers(rows).smallest() == "b-1.apk"
+    assert not Offers(b"\n\n").smallest()
+
+
 def test_an_error_is_one_line_of_text() -> None:
     worded = APK.render_error(NotFound("It is not\u00e9 there."), "abc")
     assert worded.media_type == "text/plain; charset=utf-8"

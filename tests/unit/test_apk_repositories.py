@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.engine import fetch
-from tests.origin import Origin
-from tests.origin.apks import ARCH, KEY, ORGANISATION, ApkFile, package, public_key
+from tests.origin import Artifact, Origin
+from tests.origin.apks import ARCH, KEY, ORGANISATION, package, public_key
 from tests.running import Running, basic, client, running, token
 
 HERE = "/apk/os"
@@ -46,12 +46,8 @@ async def two(
         assert public.violations == []
 
 
-def there(public: Origin) -> ApkFile:
-    return next(
-        item
-        for item in public.content
-        if isinstance(item, ApkFile) and item.filename == "only-there-2.0-r1.apk"
-    )
+def there(public: Origin) -> Artifact:
+    return public.content.find("only-there-2.0-r1.apk")
 
 
 async def test_a_public_repository_is_asked_as_nobody_and_kept(tmp_path: Path) -> None:
@@ -87,11 +83,7 @@ async def test_the_same_file_name_of_two_repositories_is_two_packages(tmp_path: 
         for origin, seed in ((vendor, b"ours"), (public, b"theirs")):
             origin.content.add(package("same", "1.0-r0", {"usr/share/same": seed}))
         for origin, prefix in ((vendor, f"/apk/{ORGANISATION}"), (public, HERE)):
-            wanted = next(
-                item
-                for item in origin.content
-                if isinstance(item, ApkFile) and item.filename == "same-1.0-r0.apk"
-            )
+            wanted = origin.content.find("same-1.0-r0.apk")
             got = await fetch(proxy, f"{prefix}/{ARCH}/same-1.0-r0.apk")
             assert got.sha256 == wanted.blob.sha256
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import stat
@@ -17,6 +18,7 @@ import pytest
 from proxy.cli import main
 from proxy.observe.alike import Alike
 from proxy.observe.audit import (
+    BATCH,
     MAX_WAITING,
     AuditFile,
     AuditLog,
@@ -25,7 +27,11 @@ from proxy.observe.audit import (
     previous,
     read_records,
 )
+from proxy.observe.formats import JsonFormat
+from proxy.observe.logs import Logs
 from proxy.observe.redaction import Redactor
+from proxy.observe.sink import NoSink
+from proxy.observe.writer import Writer
 from tests.origin import Origin
 from tests.running import Running, basic, client, configuration, running, token
 
@@ -251,6 +257,28 @@ def test_what_does_not_fit_or_cannot_be_written_is_counted(tmp_path: Path) -> No
     os.close(file._descriptor)
     log.drain()
     assert log.dropped == MAX_WAITING + 5
+
+
+def test_many_decisions_wake_their_writer_though_no_access_line_does(tmp_path: Path) -> None:
+    """A busy farm's half second would not fit."""
+    path = tmp_path / "audit.jsonl"
+    writer = Writer(NoSink(), JsonFormat(Redactor()), period=60)
+    logs = Logs(writer, Redactor(), logging.WARNING, access=False)
+    written = threading.Event()
+    try:
+        logs.keep_audit(AuditFile(path, 1 << 20))
+
+        def drain() -> None:
+            logs.audit.drain()
+            written.set()
+
+        writer.also(drain)
+        for _ in range(BATCH + 1):
+            logs.audit.append(record())
+        assert written.wait(10)
+        assert path.read_bytes().count(b"\n") >= BATCH
+    finally:
+        logs.stop()
 
 
 def test_a_line_that_a_full_disk_cut_off_costs_the_next_one_nothing(tmp_path: Path) -> None:

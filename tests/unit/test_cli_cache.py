@@ -144,7 +144,9 @@ def test_purge_removes_the_bytes(filled: Path, capsys: pytest.CaptureFixture[str
     assert len(list(filled.glob("v1/bodies/*/*"))) == 4
 
 
-@pytest.mark.parametrize("selection", ["", "/", "pkg:", "pkg:pypi/", "pkg:cargo/serde", "a\nb"])
+@pytest.mark.parametrize(
+    "selection", ["", "/", "pkg:", "pkg:pypi/", "pkg:cargo/serde", "a\nb", "flask", "pypi/flask"]
+)
 def test_purge_of_what_nobody_can_mean_is_wrong_usage(
     filled: Path, capsys: pytest.CaptureFixture[str], selection: str
 ) -> None:

@@ -14,8 +14,8 @@ import pytest
 from proxy.cli.doctor import Progress, table
 from proxy.doctor.findings import bad, good
 from tests.origin import OriginThread, html_page
-from tests.running import TOP, Process, process, secrets_of
-from tests.unit.doctored import content, free_port
+from tests.running import TOP, Process, free_port, process, secrets_of
+from tests.unit.doctored import content
 
 LIMIT = 60.0
 FINDINGS = [good("-", "clock", "right"), bad("python", "token", "it has ended", "Renew it.")]

@@ -115,6 +115,13 @@ async def test_other_bytes_than_are_listed_are_seen(tmp_path: Path) -> None:
     assert "other bytes" in wrong["python", "checksum"].detail
 
 
+async def test_other_bytes_than_an_index_vouches_for_are_seen(tmp_path: Path) -> None:
+    async with scene(tmp_path, runs=False) as made:
+        made.origin.fault("store", r"\.apk", times=None, **wrong_bytes())
+        wrong = await made.wrong()
+    assert "other bytes" in wrong["apk", "checksum"].detail
+
+
 async def test_a_document_that_lies_in_a_blocked_object_store_is_told_from_a_broken_upstream(
     tmp_path: Path,
 ) -> None:

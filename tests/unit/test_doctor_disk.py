@@ -32,16 +32,6 @@ print(json.dumps([asdict(found) for found in disk.examine(folder, 1, os.geteuid(
 """
 
 
-@pytest.fixture(scope="module")
-def namespace() -> tuple[str, ...]:
-    """What to put before a command so that it may mount without anybody else seeing it."""
-    for ways in (("unshare", "-m"), ("unshare", "-r", "-m")):
-        done = subprocess.run([*ways, "mount", "-t", "tmpfs", "none", "/mnt"], check=False)
-        if done.returncode == 0:
-            return ways
-    pytest.fail("no mount namespace can be had: run as root, or allow user namespaces")
-
-
 def on_small_disk(
     namespace: tuple[str, ...], folder: Path, lines: str, *, inodes: int = 0
 ) -> dict[str, Finding]:

@@ -11,9 +11,11 @@ from proxy.doctor.findings import ALL
 from proxy.doctor.hosts import Lookout, Sight
 from proxy.egress import Egress
 from proxy.secret import Secret
+from proxy.upstream.pairs import Pair
 from proxy.upstream.tls import client_context
 from tests.certificates import Authority
-from tests.unit.doctored import PROBED, free_port, scene
+from tests.running import free_port
+from tests.unit.doctored import PROBED, scene
 from tests.unit.egress_proxy import HOST, EgressProxy
 from tests.unit.test_doctor_tls import server
 
@@ -22,7 +24,8 @@ LIMIT = 5.0
 
 
 def lookout(egress: str, password: str = "", trusted: Path | None = None) -> Lookout:
-    way = Egress(egress, "build", Secret(password)) if password else Egress(egress)
+    shown = Secret(Pair("build", Secret(password)).authorization)
+    way = Egress(egress, shown if password else None)
     return Lookout(client_context(trusted), LIMIT, LIMIT, time.time, way)
 
 

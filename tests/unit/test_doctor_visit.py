@@ -25,6 +25,9 @@ async def test_where_clients_are_configured_a_token_is_needed(tmp_path: Path) ->
     async with scene(tmp_path, CLIENTS) as made:
         without = await made.wrong()
         found = await made.wrong(token=token("builder"))
+        unknown = await made.wrong(token=token("nobody"))
+    assert "is no token of a client" in unknown["python", "proxy"].fix
+    assert "is no token of a client" not in without["python", "proxy"].fix
     assert "401" in without["python", "proxy"].detail
     assert "CGR_PROXY_TOKEN" in without["python", "proxy"].fix
     assert found == {}

@@ -137,3 +137,28 @@ async def test_who_is_cancelled_while_a_thread_works_waits_for_its_end() -> None
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+async def test_who_is_cancelled_again_and_again_waits_for_the_thread_still() -> None:
+    began, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        may_end.wait(10)
+        ended.set()
+
+    async def let_it_work() -> None:
+        await in_thread(work)
+
+    task = asyncio.create_task(let_it_work())
+    await asyncio.to_thread(began.wait, 10)
+    for _ in range(3):  # its clients have left, and the proxy stops
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    early = task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not early
+    assert ended.is_set()

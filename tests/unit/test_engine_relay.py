@@ -177,6 +177,29 @@ async def test_when_both_disks_fail_both_deliver(tmp_path: Path) -> None:
         assert {(got.complete, got.sha256) for got in found} == {(True, artifact.blob.sha256)}
 
 
+@pytest.mark.parametrize(
+    ("method", "after"), [("write", 0), ("write", 700 * KIB), ("write", MIB + 200), ("view", 0)]
+)
+async def test_a_disk_without_room_for_a_second_copy_costs_the_following_proxy_no_byte(
+    tmp_path: Path, method: str, after: int
+) -> None:
+    """What it has shown of the first one's body has to be gone on with in memory."""
+    async with Origin() as origin, pair(tmp_path, origin) as (one, two):
+        artifact = noise(origin.content, SIZE)
+        failing(one).fail("write", after=MIB + 100)
+        failing(two).fail(method, after=after)
+        stalled = origin.fault("store", pattern(artifact), stall_at=MIB)
+        leading = asyncio.create_task(fetch(one, artifact.link))
+        await stalled.reached()
+        following = [asyncio.create_task(fetch(two, artifact.link)) for _ in range(3)]
+        await until(lambda: any(f.visible for f in two.app.artifacts._flights._running.values()))
+        stalled.release()
+        for got in await asyncio.gather(leading, *following):
+            assert (got.status, got.complete, got.sha256) == (200, True, artifact.blob.sha256)
+        assert len(two.stored()) == 0
+        assert list((tmp_path / "cache" / "v1" / "flights").iterdir()) == []
+
+
 # --- what the other one may leave behind, each ending by itself ---------------------------------
 
 BODY = os.urandom(300 * KIB)

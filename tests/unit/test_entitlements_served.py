@@ -26,7 +26,6 @@ from tests.running import Answer, Running, Upstream, process, running
 PAGE = "/python/simple/alpha/"
 REMEDIATED = "/python-remediated/simple/"
 GRACE = 3600.0
-NO_ITEMS = b'{"items": []}'
 
 
 def platform(

@@ -94,7 +94,7 @@ async def test_half_of_a_file_is_never_taken_at_a_signal(tmp_path: Path, origin:
     async with alive(settings, writer) as live:
         assert await live.reload() == ""
         assert writer.read == [("new",), ("new", "late"), ("new", "late")]
-        assert [client.name for client in live.settings.clients] == ["new", "late"]
+        assert [await knows(live, name) for name in ("old", "new", "late")] == [False, True, True]
 
 
 async def test_a_file_that_is_written_all_the_time_changes_nothing_until_it_rests(

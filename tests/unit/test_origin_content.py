@@ -86,7 +86,7 @@ async def test_a_file_on_disk_is_served_whole(tmp_path: Path) -> None:
 
 def test_names_that_are_no_package_names_never_reach_the_package_client(tmp_path: Path) -> None:
     async def fill_all() -> None:
-        filler = Filler(tmp_path)
+        filler = Filler(tmp_path, os.environ)
         for name in ("--index-url=x", "-r", "a b", "../x", "", "a;b", "a\n"):
             await filler.fill(name)
 
@@ -181,6 +181,8 @@ async def test_the_program_prints_one_line_is_steered_and_ends_on_sigterm(tmp_pa
     assert (await ask(url, "/python/simple/", token)).status == 503
     counters = json.loads((await ask(control, "/counters")).body)
     assert counters["requests"]["origin"] == {"GET": 2, "HEAD": 0, "POST": 0}
+    probed = await ask(url, "/java/commons-io/commons-io/maven-metadata.xml", token)
+    assert probed.status == 200  # the doctor finds what it asks for
     assert (await ask(control, "/nonsense")).status == 400
     await ask(control, "/stop-listening", method="POST")
     with pytest.raises(ConnectionRefusedError):

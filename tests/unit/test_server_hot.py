@@ -33,7 +33,6 @@ from tests.running import (
 from tests.unit.test_entitlements_served import platform
 
 PAGE = "/python/simple/alpha/"
-OTHER_PAGE = "/python/simple/beta/"
 MINE = basic(token("mine"))
 OFTEN = 3000
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.origin import Content, OriginThread
 from tests.origin.content import Artifact
-from tests.running import LIMIT, Answer, Process, answers, bearer, process, request_bytes
+from tests.running import LIMIT, Answer, Process, answers, bearer, process, request_bytes, until
 
 SIZE = 3 << 20
 HALF = 1 << 20
@@ -32,7 +32,7 @@ class Herd:
         ]
         for thread in self._threads:
             thread.start()
-        until(lambda: samples(proxy)["cgr_proxy_in_flight"] == count)
+        until(lambda: proxy.metrics()["cgr_proxy_in_flight"] == count)
 
     def _fetch(self, proxy: Process, target: str) -> None:
         self.found.append(proxy.send(request_bytes("GET", target, "localhost", {})))
@@ -42,27 +42,6 @@ class Herd:
         for thread in self._threads:
             thread.join(LIMIT)
         return [answers(raw)[0] for raw in self.found]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Ask again until it holds. Fails after a while."""
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline
-
-
-def samples(proxy: Process) -> dict[str, float]:
-    text = proxy.get("/metrics", url=proxy.admin_url).body.decode()
-    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in lines}
-
-
-def refuses(proxy: Process) -> bool:
-    try:
-        proxy.connect().close()
-    except ConnectionError:
-        return True
-    return False
 
 
 @pytest.fixture
@@ -91,7 +70,7 @@ def test_sigterm_lets_every_transfer_end_well_and_takes_no_new_ones(
         stalled.reached()
         assert proxy.get("/readyz", url=proxy.admin_url).json() == {"status": "ok"}
         proxy.signal(number)
-        until(lambda: refuses(proxy))
+        until(proxy.refuses)
         answer = proxy.get("/readyz", url=proxy.admin_url)
         assert (answer.status, answer.json()) == (503, {"status": "draining"})
         assert proxy.get("/healthz", url=proxy.admin_url).status == 200
@@ -110,7 +89,7 @@ def test_a_second_sigterm_ends_at_once_and_no_client_takes_its_part_for_the_whol
         herd = Herd(proxy, big(origin).link, 2)
         stalled.reached()
         proxy.signal(signal.SIGTERM)
-        until(lambda: refuses(proxy))
+        until(proxy.refuses)
         proxy.signal(signal.SIGTERM)
         assert proxy.wait(5) == 0
         assert [answer.complete for answer in herd.join()] == [False, False]
@@ -156,7 +135,7 @@ def test_a_slow_reader_gets_the_rest_although_all_is_written(
             reader.sendall(request_bytes("GET", wheel.link, "localhost", {}))
             raw = reader.recv(1024)
             proxy.signal(signal.SIGTERM)
-            until(lambda: refuses(proxy))
+            until(proxy.refuses)
             while more := reader.recv(1 << 16):
                 raw += more
         (answer,) = answers(raw)
@@ -244,7 +223,7 @@ def test_r19_clients_that_leave_in_the_middle_leave_nothing_behind(
                 sock.sendall(request_bytes("GET", wheel.link, "localhost", {}))
                 assert select.select([sock], [], [], LIMIT)[0]
         until(lambda: proxy.descriptors <= before + 2)
-        assert samples(proxy)["cgr_proxy_in_flight"] == 0
+        assert proxy.metrics()["cgr_proxy_in_flight"] == 0
         assert proxy.get(wheel.link).sha256 == wheel.blob.sha256
 
 
@@ -264,9 +243,9 @@ def test_r8_unknown_paths_cost_no_memory_and_no_series(
                     assert sock.recv(4096).startswith(b"HTTP/1.1 40")
 
         ask(0, 1000)
-        series, memory = len(samples(proxy)), proxy.rss
+        series, memory = len(proxy.metrics()), proxy.rss
         ask(1000, 10_000)
-        assert len(samples(proxy)) <= series + 2  # the metrics' own answers are not counted
+        assert len(proxy.metrics()) <= series + 2  # the metrics' own answers are not counted
         assert proxy.rss - memory < 10 << 20
 
 

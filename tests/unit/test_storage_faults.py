@@ -5,24 +5,11 @@ It takes root, or user namespaces. The limit on the size of a file needs neither
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
-
-import pytest
 
 from tests.unit.stored import Elsewhere
 
 MOUNT = 'size=$1; shift; mount -t tmpfs -o size=$size none "$0" && exec "$@"'
-
-
-@pytest.fixture(scope="module")
-def namespace() -> tuple[str, ...]:
-    """What to put before a command so that it may mount without anybody else seeing it."""
-    for ways in (("unshare", "-m"), ("unshare", "-r", "-m")):
-        done = subprocess.run([*ways, "mount", "-t", "tmpfs", "none", "/mnt"], check=False)
-        if done.returncode == 0:
-            return ways
-    pytest.fail("no mount namespace can be had: run as root, or allow user namespaces")
 
 
 def on_small_disk(

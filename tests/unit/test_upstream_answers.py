@@ -82,6 +82,13 @@ def head(
     )
 
 
+def test_where_no_credential_is_configured_a_401_asks_for_one_and_blames_no_token() -> None:
+    error = read_error(401, CIMultiDict(), b"", SCRUBBER, learnt=False, configured=False)
+    assert isinstance(error, CredentialRefused)
+    assert "has none for it" in str(error)
+    assert "pull token" not in str(error)
+
+
 # --- the table of statuses ---------------------------------------------------------------------
 
 

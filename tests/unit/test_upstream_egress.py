@@ -11,6 +11,7 @@ from proxy.egress import Egress
 from proxy.errors import ForbiddenAddress, InsecureUpstream, Unavailable
 from proxy.secret import Secret
 from proxy.server.process import CannotStart
+from proxy.upstream.pairs import Pair
 from proxy.upstream.tls import client_context
 from tests.engine import fetch
 from tests.origin import Origin
@@ -25,7 +26,8 @@ OK = answer(200, b"ok")
 
 def way(proxy: EgressProxy, who: str = "") -> Egress:
     user, _, password = who.partition(":")
-    return Egress(proxy.url, user, Secret(password)) if who else Egress(proxy.url)
+    shown = Secret(Pair(user, Secret(password)).authorization)
+    return Egress(proxy.url, shown if who else None)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from proxy.egress import Egress
 from proxy.errors import ProxyError
 from proxy.secret import Secret
+from proxy.upstream.pairs import Pair
 from tests.unit.upstream_room import Room, room
 
 PASSWORD = "open-sesame-42"  # made up
@@ -67,7 +68,7 @@ async def test_rubbish_in_place_of_a_tunnel_is_an_error_in_time_without_a_secret
     close: bool,  # a parameter of the test
 ) -> None:
     async with saying(said, close=close) as url, asyncio.timeout(LIMIT):
-        egress = Egress(url, "build", Secret(PASSWORD))
+        egress = Egress(url, Secret(Pair("build", Secret(PASSWORD)).authorization))
         async with room("https://upstream.example", egress=egress) as made:
             found = await outcome(made)
     assert isinstance(found, ProxyError)

@@ -43,6 +43,15 @@ async def test_a_refused_token_is_ours_to_mend_and_never_the_clients(origin: Ori
     assert origin.count() == 1
 
 
+async def test_an_upstream_that_wants_a_credential_where_none_is_configured_says_so(
+    origin: Origin,
+) -> None:
+    async with room(origin.url) as made:
+        with pytest.raises(CredentialRefused) as caught:
+            await made.get(PAGE)
+    assert "the proxy has none for it" in str(caught.value)
+
+
 async def test_a_refused_token_is_tried_once_in_ten_seconds_however_many_ask(
     origin: Origin,
 ) -> None:

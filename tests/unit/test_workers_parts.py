@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from proxy.workers.channel import (
     open_channel,
     receive_blocking,
 )
-from proxy.workers.crew import HANGS, Crew
+from proxy.workers.crew import HANGS, START, Crew
 from proxy.workers.reserving import reserve
 from proxy.workers.terms import Loading, Terms, terms_of
 from tests.engine import until
@@ -174,12 +176,10 @@ def test_a_store_that_cannot_be_written_is_a_warning(
 # --- the crew ------------------------------------------------------------------------------------
 
 
-async def test_a_worker_that_says_nothing_for_a_minute_is_killed_and_started_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Its process is stopped, as one that hangs; the crew's clock is ahead."""
+@asynccontextmanager
+async def crew_of_one(folder: Path) -> AsyncIterator[Crew]:
     async with Origin() as origin:
-        file = configuration(tmp_path, origin, {"server": {"listen": "127.0.0.1:0", "workers": 2}})
+        file = configuration(folder, origin, {"server": {"listen": "127.0.0.1:0", "workers": 2}})
         loading = Loading(file, {}, {})
         settings = await asyncio.to_thread(loading.load)
         held = reserve(settings.server.listen)
@@ -192,17 +192,44 @@ async def test_a_worker_that_says_nothing_for_a_minute_is_killed_and_started_aga
         )
         try:
             await crew.start()
-            (worker,) = crew.ready
-            os.kill(worker.pid, signal.SIGSTOP)
-            await crew.look()
-            worker.heard -= HANGS
-            assert crew.troubles() == ["workers that do not say how they are: 1"]
-            await crew.look()
-            await until(lambda: bool(crew.ready) and crew.ready[0] is not worker)
-            assert crew.restarts == 1
-            assert "hangs for 60 s; it is killed" in caplog.text
+            yield crew
         finally:
             hurry = asyncio.Event()
             hurry.set()
             await crew.stop(hurry, 10.0)
             held.close()
+
+
+async def test_a_worker_that_says_nothing_for_a_minute_is_killed_and_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process is stopped, as one that hangs; the crew's clock is ahead."""
+    async with crew_of_one(tmp_path) as crew:
+        (worker,) = crew.ready
+        os.kill(worker.pid, signal.SIGSTOP)
+        await crew.look()
+        worker.heard -= HANGS
+        assert crew.troubles() == ["workers that do not say how they are: 1"]
+        await crew.look()
+        await until(lambda: bool(crew.ready) and crew.ready[0] is not worker)
+        assert crew.restarts == 1
+        assert "hangs for 60 s; it is killed" in caplog.text
+
+
+async def test_a_worker_that_hangs_before_it_is_ready_is_killed_and_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with crew_of_one(tmp_path) as crew:
+        (first,) = crew.ready
+        first.kill()
+        await until(lambda: bool(crew.starting))
+        (second,) = crew.starting
+        os.kill(second.pid, signal.SIGSTOP)
+        await crew.look()
+        second.heard -= START
+        assert crew.troubles() == ["0 of 1 workers run"]
+        await crew.look()
+        await until(lambda: bool(crew.ready))
+        assert crew.ready[0].pid not in {first.pid, second.pid}
+        assert crew.restarts == 2
+        assert "hangs for 120 s; it is killed" in caplog.text

@@ -88,7 +88,8 @@ async def test_a_reload_is_read_once_and_reaches_all_workers(
 ) -> None:
     caplog.set_level("INFO")
     async with supervised(tmp_path, origin, clients=[client("old", "python")]) as scene:
-        assert [await scene.get(PAGE, "old"), await scene.get(PAGE, "new")] != []
+        assert (await scene.get(PAGE, "old"))[0] == 200
+        assert (await scene.get(PAGE, "new"))[0] == 401
         file = configuration(tmp_path, origin, tables(clients=[client("new", "python")]))
         await scene.supervisor.reload()
         for _ in range(8):

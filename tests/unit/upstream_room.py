@@ -13,7 +13,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from types import TracebackType
@@ -36,6 +36,8 @@ SWIFT = UpstreamLimits(
     connect_timeout=1.0, first_byte_timeout=2.0, read_timeout=2.0, retry_pause=0.01
 )
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Converse = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Clock:
@@ -152,6 +154,37 @@ async def room_of(origin: Origin, **how: Any) -> AsyncIterator[Room]:
         yield made
 
 
+class Conversations:
+    """What a server has to do with connections: one coroutine each, none of which outlives it."""
+
+    def __init__(self, converse: Converse) -> None:
+        self._converse = converse
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Have one, for as long as both sides are there; for `asyncio.start_server`."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await self._converse(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            self._running.discard(task)
+
+    async def end(self, server: asyncio.Server) -> None:
+        """End all of them, and their server."""
+        server.close()
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await server.wait_closed()
+
+
 class Raw:
     """A server that sends what `answer` gives for a request target, byte for byte.
 
@@ -172,7 +205,7 @@ class Raw:
         self.heads: list[str] = []
         self.port = 0
         self._server: asyncio.Server | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._conversations = Conversations(self._converse)
 
     @property
     def url(self) -> str:
@@ -192,7 +225,9 @@ class Raw:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.bind((self.host, 0))
         self.port = sock.getsockname()[1]
-        self._server = await asyncio.start_server(self._connected, sock=sock, ssl=self._tls)
+        self._server = await asyncio.start_server(
+            self._conversations.begin, sock=sock, ssl=self._tls
+        )
         return self
 
     async def __aexit__(
@@ -202,28 +237,10 @@ class Raw:
         trace: TracebackType | None,
     ) -> None:
         assert self._server is not None
-        self._server.close()
-        for task in list(self._running):
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        try:
-            await self._converse(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
-            self._running.discard(task)
+        await self._conversations.end(self._server)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.heads.append(head)
