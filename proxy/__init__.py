@@ -64,4 +64,4 @@ protocol), `server/handler` (the walk), `cache/documents`, `cache/artifacts`, `c
 `cache/download` (the engine).
 """
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cgr-proxy",
-        description="A caching proxy in front of libraries.cgr.dev and cgr.dev.",
+        description="A caching proxy in front of libraries.cgr.dev, cgr.dev and apk.cgr.dev.",
         epilog=_CODES,
         allow_abbrev=False,
     )
