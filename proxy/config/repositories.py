@@ -28,8 +28,14 @@ def read_repositories(
     """Read all of them; wrong ones are noted and mark `repositories` as broken."""
     before = len(mistakes)
     keys = (_NAME, *REPOSITORY)
-    read = read_stanzas("repositories", keys, stanzas, file, mistakes)
+    read = list(read_stanzas("repositories", keys, stanzas, file, mistakes))
     found = tuple(_checked(stanza, mistakes) for stanza in read)
+    seen: set[str] = set()
+    for repository, stanza in zip(found, read, strict=True):
+        # What is kept of one address must not be given under the name of another credential.
+        if repository.upstream and repository.upstream in seen:
+            mistakes.add(f"{stanza.place}.upstream", "is that of an earlier repository too")
+        seen.add(repository.upstream)
     if len(mistakes) > before:
         mistakes.broken.add("repositories")
     return found

@@ -181,11 +181,13 @@ class Rounds:
         needed |= {name: url for name, url in names.items() if ":" in name}
         asked = asks_platform(self.settings)
         platform = {upstream.issuer: "issuer", upstream.api: "platform"} if asked else {}
-        urls = list(dict.fromkeys([*needed.values(), *platform]))
-        looks = (self._look(url, ask=url not in platform) for url in urls)
-        sights = dict(zip(urls, await asyncio.gather(*looks), strict=True))
-        found = [sights[url].finding(name) for name, url in needed.items()]
-        found += [sights[url].finding(ALL, f"the {role}") for url, role in platform.items()]
+        # An upstream is asked, though the platform, which answers nobody, may lie there too.
+        looks = [(url, True) for url in needed.values()] + [(url, False) for url in platform]
+        every = list(dict.fromkeys(looks))
+        seen = await asyncio.gather(*(self._look(url, ask=ask) for url, ask in every))
+        sights = dict(zip(every, seen, strict=True))
+        found = [sights[url, True].finding(name) for name, url in needed.items()]
+        found += [sights[url, False].finding(ALL, f"the {role}") for url, role in platform.items()]
         told = [sight.behind for sight in sights.values() if sight.behind is not None]
         return [*found, hosts.clock(max(told, key=abs))] if told else found
 

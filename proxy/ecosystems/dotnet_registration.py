@@ -119,13 +119,20 @@ def _of_leaf(
     entry = _entry_of(leaf)
     _check_entry(entry, target.package, target.version)
     given = leaf.get(CONTENT) or entry.get(CONTENT)
-    found = resolve(listing.url, given) if isinstance(given, str) else None
+    found = _place(given, listing.url)
     if given is not None and found is None:
         raise NotListed(target.filename)
-    location = found[0] if found is not None else target.path
+    location = found or target.path
     if HASH in entry:
         return _source(target, location, entry)
     return _described(replace(target, path=location), entry.get("@id"), listing.url)
+
+
+def _place(url: object, base: str) -> str | None:
+    """The address of a package, made absolute; None: nothing that may be one. What is called like a
+    manifest is judged as one (`Dotnet.judge`), so no package may be."""
+    found = resolve(base, url) if isinstance(url, str) else None
+    return None if found is None or found[0].endswith(paths.NUSPEC) else found[0]
 
 
 def _described(target: ArtifactTarget, url: object, base: str) -> Source | Further:
@@ -280,9 +287,9 @@ class _Registration:
         return made if made["count"] else None
 
     def _is_usable(self, url: object) -> bool:
-        found = resolve(self._base, url) if isinstance(url, str) else None
+        found = _place(url, self._base)
         rules: HostRules = self._links.hosts
-        return found is not None and allowed(found[0], self._base, rules)
+        return found is not None and allowed(found, self._base, rules)
 
     def _content(self, url: object, version: str) -> str:
         """The path of a package here: the upstream's, if it is one of this version."""

@@ -196,6 +196,12 @@ BROKEN = [
         "an alias has small letters",
     ),
     (
+        '[repositories.a]\necosystem = "apk"\nupstream = "https://p.example/os"\n'
+        '[repositories.b]\necosystem = "apk"\nupstream = "https://p.example/os/"',
+        "repositories[b].upstream",
+        "earlier repository",
+    ),
+    (
         '[repositories.a]\necosystem = "apk"\nupstream = "http://p.example"',
         "repositories",
         "plain http",

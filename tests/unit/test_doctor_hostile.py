@@ -28,7 +28,7 @@ from proxy.upstream.base import Head, UpstreamRequest
 from proxy.upstream.tls import client_context
 from tests.certificates import Authority
 from tests.origin import redirect, status
-from tests.unit.doctored import scene
+from tests.unit.doctored import PROBED, scene
 
 LIMIT = 5.0
 
@@ -191,3 +191,15 @@ async def test_a_proxy_that_drips_is_given_up(tmp_path: Path) -> None:
         async with asyncio.timeout(LIMIT):
             found = await Visit(load(file, {}, {}), None, patience=0.3).knock()
     assert "nothing answers" in found.detail
+
+
+async def test_one_silent_host_for_everything_is_a_finding_of_every_ecosystem(
+    tmp_path: Path,
+) -> None:
+    async with saying(b"", pause=LIMIT) as (place, _):
+        there = f"http://{place}"
+        names = ("libraries", "registry", "apk", "issuer", "api")
+        tables = {"upstream": dict.fromkeys(names, there), "limits": {"first_byte_timeout": "1s"}}
+        async with scene(tmp_path, tables, runs=False) as made:
+            wrong = await made.wrong()
+    assert all((name, "host") in wrong for name in PROBED)

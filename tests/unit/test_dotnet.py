@@ -424,6 +424,15 @@ def test_a_version_that_could_not_be_fetched_or_verified_is_left_out() -> None:
         rewrite(path, index(*bad))
 
 
+def test_a_manifest_is_no_package_whatever_a_registration_says() -> None:
+    path = f"{HIVE}/alpha.net/index.json"
+    said = leaf(packageContent=f"{HOME}{FLAT}/alpha.net/1.2.0/alpha.net.nuspec")
+    with pytest.raises(NotListed):  # it would be judged as a manifest, and pass for the package
+        NET.locate(package(), held(path, index(said)))
+    made = rewrite(path, index(said, leaf("1.3.0")))
+    assert [one["catalogEntry"]["version"] for one in made["items"][0]["items"]] == ["1.3.0"]
+
+
 def test_a_registration_of_another_package_is_not_passed_on() -> None:
     for path in (f"{HIVE}/alpha.net/index.json", f"{HIVE}/alpha.net/page/1.0.0/2.0.0.json"):
         with pytest.raises(Malformed, match="another package"):
