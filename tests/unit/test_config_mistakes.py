@@ -196,8 +196,10 @@ BROKEN = [
         "an alias has small letters",
     ),
     (
-        '[repositories.a]\necosystem = "apk"\nupstream = "https://p.example/os"\n'
-        '[repositories.b]\necosystem = "apk"\nupstream = "https://p.example/os/"',
+        (
+            '[repositories.a]\necosystem = "apk"\nupstream = "https://p.example/os"\n'
+            '[repositories.b]\necosystem = "apk"\nupstream = "https://p.example/os/"'
+        ),
         "repositories[b].upstream",
         "earlier repository",
     ),
