@@ -35,7 +35,7 @@ from proxy.cache.transfer import RATE_WINDOW, Rate
 from proxy.server.stalled import unsent
 from proxy.server.wire import abort, too_slow
 
-SLICE = 512 << 10
+SLICE = 256 << 10
 IN_STORE = 256 << 10  # bytes that the kernel may have without being allowed to send them yet
 LEAST_SLICE = 64 << 10
 LONGEST_ROUND = 0.004  # seconds of the loop that all who send may take together, one slice each

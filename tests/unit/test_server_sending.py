@@ -142,7 +142,8 @@ async def test_the_kernel_has_little_in_store_for_who_takes_nothing_of_a_file(
     room = Filed(path)
     async with room.client() as one:
         await asyncio.get_running_loop().sock_sendall(one, LAST)
-        await until(lambda: bool(room.server.connections) and room.in_store() >= IN_STORE)
+        # The kernel asks for more when less than half of it is left.
+        await until(lambda: bool(room.server.connections) and room.in_store() >= IN_STORE // 2)
         # More than that is the rest of the call that it was filled with.
         assert room.in_store() <= IN_STORE + PIECE
         assert room.ended == 0
