@@ -245,6 +245,7 @@ stage_containers() {
 }
 
 stage_faults() {
+  client pip
   pytests faults --numprocesses=2 --dist=worksteal tests/faults
 }
 
