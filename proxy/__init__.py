@@ -24,9 +24,9 @@ ecosystem, pure, says what is asked; access says whether this client may have it
 is looked at, on a hit as on a miss, and gives a `Grant` that the cache demands; the cache judges
 freshness, collapses equal requests into one flight and, if it must, asks the upstream, the only
 room that speaks to hosts and holds credentials (each ecosystem has one upstream; of container
-registries there may be further ones, by alias); storage keeps whole, verified entries under opaque
-keys. Documents are stored as the upstream sent them and rewritten on the way out; artifacts are
-verified and streamed.
+registries and apk repositories there may be further ones, by alias; one `egress` proxy may stand
+before all); storage keeps whole, verified entries under opaque keys. Documents are stored as the
+upstream sent them and rewritten on the way out; artifacts are verified and streamed.
 
 One short cut: a question that was answered less than a second ago is answered before it is parsed
 (`server/seam`, `server/hot`), if the rooms say, each time, that all of it still holds
