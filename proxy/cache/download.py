@@ -243,13 +243,17 @@ class Download:
     async def _take(self, leader: Leader, response: UpstreamResponse, skip: int) -> None:
         """Take the body in, without its first `skip` bytes."""
         intake = Intake(leader, self._leave_disk)
-        pieces = response.pieces()
+        pieces = response.pieces() if not response.pours() else None
         rate = Rate(self._limits.resume_rate)
         try:
             while True:
                 asked = self._clock()
+                piece: bytes | memoryview
                 try:
-                    piece = await anext(pieces, b"")
+                    if pieces is None:
+                        piece = await intake.draw(response)
+                    else:
+                        piece = await anext(pieces, b"")
                 except Unavailable:
                     rate.keeps(0, self._clock() - asked)
                     leader.dripping = not rate.sound

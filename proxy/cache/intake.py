@@ -2,9 +2,13 @@
 
 Purpose: writing and hashing take longer than receiving and sending; done in the event loop they
 add up, and everybody else waits for each piece (measured: 1.4 s of 2.4 s a GiB, and small hits
-beside it waited for them). Here the loop only hands pieces over; what came while one batch was
-worked on is the next batch, so a slow upstream's bytes are not kept waiting and a fast one's come
-in large batches. What is in neither file nor hash is bounded.
+beside it waited for them). Here the loop only hands pieces over, and the thread goes on for as long
+as it finds any: what came while one batch was worked on is the next batch, so a slow upstream's
+bytes are not kept waiting and a fast one's come in large batches. What is in neither file nor hash
+is bounded.
+
+A body that pours (`UpstreamResponse.pours`) is received into blocks that are used again and again:
+memory that is made for each piece costs more than what is put there.
 
 Small bodies, and what goes on in memory after the disk failed, are taken in at once.
 
@@ -14,15 +18,28 @@ Reading: performance notes of varnish's fetch threads. Non-goals: judging the wh
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from proxy.cache.leader import Leader
 from proxy.cache.threads import in_thread, outlast
 from proxy.errors import StorageFailed
+from proxy.upstream.base import UpstreamResponse
 
 AT_ONCE: Final = 1 << 20  # bytes of a body that is not worth a thread
 BACKLOG: Final = 4 << 20
+BLOCK: Final = 512 << 10
+
+
+Piece = bytes | memoryview
+
+
+class _Failed(NamedTuple):
+    """What the disk did not take, and why."""
+
+    error: StorageFailed
+    rest: list[Piece]
 
 
 @final
@@ -33,13 +50,35 @@ class Intake:
     def __init__(self, leader: Leader, leave_disk: Callable[[Leader, StorageFailed], None]) -> None:
         self._leader = leader
         self._leave_disk = leave_disk
-        self._waiting: list[bytes] = []
+        self._waiting: deque[Piece] = deque()
+        self._blocks: list[bytearray] = []  # those that are free
+        self._drawn: bytearray | None = None  # the one that is being filled
+        self._made = 0
         self._pending = 0  # bytes that wait or are being worked on
         self._total = leader.transfer.received  # with all that was put
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def put(self, piece: bytes) -> None:
+    @property
+    def blocks(self) -> int:
+        """Blocks that were made."""
+        return self._made
+
+    async def draw(self, response: UpstreamResponse) -> memoryview:
+        """The next bytes of an answer that pours; none: that was all.
+
+        They are in a block of ours: MUST be `put`, or be forgotten, before more is drawn.
+        """
+        if self._drawn is None:
+            self._drawn = self._blocks.pop() if self._blocks else self._block()
+        view = memoryview(self._drawn)
+        return view[: await response.read_into(view)]
+
+    def _block(self) -> bytearray:
+        self._made += 1
+        return bytearray(BLOCK)
+
+    async def put(self, piece: Piece) -> None:
         """Take a piece in, or at least take note of it.
 
         Raises DigestMismatch when it is more than belongs, what `leave_disk` raises, Unavailable
@@ -49,8 +88,10 @@ class Intake:
         self._total += len(piece)
         leader.transfer.expect(self._total)
         if self._task is None and (leader.spool is not None or self._is_small()):
-            await self._take(piece)
+            await self._take(bytes(piece))
             return
+        if isinstance(piece, memoryview):
+            self._drawn = None  # free again when it is in
         self._waiting.append(piece)
         self._pending += len(piece)
         task = self._task
@@ -58,7 +99,7 @@ class Intake:
             if task is not None:
                 task.result()
             self._task = task = asyncio.get_running_loop().create_task(self._work())
-        while self._pending > BACKLOG and not task.done():
+        while self._is_full() and not task.done():
             self._moved.clear()
             await self._moved.wait()
 
@@ -72,31 +113,61 @@ class Intake:
             await outlast(self._task)
             raise
 
+    def _is_full(self) -> bool:
+        free = bool(self._blocks) or self._drawn is not None or self._made * BLOCK < BACKLOG
+        return self._pending > BACKLOG or not free
+
     def _is_small(self) -> bool:
         size = self._leader.transfer.size
         return size is not None and size <= AT_ONCE
 
     async def _work(self) -> None:
         """Batch by batch, until nothing waits."""
+        leader, loop = self._leader, asyncio.get_running_loop()
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting, []
-                await self._take_all(batch)
+                if leader.spool is not None:
+                    await self._take_all(self._batch())
+                elif (failed := await in_thread(lambda: self._work_off(loop))) is not None:
+                    self._leave_disk(leader, failed.error)
+                    await self._take_all(failed.rest)
         finally:
             self._moved.set()
 
-    async def _take_all(self, batch: list[bytes]) -> None:
+    def _work_off(self, loop: asyncio.AbstractEventLoop) -> _Failed | None:
+        """In the thread: all that waits, and what comes meanwhile, until the disk fails."""
         leader = self._leader
-        taken, failure = 0, None
-        if leader.spool is None:
-            taken, failure = await in_thread(lambda: _write_and_hash(leader, batch))
-            self._show(sum(map(len, batch[:taken])))
-        if failure is not None:
-            self._leave_disk(leader, failure)
-        for piece in batch[taken:]:
-            await self._take(piece)
+        while batch := self._batch():
+            for number, piece in enumerate(batch):
+                try:
+                    leader.writer.write(piece)
+                except StorageFailed as error:
+                    loop.call_soon_threadsafe(self._show, batch[:number])
+                    return _Failed(error, batch[number:])
+                leader.transfer.update(piece)
+            loop.call_soon_threadsafe(self._show, batch)
+        return None
+
+    def _batch(self) -> list[Piece]:
+        """All that waits. Others may put meanwhile."""
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
+
+    async def _take_all(self, batch: list[Piece]) -> None:
+        for piece in batch:
+            await self._take(bytes(piece))
+            self._done([piece])
+
+    def _show(self, batch: list[Piece]) -> None:
+        self._leader.advance()
+        self._done(batch)
+
+    def _done(self, batch: list[Piece]) -> None:
+        """Pieces are in: there is room for others."""
+        for piece in batch:
             self._pending -= len(piece)
-            self._moved.set()
+            if isinstance(piece, memoryview) and isinstance(piece.obj, bytearray):
+                self._blocks.append(piece.obj)
+        self._moved.set()
 
     async def _take(self, piece: bytes) -> None:
         """At once. When the disk fails it goes on in memory, unstored."""
@@ -110,19 +181,3 @@ class Intake:
         leader.keep(piece)
         leader.advance()
         await leader.bound()
-
-    def _show(self, count: int) -> None:
-        self._pending -= count
-        self._leader.advance()
-        self._moved.set()
-
-
-def _write_and_hash(leader: Leader, batch: list[bytes]) -> tuple[int, StorageFailed | None]:
-    """How many pieces of a batch are in, and why not more. In a thread."""
-    for number, piece in enumerate(batch):
-        try:
-            leader.writer.write(piece)
-        except StorageFailed as error:
-            return number, error
-        leader.transfer.update(piece)
-    return len(batch), None

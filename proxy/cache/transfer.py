@@ -69,13 +69,13 @@ class Transfer:
         self.size = self._source.size
         self.framed = True
 
-    def update(self, piece: bytes) -> None:
+    def update(self, piece: bytes | memoryview) -> None:
         """Count and hash a piece."""
         self.received += len(piece)
         for each in self._hashes.values():
             each.update(piece)
         if self._verifier is not None:
-            self._verifier.feed(piece)
+            self._verifier.feed(bytes(piece))
 
     def learn(self, digests: Sequence[Digest]) -> None:
         """What else it must be, of those that are computed: replaces what was learnt before."""

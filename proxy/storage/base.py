@@ -82,7 +82,7 @@ class Writer(Protocol):
         """Bytes in it: 0 for a new one, more for one that was adopted."""
         ...
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         """Append. Raises StorageFailed; the writer is then dead and `commit` MUST NOT follow."""
         ...
 

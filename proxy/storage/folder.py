@@ -334,7 +334,7 @@ def _plain(fd: int) -> os.stat_result:
     return status
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all of it: a disk that is nearly full takes a part and says so only the next time."""
     view = memoryview(data)
     while view:

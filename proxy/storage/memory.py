@@ -124,7 +124,7 @@ class MemoryWriter:
         self.size = 0
         self._discarded = 0
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         """See `Writer.write`."""
         try:
             write_all(self._fd, piece)

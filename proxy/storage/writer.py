@@ -111,7 +111,7 @@ class DiskWriter:
             self._folder.unlink(self._name)  # of an owner that died
             return self._folder.create(self._name)
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         """See `Writer.write`."""
         try:
             write_all(self._fd, piece)

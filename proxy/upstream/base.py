@@ -105,6 +105,15 @@ class UpstreamResponse(Protocol):
         """
         ...
 
+    def pours(self) -> bool:
+        """Tell, before anything is read, whether the body is so large that it may be read straight
+        into the caller's memory; if so it MUST be: with `read_into`, not `pieces`."""
+        ...
+
+    async def read_into(self, view: memoryview) -> int:
+        """Fill a buffer with the next bytes, one at least; 0: that was all. Raises as `pieces`."""
+        ...
+
     async def close(self) -> None:
         """Release the connection: back to the pool if the body was read whole. Idempotent."""
         ...

@@ -16,6 +16,7 @@ import aiohttp
 
 from proxy.errors import Unavailable
 from proxy.upstream.base import Head
+from proxy.upstream.pouring import Pouring
 from proxy.upstream.session import FAILURES
 from proxy.upstream.silence import Silence
 from proxy.upstream.unpacking import Unpacker
@@ -65,6 +66,7 @@ class HttpResponse:
     ) -> None:
         self.head = head
         self._response = response
+        self._pouring: Pouring | None = None
         self._released: Callable[[], None] | None = released
         self._pace = pace
         self._silence = silence
@@ -84,6 +86,27 @@ class HttpResponse:
         if unpacker is not None:
             unpacker.finish()
 
+    def pours(self) -> bool:
+        """See `UpstreamResponse.pours`."""
+        response, size = self._response, self._response.content_length
+        if self._pouring is None and size and not self.head.packed:
+            chunked = "Transfer-Encoding" in response.headers
+            self._pouring = None if chunked else Pouring.of(response, size)
+        return self._pouring is not None
+
+    async def read_into(self, view: memoryview) -> int:
+        """See `UpstreamResponse.read_into`."""
+        pouring, started = self._pouring, self._clock()
+        if pouring is None:
+            raise AssertionError("an answer that comes in pieces")
+        count, kind = 0, ""
+        try:
+            count = await self._silence.until(pouring, pouring.read_into(view))
+        except FAILURES as error:
+            kind = type(error).__name__
+        self._judge(count, kind, started)
+        return count
+
     async def close(self) -> None:
         """See `UpstreamResponse.close`."""
         released, self._released = self._released, None
@@ -98,13 +121,21 @@ class HttpResponse:
             piece = await self._silence.next(self._response)
         except FAILURES as error:
             kind = type(error).__name__
-        # Raised out here: the library's exception must not travel along (see `session`).
+        self._judge(len(piece), kind, started)
+        return piece
+
+    def _judge(self, count: int, kind: str, started: float) -> None:
+        """Note so many bytes, or the `kind` of failure. Raises Unavailable.
+
+        Here, and not where the failure was caught: the library's exception must not travel along
+        (see `session`).
+        """
         if kind:
             LOG.debug("a body of %s broke off: %s", self._response.url.host, kind)
             raise Unavailable("The upstream's answer broke off; try again.", retry_after=1)
-        if piece:
-            self._received(len(piece))
-        if piece and not self._pace.allows(self._clock() - started, len(piece)):
+        if not count:
+            return
+        self._received(count)
+        if not self._pace.allows(self._clock() - started, count):
             self._slow()
             raise Unavailable("The upstream sends too slowly; try again later.", retry_after=5)
-        return piece

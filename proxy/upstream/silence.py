@@ -14,12 +14,17 @@ Non-goals: slow bodies (`response.Pace`); the time until a head.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, final
+from collections.abc import Awaitable
+from typing import Final, TypeVar, final
 
 import aiohttp
 
+from proxy.upstream.pouring import Pouring
+
 LOOKS: Final = 5  # within one limit: a silence lasts two looks longer than it at most
 OFTEN: Final = 1.0  # seconds between two looks at most
+_Source = aiohttp.ClientResponse | Pouring
+_Got = TypeVar("_Got")
 
 
 @final
@@ -29,8 +34,8 @@ class Silence:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._pause = min(OFTEN, seconds / LOOKS)
-        self._waiting: dict[aiohttp.ClientResponse, float] = {}
-        self._suspects: dict[aiohttp.ClientResponse, float] = {}
+        self._waiting: dict[_Source, float] = {}
+        self._suspects: dict[_Source, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def next(self, response: aiohttp.ClientResponse) -> bytes:
@@ -38,34 +43,52 @@ class Silence:
 
         Raises TimeoutError after a silence, and what aiohttp does.
         """
-        loop, content = asyncio.get_running_loop(), response.content
-        self._waiting[response] = loop.time()
+        return await self.until(response, _piece(response.content))
+
+    async def until(self, source: _Source, coming: Awaitable[_Got]) -> _Got:
+        """Wait for what is coming from a source. Raises TimeoutError after a silence."""
+        loop = asyncio.get_running_loop()
+        self._waiting[source] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self._pause, self._look, loop)
         try:
-            piece, chunk_ends = await content.readchunk()  # `readany` would join them: a copy
-            while not piece and chunk_ends:
-                piece, chunk_ends = await content.readchunk()
+            return await coming
         finally:
-            del self._waiting[response]
-        return piece
+            del self._waiting[source]
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         overdue = loop.time() - self._seconds
         before, self._suspects = self._suspects, {}
-        for response, since in self._waiting.items():
-            if since > overdue and not _is_cut(response):
+        for source, since in self._waiting.items():
+            if since > overdue and not _is_cut(source):
                 continue
-            if before.get(response) == since:
-                response.content.set_exception(TimeoutError())
+            if before.get(source) == since:
+                _end(source, TimeoutError())
             else:
-                self._suspects[response] = since
+                self._suspects[source] = since
         if self._waiting:
             self._timer = loop.call_later(self._pause, self._look, loop)
 
 
-def _is_cut(response: aiohttp.ClientResponse) -> bool:
+async def _piece(content: aiohttp.StreamReader) -> bytes:
+    piece, chunk_ends = await content.readchunk()  # `readany` would join them: a copy
+    while not piece and chunk_ends:
+        piece, chunk_ends = await content.readchunk()
+    return piece
+
+
+def _is_cut(source: _Source) -> bool:
     """Whether a body that has not ended has lost its connection."""
-    connection = response.connection
+    if isinstance(source, Pouring):
+        return source.is_cut
+    connection = source.connection
     return connection is not None and connection.closed
+
+
+def _end(source: _Source, error: Exception) -> None:
+    """Have who waits for it hear that."""
+    if isinstance(source, Pouring):
+        source.fail(error)
+    else:
+        source.content.set_exception(error)

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from proxy.cache.flight import Flight
-from proxy.cache.intake import AT_ONCE, BACKLOG, Intake
+from proxy.cache.intake import AT_ONCE, BACKLOG, BLOCK, Intake
 from proxy.cache.leader import Leader
 from proxy.cache.transfer import Transfer
 from proxy.errors import DigestMismatch, StorageFailed
@@ -174,3 +174,75 @@ async def test_followers_have_the_last_byte_before_the_body_is_stored() -> None:
     assert await follower.more()
     assert (leader.flight.visible, leader.flight.done) == (SIZE, False)
     follower.leave()
+
+
+class Spring:
+    """Implements the pouring side of `UpstreamResponse`: some bytes a time, of `BODY`."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._at = 0
+
+    async def read_into(self, view: memoryview) -> int:
+        piece = BODY[self._at : self._at + min(self._most, len(view))]
+        view[: len(piece)] = piece
+        self._at += len(piece)
+        await asyncio.sleep(0)  # the thread may be done with a block meanwhile
+        return len(piece)
+
+
+@pytest.mark.parametrize("most", [100_000, BLOCK, SIZE])
+async def test_a_body_that_is_poured_is_whole_and_in_order(most: int) -> None:
+    leader, writer = leading()
+    writer.go.set()
+    intake, spring = Intake(leader, refuse), Spring(most)
+    while piece := await intake.draw(spring):  # type: ignore[arg-type]
+        await intake.put(piece)
+    await intake.end()
+    assert leader.transfer.proven
+    assert leader.flight.copy(0, SIZE) == BODY
+
+
+async def test_a_body_that_is_poured_waits_for_a_slow_disk_with_its_blocks() -> None:
+    leader, writer = leading()
+    intake, spring = Intake(leader, refuse), Spring(1000)
+
+    async def pour() -> None:
+        while piece := await intake.draw(spring):  # type: ignore[arg-type]
+            await intake.put(piece)
+
+    pouring = asyncio.ensure_future(pour())
+    done, _ = await asyncio.wait([pouring], timeout=0.2)  # as much as it ever will
+    assert not done
+    assert intake.blocks <= BACKLOG // BLOCK
+    writer.go.set()
+    await pouring
+    await intake.end()
+    assert leader.transfer.proven
+    assert intake.blocks <= BACKLOG // BLOCK
+
+
+async def test_a_disk_that_fails_under_a_body_that_is_poured_leaves_every_byte_in_order() -> None:
+    leader, writer = leading(fails_at=5 * PIECE)
+    writer.go.set()
+    follower = leader.flight.attach()
+    intake, spring = Intake(leader, lambda leader, _: leader.leave_disk()), Spring(BLOCK)
+    while piece := await intake.draw(spring):  # type: ignore[arg-type]
+        await intake.put(piece)
+    await intake.end()
+    assert leader.transfer.proven
+    got = bytearray()
+    while piece := leader.flight.copy(len(got), PIECE):
+        got += piece
+    assert got == BODY
+    follower.leave()
+
+
+async def test_bytes_that_are_here_already_are_passed_over_and_their_block_used_again() -> None:
+    leader, writer = leading()
+    writer.go.set()
+    intake, spring = Intake(leader, refuse), Spring(BLOCK)
+    for _ in range(3):
+        assert await intake.draw(spring)  # type: ignore[arg-type]
+    assert intake.blocks == 1
+    await intake.end()
