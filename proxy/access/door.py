@@ -57,43 +57,27 @@ class Door:
         scopes = _scopes_of(target)
         if scopes == {PUBLIC} <= all_scopes:
             return Grant(principal.name, ecosystem, scopes)
-        self._require_client(principal, ecosystem)
-        self._require_package(principal, target, purl)
+        if principal.ecosystems is not None:
+            self._require_client(principal, ecosystem, principal.ecosystems)
+        if principal.packages:
+            self._require_package(principal, target, purl)
         if not scopes <= all_scopes:
             raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
-        match self._any(ecosystem, scopes):
-            case Verdict.ALLOWED:
-                return Grant(principal.name, ecosystem, self._entitled(ecosystem, all_scopes))
-            case Verdict.DENIED:
-                raise NotEntitled(
-                    f"The organisation behind this proxy is not entitled to {target.scope}; ask "
-                    "the proxy's operator, or the vendor, for the entitlement."
-                )
-            case Verdict.UNKNOWN:
-                raise EntitlementUnknown(
-                    f"Whether the organisation is entitled to {target.scope} could not be found "
-                    "out: the vendor's platform does not answer the proxy; try again later.",
-                    retry_after=_RETRY_AFTER,
-                )
-            case verdict:
-                assert_never(verdict)
+        allowed = self._entitlements.allowed
+        verdicts = {scope: allowed(ecosystem, scope) for scope in all_scopes}
+        entitled = frozenset([scope for scope in all_scopes if verdicts[scope] is ALLOWED])
+        if not scopes.isdisjoint(entitled):  # one that is allowed is enough to go and look
+            return Grant(principal.name, ecosystem, entitled)
+        raise _refusal(target, {verdicts[scope] for scope in scopes})
 
     def entitled(self, ecosystem: str, scope: str) -> bool:
         """Whether the organisation still may, for who passed here a moment ago with the same
         question: everything else that `require` looks at does not change while a client is one."""
         return scope == PUBLIC or self._entitlements.allowed(ecosystem, scope) is ALLOWED
 
-    def _any(self, ecosystem: str, scopes: frozenset[str]) -> Verdict:
-        """The best verdict of several scopes: one that is allowed is enough to go and look."""
-        verdicts = {self._entitlements.allowed(ecosystem, scope) for scope in scopes}
-        for verdict in (Verdict.ALLOWED, Verdict.UNKNOWN):
-            if verdict in verdicts:
-                return verdict
-        return Verdict.DENIED
-
     @staticmethod
-    def _require_client(principal: Principal, ecosystem: str) -> None:
-        if principal.ecosystems is not None and ecosystem not in principal.ecosystems:
+    def _require_client(principal: Principal, ecosystem: str, may: frozenset[str]) -> None:
+        if ecosystem not in may:
             raise ClientForbidden(
                 f"The client {principal.name} of this proxy may not use {ecosystem}; ask the "
                 f"proxy's operator to add {ecosystem} to the client's ecosystems."
@@ -104,18 +88,26 @@ class Door:
         """An index of everything is of no package: a client that is limited may not have it. An
         answer that says nothing (a ping, a redirect to that index) it may."""
         says_nothing = not target.package and _is_neutral(target)
-        if not principal.packages or says_nothing or covered(principal.packages, purl):
+        if says_nothing or covered(principal.packages, purl):
             return
         raise ClientForbidden(
             f"The client {principal.name} of this proxy is limited to certain packages, and"
             f" {purl or 'an index of all packages'} is none of them; ask the proxy's operator."
         )
 
-    def _entitled(self, ecosystem: str, all_scopes: frozenset[str]) -> frozenset[str]:
-        allowed = self._entitlements.allowed
-        return frozenset(
-            scope for scope in all_scopes if allowed(ecosystem, scope) is Verdict.ALLOWED
+
+def _refusal(target: Target, verdicts: set[Verdict]) -> NotEntitled | EntitlementUnknown:
+    """Why it is refused where none of the verdicts is one that allows it."""
+    if Verdict.UNKNOWN in verdicts:
+        return EntitlementUnknown(
+            f"Whether the organisation is entitled to {target.scope} could not be found "
+            "out: the vendor's platform does not answer the proxy; try again later.",
+            retry_after=_RETRY_AFTER,
         )
+    return NotEntitled(
+        f"The organisation behind this proxy is not entitled to {target.scope}; ask "
+        "the proxy's operator, or the vendor, for the entitlement."
+    )
 
 
 def _is_neutral(target: Target) -> bool:
@@ -135,5 +127,5 @@ def _is_neutral(target: Target) -> bool:
 
 def _scopes_of(target: Target) -> frozenset[str]:
     if isinstance(target, ArtifactTarget) and target.listed_in:
-        return frozenset(listing.scope for listing in target.listed_in)
+        return frozenset([listing.scope for listing in target.listed_in])
     return frozenset((target.scope,))

@@ -11,6 +11,7 @@ caching, deciding about access: those rooms call these functions, never the othe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
@@ -32,6 +33,10 @@ from proxy.model import (
     Target,
     encode_path,
 )
+
+# What needs no percent-encoding in a package URL: as nearly all, and quoting is slow.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.~/:-]*")
+_PLAIN_VERSION = re.compile(r"[A-Za-z0-9_.~:-]*")
 
 
 class Ecosystem(Protocol):
@@ -296,8 +301,11 @@ def to_folder(
 def package_url(kind: str, name: str, version: str = "") -> str:
     """A package URL (purl specification): `kind` is its type, `name` the namespace and the name,
     separated by slashes. Everything is percent-encoded that has a meaning in one."""
-    behind = f"@{quote(version, safe=':')}" if version else ""
-    return f"pkg:{kind}/{quote(name, safe='/:')}{behind}"
+    if _PLAIN_NAME.fullmatch(name) is None:
+        name = quote(name, safe="/:")
+    if _PLAIN_VERSION.fullmatch(version) is None:
+        version = quote(version, safe=":")
+    return f"pkg:{kind}/{name}@{version}" if version else f"pkg:{kind}/{name}"
 
 
 def problem(error: ProxyError, request_id: str) -> ErrorBody:

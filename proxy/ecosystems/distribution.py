@@ -31,6 +31,12 @@ _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!$&'()+,.:;=@\[\]^_`{}~-]*")
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION_START = re.compile(r"-(?=[vV]?[0-9])")
 _WHEEL_PARTS = (5, 6)
+# A version that is spelled the normal way already (PEP 440 without epochs), as nearly all are.
+_PART = r"(?:0|[1-9][0-9]*)"
+_NORMAL = re.compile(
+    rf"{_PART}(?:\.{_PART})*(?:(?:a|b|rc){_PART})?(?:\.post{_PART})?(?:\.dev{_PART})?"
+    rf"(?:\+(?:{_PART}|[0-9]*[a-z][a-z0-9]*)(?:\.(?:{_PART}|[0-9]*[a-z][a-z0-9]*))*)?"
+)
 
 
 def is_project_name(name: str) -> bool:
@@ -106,8 +112,10 @@ def _version_text(filename: str, project: str) -> str | None:
 
 def _stem(filename: str) -> str:
     lower = filename.lower()
-    ending = next((ending for ending in _ENDINGS if lower.endswith(ending)), "")
-    return filename[: len(filename) - len(ending)]
+    for ending in _ENDINGS:
+        if lower.endswith(ending):
+            return filename[: -len(ending)]
+    return filename
 
 
 def _first_version(filename: str, rest: str) -> str:
@@ -127,5 +135,10 @@ def _is_version(text: str) -> bool:
 
 def _version(text: str) -> str:
     """Spell a version the normal way where it is one; legacy ones stay as they are."""
+    if _NORMAL.fullmatch(text) is not None:
+        return text
     plain = text if "+" in text else text.replace("_", "-")
-    return str(Version(plain)) if _is_version(plain) else text
+    try:
+        return str(Version(plain))
+    except InvalidVersion:
+        return text

@@ -98,7 +98,9 @@ class Offers:
         filename, companion = python_paths.split_companion(target.filename)
         path = target.path.removesuffix(companion)
         offer = self._offer(path, filename)
-        version = distribution.version_within(filename, self.project)
+        version = target.version
+        if target.package != self.project:
+            version = distribution.version_within(filename, self.project)
         if not companion:
             return Source(offer.url, self.project, version, offer.digest, offer.size)
         whole = Whole(path, offer.digest, offer.size)

@@ -37,6 +37,7 @@ INDEXES: Final = {
 FILES: Final = "files"
 FILE_MOUNTS: Final = (FILES, "python-upstream")
 BY_NAME: Final = "by-name"
+_REMEDIATION: Final = "cgr"  # part of the local version of such builds
 METADATA: Final = ".metadata"
 SIGNATURE: Final = ".asc"
 OCTETS: Final = "application/octet-stream"
@@ -69,21 +70,22 @@ def artifact(segments: Sequence[str]) -> ArtifactTarget | None:
     filename, companion = split_companion(segments[-1])
     if not distribution.is_distribution(filename):
         return None
-    indexes: tuple[str, ...]
-    if tuple(segments[:2]) == (FILES, BY_NAME):
+    by_name = segments[0] == FILES and segments[1] == BY_NAME
+    if by_name:
         if len(segments) != 5 or segments[2] not in INDEXES:  # as in the picture
             return None
-        package, indexes = segments[3], (segments[2],)
+        package = segments[3]
         if distribution.normalise(package) != package:
             return None
-        version = distribution.version_within(filename, package)
     else:
         package = project_of(segments[-2], filename)
-        version = distribution.version_within(filename, package)
-        indexes = _likely_indexes(version)
+    version = distribution.version_within(filename, package)
     if not version:
         return None
-    listed_in = tuple(page(index, package, simple_index.JSON) for index in indexes)
+    if by_name:
+        listed_in: tuple[DocumentTarget, ...] = (page(segments[2], package, simple_index.JSON),)
+    else:
+        listed_in = _likely_pages(package, distribution.local_parts(version))
     return ArtifactTarget(
         path=encode_path(tuple(segments)),
         scope=listed_in[0].scope,
@@ -97,8 +99,10 @@ def artifact(segments: Sequence[str]) -> ArtifactTarget | None:
 
 def split_companion(name: str) -> tuple[str, str]:
     """Split the name of a companion into its file's and its own ending; "": it is none."""
-    companion = next((ending for ending in _MEDIA_TYPES if name.endswith(ending)), "")
-    return name.removesuffix(companion), companion
+    for companion in _MEDIA_TYPES:
+        if name.endswith(companion):
+            return name[: -len(companion)], companion
+    return name, ""
 
 
 def integrity(segments: Sequence[str], accept: Sequence[str] = ()) -> DocumentTarget | None:
@@ -140,15 +144,17 @@ def project_of(folder: str, filename: str) -> str:
 
 def _is_remediated(version: str) -> bool:
     """Tell a build of the remediated tier by its version (`X+cgr.N`)."""
-    return "cgr" in distribution.local_parts(version)
+    return _REMEDIATION in distribution.local_parts(version)
 
 
-def _likely_indexes(version: str) -> tuple[str, ...]:
-    """Order the indexes that may list a version: those that its local part names, then the rest.
+@lru_cache(maxsize=1024)  # each file of a project has the same ones, but for a few builds
+def _likely_pages(package: str, local: tuple[str, ...]) -> tuple[DocumentTarget, ...]:
+    """The pages that may list a file: those of the indexes that the parts of its local version
+    name, then the rest.
 
     All of them: a CUDA index lists plain versions too, and a file's path does not tell its index.
     """
-    local = distribution.local_parts(version)
-    named = [REMEDIATED] if _is_remediated(version) else []
+    named = [REMEDIATED] if _REMEDIATION in local else []
     named += [part for part in local if part in INDEXES and part not in named]
-    return (*named, *(index for index in INDEXES if index not in named))
+    indexes = (*named, *(index for index in INDEXES if index not in named))
+    return tuple(page(index, package, simple_index.JSON) for index in indexes)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 from proxy.observe.alike import Alike
-from proxy.observe.formats import MAX_PATH, json_string, timestamp
+from proxy.observe.formats import MAX_PATH, json_string, json_word, timestamp
 from proxy.observe.redaction import Redactor
 
 Decision = Literal["served", "denied", "withheld"]
@@ -72,14 +72,14 @@ def _rest_of(record: AuditRecord, redactor: Redactor) -> str:
     """What stands behind moment and id."""
     clean = redactor.redact_cached
     return (
-        f',"decision":"{record.decision}","principal":{json_string(record.principal)}'
-        f',"kind":{json_string(record.kind)},"peer":{json_string(record.peer)}'
-        f',"ecosystem":{json_string(record.ecosystem)}'
+        f',"decision":"{record.decision}","principal":{json_word(record.principal)}'
+        f',"kind":{json_word(record.kind)},"peer":{json_word(record.peer)}'
+        f',"ecosystem":{json_word(record.ecosystem)}'
         f',"purl":{json_string(clean(record.purl)[:MAX_PATH])}'
         f',"path":{json_string(clean(record.path)[:MAX_PATH])}'
         f',"status":{record.status:d},"bytes":{record.sent:d}'
-        f',"digest":{json_string(record.digest)},"cache":{json_string(record.cache)}'
-        f',"reason":{json_string(record.reason)}}}\n'
+        f',"digest":{json_string(record.digest)},"cache":{json_word(record.cache)}'
+        f',"reason":{json_word(record.reason)}}}\n'
     )
 
 

@@ -30,7 +30,7 @@ MAX_READ = 65536
 """Characters of a message or traceback that are looked at: redaction comes before cutting, so that
 no half of a secret escapes it, and this bounds its work."""
 
-_CACHED = 2048
+_WORDS = 1024
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
 
 
@@ -83,19 +83,13 @@ class JsonFormat:
     def __init__(self, redactor: Redactor, worker: str = "") -> None:
         self._redactor = redactor
         self._worker = {"worker": worker} if worker else {}
-        self._generation = redactor.generation
-        self._fixed = lru_cache(maxsize=_CACHED)(self._fixed_parts)
 
     def access(self, record: AccessRecord) -> str:
         """Fields of `AccessRecord`; `duration_ms` in milliseconds, `bytes` of body.
 
         `error` only where there is one.
         """
-        # What comes again and again is written once: a third of the cost, once a request.
-        if self._generation != self._redactor.generation:
-            self._generation = self._redactor.generation
-            self._fixed = lru_cache(maxsize=_CACHED)(self._fixed_parts)
-        before, after = self._fixed(record[2:9], record[10:])
+        before, after = self._pieces(record)
         return (
             f'{{"time":"{timestamp(record[0])}","level":"info","logger":"access"'
             f',"request_id":{json_string(record[1])}{before}{record[9] * 1000:.2f}{after}'
@@ -111,25 +105,19 @@ class JsonFormat:
         )
 
     def _pieces(self, record: AccessRecord) -> tuple[str, str]:
-        return self._fixed_parts(record[2:9], record[10:])
-
-    def _fixed_parts(
-        self, who_and_what: tuple[str, str, str, str, str, int, int], how: tuple[str, str, str]
-    ) -> tuple[str, str]:
-        """What stands before and behind the duration: fields 2 to 8, and 10 to 12."""
-        clean = self._redactor.redact
-        principal, peer, method, path, ecosystem, status, sent = who_and_what
-        cache, user_agent, error = how
+        """What stands between the id and the duration, and behind it."""
+        clean = self._redactor.redact_cached  # the audit log has the same path; agents are few
+        _, _, who, peer, method, path, ecosystem, status, sent, _, cache, agent, error = record
         said = f',"error":{json_string(clean(error)[:MAX_ERROR])}' if error else ""
         before = (
-            f',"principal":{json_string(principal)},"peer":{json_string(peer)}'
-            f',"method":{json_string(method)},"path":{json_string(clean(path)[:MAX_PATH])}'
-            f',"ecosystem":{json_string(ecosystem)},"status":{status:d},"bytes":{sent:d}'
+            f',"principal":{json_word(who)},"peer":{json_word(peer)}'
+            f',"method":{json_word(method)},"path":{json_string(clean(path)[:MAX_PATH])}'
+            f',"ecosystem":{json_word(ecosystem)},"status":{status:d},"bytes":{sent:d}'
             ',"duration_ms":'
         )
         after = (
-            f',"cache":{json_string(cache)}'
-            f',"user_agent":{json_string(clean(user_agent)[:MAX_USER_AGENT])}{said}}}\n'
+            f',"cache":{json_word(cache)}'
+            f',"user_agent":{json_word(clean(agent)[:MAX_USER_AGENT])}{said}}}\n'
         )
         return before, after
 
@@ -198,6 +186,12 @@ def json_line(fields: dict[str, str]) -> str:
 def json_string(text: str) -> str:
     """A JSON string of printable ASCII: DEL is the one control that JSON leaves raw."""
     return encode_basestring_ascii(text).replace("\x7f", "\\u007f")
+
+
+@lru_cache(maxsize=_WORDS)
+def json_word(text: str) -> str:
+    """The same of what comes in line after line: names, addresses, agents."""
+    return json_string(text)
 
 
 def text_line(text: str) -> str:

@@ -35,6 +35,7 @@ MAX_SEGMENT = 1000
 MAX_QUERY = 2000
 MAX_PARAMETERS = 20
 
+_NO_SEGMENTS = frozenset({"", ".", ".."})
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 # RFC 3986 pchar and "/", plus the brackets that many clients send as they are.
 _RAW_PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/\[\]-]|%[0-9A-Fa-f]{2})*")
@@ -68,14 +69,14 @@ def canonicalise(
         raise BadRequest(f"The request target is longer than {MAX_TARGET} characters.")
     if "#" in target:
         raise BadRequest("The request target holds a fragment.")
-    path, _, query = _origin_form(target, host).partition("?")
+    path, _, query = (target if target[:1] == "/" else _origin_form(target, host)).partition("?")
     segments, slash = _segments(path)
     return RequestLine(
         method=cast(Method, method),  # narrowed by the check above
         segments=segments,
         slash=slash,
         escaped="%" in path,
-        query=_parameters(query),
+        query=_parameters(query) if query else (),
         accept=tuple(accept),
     )
 
@@ -128,8 +129,7 @@ def _is_name(name: str) -> bool:
 
 
 def _origin_form(target: str, host: str | None) -> str:
-    if target.startswith("/"):
-        return target
+    """What stands behind the authority of an absolute target."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise BadRequest("The request target is not a path.")
@@ -149,7 +149,7 @@ def _with_port(host: tuple[str, int | None], default: int) -> tuple[str, int]:
 def _segments(path: str) -> tuple[tuple[str, ...], bool]:
     if not _RAW_PATH.fullmatch(path):
         raise BadRequest("The path holds a character or an escape that no path may hold.")
-    decoded = _decode(path)
+    decoded = _decode(path) if "%" in path else path
     if "%" in decoded or "\\" in decoded:
         raise BadRequest("The path is encoded twice or holds a backslash.")
     inner = decoded[1:]
@@ -157,16 +157,15 @@ def _segments(path: str) -> tuple[tuple[str, ...], bool]:
         return (), True
     slash = inner.endswith("/")
     segments = tuple((inner[:-1] if slash else inner).split("/"))
-    if len(segments) > MAX_SEGMENTS or max(map(len, segments)) > MAX_SEGMENT:
+    long = len(inner) > MAX_SEGMENT and max(map(len, segments)) > MAX_SEGMENT
+    if long or len(segments) > MAX_SEGMENTS:
         raise BadRequest("The path has too many segments, or one that is too long.")
-    if any(segment in {"", ".", ".."} for segment in segments):
+    if not _NO_SEGMENTS.isdisjoint(segments):
         raise BadRequest("The path holds an empty or a dot segment.")
     return segments, slash
 
 
 def _parameters(query: str) -> tuple[tuple[str, str], ...]:
-    if not query:
-        return ()
     if len(query) > MAX_QUERY or query.count("&") >= MAX_PARAMETERS:
         raise BadRequest("The query is too long or has too many parameters.")
     if not _RAW_QUERY.fullmatch(query):

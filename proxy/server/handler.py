@@ -74,16 +74,18 @@ class Handler:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
         walk = Walk(request, self._ids.next(), time.perf_counter())
+        health = self._rooms.health
         response: web.StreamResponse | None = None
+        health.running += 1
         try:
-            with self._rooms.health.in_flight():
-                answer = await self._answer_or_error(walk)
-                await finish(request, answer, self._rooms.min_rate)
-                response = answer
+            answer = await self._answer_or_error(walk)
+            await finish(request, answer, self._rooms.min_rate)
+            response = answer
             if walk.stands is not None:
                 self._repeats.keep(walk, response)
             return response
         finally:
+            health.running -= 1
             self._note(walk, response)
 
     def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:

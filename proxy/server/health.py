@@ -9,8 +9,7 @@ Reading: Kubernetes probes. Non-goals: diagnosis (the log and the metrics).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import final
 
 from aiohttp import web
@@ -32,15 +31,7 @@ class Health:
         self.started = False
         self.draining = False
         self.running = 0
-
-    @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """Count a request while it is answered."""
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
+        """Requests that are being answered; who answers counts."""
 
     def probe(self, target: str, method: str) -> Probe | None:
         """The probe at a request target, if it is one."""

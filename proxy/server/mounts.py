@@ -25,12 +25,15 @@ class Mounts:
             for mount in ecosystem.mounts:
                 if self._table.setdefault(mount.prefix, ecosystem) is not ecosystem:
                     raise ValueError(f"two ecosystems claim /{'/'.join(mount.prefix)}")
-        self._longest = max((len(prefix) for prefix in self._table), default=0)
+        # Of prefixes, the longest first.
+        self._lengths = sorted({len(prefix) for prefix in self._table}, reverse=True)
+        self._longest = max(self._lengths, default=0)
 
     def find(self, segments: tuple[str, ...]) -> Ecosystem | None:
         """The ecosystem of a path, by its longest mounted prefix."""
-        for length in range(min(self._longest, len(segments)), 0, -1):
-            found = self._table.get(segments[:length])
+        table = self._table
+        for length in self._lengths:
+            found = table.get(segments[:length])
             if found is not None:
                 return found
         return None

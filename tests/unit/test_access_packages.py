@@ -57,6 +57,8 @@ def test_nothing_covers_what_is_of_no_package() -> None:
         ("npm", "@scope/name", "1.0.0", "pkg:npm/%40scope/name@1.0.0"),
         ("maven", "org.apache/x", "1", "pkg:maven/org.apache/x@1"),
         ("pypi", "a@b?c#d", "1", "pkg:pypi/a%40b%3Fc%23d@1"),
+        ("generic", "a/b:c", "1:2/3", "pkg:generic/a/b:c@1:2%2F3"),
+        ("generic", "\u00e9", "\u0661", "pkg:generic/%C3%A9@%D9%A1"),
     ],
 )
 def test_a_package_url_encodes_what_has_a_meaning_in_one(

@@ -352,6 +352,26 @@ def test_what_looks_like_a_credential_is_masked_unregistered(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "AUTHORIZATION: whatever CANARY",
+        "PROXY-aUTHORIZATION=CANARY",
+        "BASIC CANARYCANARYCANARY==",
+        "bEARER\tCANARYCANARYCANARY",
+        "?X-AMZ-SECURITY-TOKEN=CANARY",
+        "?x-GOOG-signature=CANARY",
+        "?PassWord=CANARY",
+        # Letters that fold to those of ASCII when case is ignored: long s, Kelvin's K, dotted I.
+        "ba\u017fic CANARYCANARYCANARY",
+        "?to\u212aen=CANARY",
+        "author\u0130zation: CANARY",
+    ],
+)
+def test_a_credential_is_masked_in_whatever_case_it_is_named(text: str) -> None:
+    assert "CANARY" not in Redactor().redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "GET /python/simple/flask/ 200",
         "basic authentication is required",
         "the Authorization header is missing",

@@ -10,10 +10,11 @@ from html import unescape
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from packaging.version import Version
 
-from proxy.ecosystems import simple_index
+from proxy.ecosystems import distribution, simple_index
 from proxy.ecosystems.base import Ecosystem
 from proxy.ecosystems.python import Python
 from proxy.ecosystems.simple_index import HTML, JSON, TEXT_HTML
@@ -239,6 +240,32 @@ def test_a_file_names_its_package_and_the_pages_that_may_list_it(
     assert {page.representation for page in target.listed_in} == {JSON}
     assert target.scope == target.listed_in[0].scope
     assert target.digest is None
+
+
+@given(
+    st.from_regex(
+        re.compile(
+            r"(?:[0-9]{1,3}!)?[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}(?:[-_.]?(?:a|b|rc|alpha|c|pre)[0-9]{0,3})?"
+            r"(?:[-_.]?(?:post|r)[0-9]{0,3}|-[0-9]{1,2})?(?:[-_.]?dev[0-9]{0,3})?"
+            r"(?:\+[a-zA-Z0-9]{1,4}(?:[-_.][a-zA-Z0-9]{1,4}){0,2})?",
+            re.ASCII,
+        ),
+        fullmatch=True,
+    )
+)
+@example("1.0rc1.post2.dev3+cu128.cgr.1")
+@example("1.0+01.a01")
+@example("01.0")
+@example("1.0a")
+def test_a_version_is_spelled_the_normal_way(text: str) -> None:
+    expected = str(Version(text if "+" in text else text.replace("_", "-")))
+    assert distribution.version_within(f"p-{text}.tar.gz", "p") == expected
+
+
+def test_what_a_page_offers_is_a_version_of_the_project_that_the_page_is_of() -> None:
+    target = replace(artifact_target(f"/files/a1/b2/flask/{WHEEL}"), package="other", version="9")
+    table = PYTHON.tabulate("flask", listing(flask()))
+    assert table.find(target).version == "3.0.3"
 
 
 def test_two_spellings_of_a_files_path_are_one_target() -> None:
