@@ -17,7 +17,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Final, final
 
 from proxy.cache.eviction import Evicted, Evictor
@@ -25,11 +24,12 @@ from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.storage.index import FOLDER, Books, Index
 from proxy.storage.lock import UpkeepLock
-from proxy.storage.reconcile import Reconciled, reap, reconcile, standing
+from proxy.storage.reconcile import Reconciled, Standing, reap, reconcile
 from proxy.storage.table import IndexBroken, IndexBusy, discard, identity
 
 LOG = logging.getLogger(__name__)
 TICK: Final = 1.0
+BATCH: Final = 100  # notes in one transaction: no other process waits long
 USED_EVERY: Final = 30.0  # uses are gathered for so long, so that a busy entry costs one write
 STRAY_GRACE: Final = 10.0  # another process may be about to tell of an entry with that body
 RECONCILE_EVERY: Final = 86_400.0  # what a killed process could not tell is found then
@@ -63,7 +63,7 @@ class Upkeep:
         self._patience = patience
         self._tick = tick
         self._folder = storage.folder
-        self._look = partial(standing, storage.folder)
+        self._look = Standing(storage.folder)
         self._where = storage.folder.root / FOLDER
         self._evictor = Evictor(storage, max_size)
         self._lock = UpkeepLock(storage.folder)
@@ -212,15 +212,16 @@ class Upkeep:
         if used:
             self._used_at = time.monotonic()
         self._doubt = self._doubt or notes.lost
-        if notes.events or notes.used or self._doubt:
+        while notes.events or notes.used or self._doubt:
+            some, rest = notes.first(BATCH)
             try:
-                strays = index.apply(notes, self._look, complete=False if self._doubt else None)
-                if self._doubt:
-                    self._storage.no_doubt()
+                strays = index.apply(some, self._look, complete=False if self._doubt else None)
             except (IndexBusy, IndexBroken):
                 self._changes.give_back(notes)
                 raise
-            self._doubt = False
+            if self._doubt:
+                self._storage.no_doubt()
+            self._doubt, notes = False, rest
             self._strays = (self._strays + strays)[-MAX_STRAYS:]
         self._books = index.books()
         if self._books.complete and self._strays:

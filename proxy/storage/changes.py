@@ -49,6 +49,12 @@ class Notes(NamedTuple):
     used: list[str]
     lost: bool = False
 
+    def first(self, count: int) -> tuple[Notes, Notes]:
+        """So many of them, and the rest, which has lost nothing."""
+        left = max(0, count - len(self.events))
+        first = Notes(self.events[:count], self.used[:left], self.lost)
+        return first, Notes(self.events[count:], self.used[left:])
+
 
 @final
 class Changes:

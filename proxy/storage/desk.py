@@ -7,7 +7,6 @@ running on the same store. Non-goals: the running proxy's own care (`proxy.cache
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -16,7 +15,7 @@ from proxy.storage.disk import DiskStorage
 from proxy.storage.folder import Folder
 from proxy.storage.index import FOLDER, Index
 from proxy.storage.layout import MAX_ENTRY, parse_entry
-from proxy.storage.reconcile import Reconciled, reap, reconcile, standing
+from proxy.storage.reconcile import Reconciled, Standing, reap, reconcile
 from proxy.storage.table import IndexBroken, discard
 
 RECENT = 60.0  # seconds; what the running proxy has stored since may not be in the index yet
@@ -73,7 +72,7 @@ class Desk:
 
     def _flush(self) -> None:
         folder = self.storage.folder
-        for sha256 in self.index.apply(self._changes.collect(), partial(standing, folder)):
+        for sha256 in self.index.apply(self._changes.collect(), Standing(folder)):
             reap(folder, self.index, sha256, self._clock())
 
 

@@ -28,14 +28,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import Error
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple, Protocol, final
 
-from proxy.storage.changes import Notes, Removed, Stored, Stray
-from proxy.storage.table import IndexBroken, Table, identity, open_table, translated
+from proxy.storage.changes import Event, Notes, Removed, Stored, Stray
+from proxy.storage.rows import Rows
+from proxy.storage.table import IndexBroken, Key, Table, identity, open_table, translated
 
 FOLDER: Final = "index"
 _BOOKS: Final = 0
-Look = Callable[[str], tuple[str, int] | None]  # key to SHA-256 and size; None: no entry
+
+
+class Look(Protocol):
+    """How the entries are at this moment. Both raise OSError when that cannot be told just now."""
+
+    def is_there(self, key: str) -> bool:
+        """Tell, at little cost, whether there is an entry. False: perhaps, ask for its body."""
+        ...
+
+    def body(self, key: str) -> tuple[str, int] | None:
+        """SHA-256 and size of the body that an entry has; None: there is no entry."""
+        ...
 
 
 class Indexed(NamedTuple):
@@ -128,22 +140,26 @@ class Index:
     ) -> list[str]:
         """Take in what happened, in one transaction; bodies (SHA-256) without an entry come out.
 
-        `look` tells how an entry is at this moment. Several processes tell what they did a while
-        after they did it, in any order: with `look`, inside of the transaction, whoever comes last
-        writes down what is true. `complete`: what the books say from now on.
+        Several processes tell what they did a while after they did it, in any order. With `look`,
+        what is told is compared with what is true, inside of the transaction, so that the index
+        says the truth of an entry as soon as whoever changed it last has told (`_Change.settle`).
+        `complete`: what the books say from now on.
         """
+        events = [event for event in notes.events if _can_be_held(event)]
+        used = [key for key in notes.used if _is_text(key)]
         with translated(), self._table.transact():
-            change = _Change(self._table, self._read_books())
-            for event in notes.events:
+            change = _Change(self._table)
+            change.read(events, used)
+            for event in events:
                 if isinstance(event, Stray):
                     change.stray(event.sha256)
-                elif _can_be_held(event.key):
-                    change.settle(event, _as_told(event) if look is None else look(event.key))
-            for key in filter(_can_be_held, notes.used):
+                else:
+                    change.settle(event, look)
+            for key in used:
                 change.use(key)
             if complete is not None:
                 change.books = replace(change.books, complete=complete)
-            self._write_books(change.books)
+            change.write()
         return change.without_entry
 
     def shrink(self, target: int, batch: int, evict: Callable[[Victim], bool]) -> Shrunk:
@@ -154,11 +170,10 @@ class Index:
         """
         evicted = skipped = 0
         with translated(), self._table.transact():
-            change = _Change(self._table, self._read_books())
+            change = _Change(self._table)
             before = change.books.total
-            while change.books.total > target and evicted + skipped < batch:
-                victim = self._oldest()
-                if victim is None:
+            for victim in change.oldest(batch):
+                if change.books.total <= target:
                     break
                 if evict(victim):
                     change.remove(victim.key)
@@ -166,102 +181,140 @@ class Index:
                 else:
                     change.use(victim.key)
                     skipped += 1
-            self._write_books(change.books)
+            change.write()
         return Shrunk(before - change.books.total, evicted, skipped, change.books)
 
-    def _oldest(self) -> Victim | None:
-        key, value = self._table.peekitem(last=False)
-        if key == _BOOKS:
-            return None
-        if type(key) is not str:
-            raise IndexBroken("a body without an entry comes first")
-        sha256, size = _parse(value)
-        return Victim(key, sha256, size, self._table.get(bytes.fromhex(sha256)) == 1)
-
     def _read_books(self) -> Books:
-        value = self._table.get(_BOOKS)
-        if value is None:
-            return Books()
-        given = json.loads(value)
-        return Books(int(given["total"]), int(given["entries"]), bool(given["complete"]))
-
-    def _write_books(self, books: Books) -> None:
-        value = {"total": books.total, "entries": books.entries, "complete": books.complete}
-        self._table.delete(_BOOKS)
-        self._table.set(_BOOKS, json.dumps(value))
+        return _parse_books(self._table.get(_BOOKS))
 
 
 @final
 class _Change:
     """Changes within one transaction, and what they do to the books."""
 
-    def __init__(self, table: Table, books: Books) -> None:
-        self._table = table
-        self.books = books
+    def __init__(self, table: Table) -> None:
+        self._rows = Rows(table)
+        self.books = _parse_books(self._rows.get(_BOOKS))
         self.without_entry: list[str] = []
 
-    def settle(self, event: Stored | Removed, body: tuple[str, int] | None) -> None:
-        """Write down how an entry is. The body that was told of may be another one's by now."""
+    def read(self, events: list[Event], used: list[str]) -> None:
+        """Read at once what these will ask for."""
+        keys: list[Key] = [event.key for event in events if not isinstance(event, Stray)]
+        keys += used
+        bodies = [bytes.fromhex(event.sha256) for event in events if not isinstance(event, Removed)]
+        self._rows.read([*keys, *bodies])
+        self._read_bodies(keys)
+
+    def _read_bodies(self, keys: list[Key]) -> None:
+        values = [value for key in keys if (value := self._rows.get(key)) is not None]
+        self._rows.read(bytes.fromhex(_parse(value)[0]) for value in values)
+
+    def oldest(self, count: int) -> Iterator[Victim]:
+        """At most so many entries, in order. Each MUST be removed or used before the next."""
+        keys = self._rows.read_first(2 * count)  # an entry and its body, mostly
+        self._read_bodies([key for key in keys if type(key) is str])
+        for key in keys:
+            if type(key) is str and count:
+                count -= 1
+                sha256, size = _parse(self._rows.get(key))
+                yield Victim(key, sha256, size, self._entries_of(bytes.fromhex(sha256)) == 1)
+            elif key == _BOOKS or not count:
+                return
+            elif self._rows.keeps_its_place(key):
+                raise IndexBroken("a body without an entry comes first")
+
+    def settle(self, event: Stored | Removed, look: Look | None) -> None:
+        """Write down how an entry is. The body that was told of may be another one's by now.
+
+        What somebody has stored is true, or whoever changed it since has still to tell. Not so
+        where he may have told already: there is no entry any more, or a row that says otherwise.
+        """
+        told = (event.sha256, event.size) if isinstance(event, Stored) else None
+        body = told
+        if look is not None and not self._can_be_so(event.key, told, look):
+            body = look.body(event.key)
         if body is None:
             self.remove(event.key)
         else:
             self.store(event.key, *body)
-        if isinstance(event, Stored) and (body is None or body[0] != event.sha256):
-            self.stray(event.sha256)
+        if told is not None and (body is None or body[0] != told[0]):
+            self.stray(told[0])
+
+    def _can_be_so(self, key: str, told: tuple[str, int] | None, look: Look) -> bool:
+        value = self._rows.get(key)
+        if value is None:
+            return told is not None and look.is_there(key)
+        return _parse(value) == told
 
     def store(self, key: str, sha256: str, size: int) -> None:
-        value = self._table.get(key)
+        value = self._rows.get(key)
         if value is not None and _parse(value) == (sha256, size):
             self.use(key)
             return
-        if value is not None:
-            self.remove(key)
-        self._table.set(key, json.dumps([sha256, size]))
+        self.remove(key)
+        self._rows.put_last(key, json.dumps([sha256, size]))
         body = bytes.fromhex(sha256)
-        count = self._table.get(body, 0)
-        if count:
-            self._table.delete(body)
-        self._table.set(body, count + 1)
+        count = self._entries_of(body)
+        self._rows.put_last(body, count + 1)
         self._count(entries=1, size=0 if count else size)
 
     def remove(self, key: str) -> None:
-        value = self._table.get(key)
+        value = self._rows.get(key)
         if value is None:
             return
-        self._table.delete(key)
+        self._rows.remove(key)
         sha256, size = _parse(value)
         body = bytes.fromhex(sha256)
-        if self._table.get(body, 0) > 1:
-            self._table.incr(body, -1)
+        count = self._entries_of(body)
+        if count > 1:
+            self._rows.change(body, count - 1)
             self._count(entries=-1, size=0)
         else:
-            self._table.delete(body)
+            self._rows.remove(body)
             self._count(entries=-1, size=-size)
             self.without_entry.append(sha256)
 
     def stray(self, sha256: str) -> None:
-        if self._table.get(bytes.fromhex(sha256)) is None:
+        if not self._entries_of(bytes.fromhex(sha256)):
             self.without_entry.append(sha256)
 
     def use(self, key: str) -> None:
         """Move an entry to the end, and its body behind it."""
-        value = self._table.pop(key)
+        value = self._rows.get(key)
         if value is None:
             return
-        self._table.set(key, value)
         body = bytes.fromhex(_parse(value)[0])
-        self._table.set(body, self._table.pop(body))
+        if not (count := self._entries_of(body)):
+            raise IndexBroken("an entry without the row of its body")
+        self._rows.put_last(key, value)
+        self._rows.put_last(body, count)
+
+    def write(self) -> None:
+        """Write down all of it, and the books last."""
+        books = self.books
+        value = {"total": books.total, "entries": books.entries, "complete": books.complete}
+        self._rows.put_last(_BOOKS, json.dumps(value))
+        self._rows.write()
+
+    def _entries_of(self, body: bytes) -> int:
+        """How many entries share a body."""
+        count = self._rows.get(body)
+        if count is None:
+            return 0
+        if type(count) is not int or count < 1:
+            raise IndexBroken("a body that is shared by no number of entries")
+        return count
 
     def _count(self, *, entries: int, size: int) -> None:
         books = self.books
-        self.books = replace(books, entries=books.entries + entries, total=books.total + size)
+        self.books = Books(books.total + size, books.entries + entries, books.complete)
 
 
-def _as_told(event: Stored | Removed) -> tuple[str, int] | None:
-    return (event.sha256, event.size) if isinstance(event, Stored) else None
+def _can_be_held(event: Event) -> bool:
+    return isinstance(event, Stray) or _is_text(event.key)
 
 
-def _can_be_held(key: str) -> bool:
+def _is_text(key: str) -> bool:
     """Tell whether SQLite can hold a key. An entry with another one is never found (`base`)."""
     try:
         key.encode("utf-8")
@@ -274,3 +327,10 @@ def _parse(value: object) -> tuple[str, int]:
     sha256, size = json.loads(str(value))
     bytes.fromhex(sha256)
     return sha256, int(size)
+
+
+def _parse_books(value: object | None) -> Books:
+    if value is None:
+        return Books()
+    given = json.loads(str(value))
+    return Books(int(given["total"]), int(given["entries"]), bool(given["complete"]))

@@ -11,10 +11,10 @@ and what is done in between. Reading: "mark and sweep". Non-goals: reading bodie
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
+from typing import TypeVar, final
 
 from proxy.storage.changes import Event, Notes, Removed, Stored
 from proxy.storage.claim import remove_dead
@@ -59,21 +59,33 @@ def reconcile(
     yield from _reap_flights(folder, clock, found)
 
 
-def standing(folder: Folder, key: str) -> tuple[str, int] | None:
-    """SHA-256 and size of the body that an entry has at this moment; None: there is no entry.
+@final
+class Standing:
+    """Implements `Look`: how the entries in a folder are at this moment."""
 
-    Raises OSError when that cannot be told just now.
-    """
-    try:
-        raw, _ = folder.read(entry_name(key), MAX_ENTRY)
-        record = parse_entry(raw)
-    except OSError as error:
-        if is_ours(error):
-            raise
-        return None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return (record.sha256, record.size) if record.key == key else None
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def is_there(self, key: str) -> bool:
+        """See `Look.is_there`."""
+        try:
+            os.lstat(self._folder.path(entry_name(key)))
+        except OSError:
+            return False
+        return True
+
+    def body(self, key: str) -> tuple[str, int] | None:
+        """See `Look.body`."""
+        try:
+            raw, _ = self._folder.read(entry_name(key), MAX_ENTRY)
+            record = parse_entry(raw)
+        except OSError as error:
+            if is_ours(error):
+                raise
+            return None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return (record.sha256, record.size) if record.key == key else None
 
 
 def reap(folder: Folder, index: Index, sha256: str, before: float) -> int | None:
@@ -104,7 +116,7 @@ def _take_in(folder: Folder, index: Index, found: Reconciled) -> Iterator[None]:
                 found.added += 1
                 events.append(entry)
         if events:
-            index.apply(Notes(events, []), partial(standing, folder))
+            index.apply(Notes(events, []), Standing(folder))
         yield
 
 
@@ -133,7 +145,7 @@ def _forget(folder: Folder, index: Index, found: Reconciled) -> Iterator[None]:
         ]
         if gone:
             found.forgotten += len(gone)
-            index.apply(Notes(gone, []), partial(standing, folder))
+            index.apply(Notes(gone, []), Standing(folder))
         yield
 
 

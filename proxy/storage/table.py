@@ -16,10 +16,11 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NoReturn, final
+from typing import Final, NoReturn, TypeVar, final
 
 import diskcache
 
@@ -27,6 +28,12 @@ _FILE: Final = "cache.db"  # diskcache's name
 _VERSION: Final = 1  # of the rows: another one is another program's, and is discarded
 _RAW: Final = 1  # diskcache.core.MODE_RAW
 _OUT_OF_REACH: Final = 1 << 60
+_AT_ONCE: Final = 200  # rows in one statement: SQLite may be built to take no more than 999 values
+_INSERT: Final = (
+    "INSERT INTO Cache(key, raw, store_time, access_time, access_count, size, mode, value) VALUES"
+)
+Key = str | bytes | int
+Item = TypeVar("Item")
 _SETTINGS: Final = {
     "eviction_policy": "none",
     "cull_limit": 0,
@@ -111,7 +118,7 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # ships no types
 
 @final
 class Table(diskcache.Cache):  # type: ignore[misc]  # ships no types
-    """diskcache's table, with a walk over a range of keys, which it has not."""
+    """diskcache's table, with what it has not: a walk over a range of keys, many rows at once."""
 
     def texts(self, prefix: str) -> Iterator[tuple[str, str, float]]:
         """Key, value and time of every text key that begins so, in order, a page at a time."""
@@ -128,6 +135,45 @@ class Table(diskcache.Cache):  # type: ignore[misc]  # ships no types
                 return
             yield from rows
             after, comparison = rows[-1][0], ">"
+
+    def rows(self, keys: Sequence[Key]) -> Iterator[tuple[int, Key, object]]:
+        """Row number, key and value of those keys that there are, in any order."""
+        for some in _sliced(keys):
+            yield from self._checked(f"WHERE raw = 1 AND key IN ({_marks('?', some)})", some)
+
+    def first_rows(self, count: int) -> Iterator[tuple[int, Key, object]]:
+        """Row number, key and value of so many rows, in order."""
+        return self._checked("ORDER BY rowid LIMIT ?", [count])
+
+    def _checked(self, which: str, given: Sequence[object]) -> Iterator[tuple[int, Key, object]]:
+        select = "SELECT rowid, key, raw, mode, filename, value FROM Cache"
+        get, fetch = self._disk.get, self._disk.fetch
+        for number, key, raw, mode, filename, value in self._sql(
+            f"{select} {which}", given
+        ).fetchall():
+            yield number, get(key, raw), fetch(mode, filename, value, read=False)
+
+    def remove_rows(self, numbers: Sequence[int]) -> None:
+        """Remove rows by their numbers."""
+        for some in _sliced(numbers):
+            self._sql(f"DELETE FROM Cache WHERE rowid IN ({_marks('?', some)})", some)  # noqa: S608  # no values
+
+    def change_rows(self, values: Mapping[int, object]) -> None:
+        """Set values by the numbers of their rows, which stay where they are."""
+        now = time.time()
+        self._con.executemany(
+            "UPDATE Cache SET store_time = ?, access_time = ?, value = ? WHERE rowid = ?",
+            [(now, now, _plain(value), number) for number, value in values.items()],
+        )
+
+    def append_rows(self, values: Mapping[Key, object]) -> None:
+        """Add rows behind all others, in order. Their keys MUST be new."""
+        now = time.time()
+        for some in _sliced(list(values.items())):
+            given: list[object] = []
+            for key, value in some:
+                given += (_plain(key), now, now, _plain(value))
+            self._sql(f"{_INSERT} {_marks('(?, 1, ?, ?, 0, 0, 1, ?)', some)}", given)
 
 
 def open_table(directory: Path, patience: float) -> Table:
@@ -179,6 +225,15 @@ def _probe(file: Path, patience: float) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
+
+
+def _sliced(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
+
+
+def _marks(mark: str, given: Sequence[object]) -> str:
+    return ", ".join([mark] * len(given))
 
 
 def _plain(value: object) -> object:

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.cache.eviction import BATCH, Evicted, Evictor, goal
+from proxy.cache.upkeep import BATCH as NOTES
 from proxy.cache.upkeep import Upkeep
-from proxy.storage.changes import Changes
+from proxy.storage.changes import Changes, Event, Notes, Removed, Stored
 from proxy.storage.disk import DiskStorage
 from proxy.storage.folder import Folder
 from proxy.storage.index import FOLDER, Books, Index
+from proxy.storage.layout import entry_name
 from proxy.storage.lock import UpkeepLock
 from proxy.storage.table import discard
 from tests.unit.stored import Elsewhere, get, put, sha256, until
@@ -412,6 +414,30 @@ def test_a_locked_index_is_only_a_warning_and_nothing_is_lost(
 
 def _of_index(caplog: pytest.LogCaptureFixture) -> list[int]:
     return [record.levelno for record in caplog.records if "index" in record.getMessage()]
+
+
+def test_what_cannot_be_told_just_now_holds_up_only_the_notes_from_there_on(kept: Kept) -> None:
+    other = DiskStorage(kept.folder)  # it leaves no notes
+    for number in range(3 * NOTES):
+        put(other, str(number), b"%d" % number)
+    other.close()
+    events: list[Event] = [
+        Stored(str(number), sha256(b"%d" % number), len(str(number))) for number in range(3 * NOTES)
+    ]
+    events.insert(2 * NOTES, Removed("away"))
+    folder = kept.storage.folder.root / entry_name("away").rpartition("/")[0]
+    folder.mkdir(exist_ok=True)
+    folder.rename(kept.folder / "moved")
+    folder.symlink_to(kept.folder / "moved")
+    kept.changes.give_back(Notes(events, []))
+    until(lambda: kept.upkeep.trouble)
+    index = Index(kept.storage.folder.root / FOLDER)
+    assert index.books().entries == 2 * NOTES
+    index.close()
+    folder.unlink()
+    (kept.folder / "moved").rename(folder)
+    until(lambda: kept.upkeep.books.entries == 3 * NOTES)
+    assert kept.books().total == bodies(kept.folder)
 
 
 def test_a_whole_folder_that_is_removed_comes_back_with_its_index(kept: Kept) -> None:

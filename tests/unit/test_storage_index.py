@@ -7,7 +7,7 @@ import os
 import pickle
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,19 @@ from hypothesis import strategies as st
 
 from proxy.storage.changes import MAX_EVENTS, Changes, Event, Notes, Removed, Stored, Stray
 from proxy.storage.index import Books, Index, Victim
-from proxy.storage.table import Forbidden, IndexBroken, IndexBusy, PlainDisk, discard
+from proxy.storage.table import Forbidden, IndexBroken, IndexBusy, PlainDisk, discard, open_table
 from tests.unit.stored import sha256
 
 X, Y, Z = sha256(b"x"), sha256(b"y"), sha256(b"z")
+KEYS = st.sampled_from(["a", "b", "c", "d", "e\0f"])
+BODIES = st.sampled_from([X, Y, Z])
+SIZES = {X: 1, Y: 20, Z: 300}
+EVENTS = st.one_of(
+    st.builds(lambda key, body: Stored(key, body, SIZES[body]), KEYS, BODIES),
+    st.builds(Removed, KEYS),
+    st.builds(lambda key: key, KEYS),  # a use
+    st.integers(0, 320),  # shrink to
+)
 
 
 @pytest.fixture
@@ -139,14 +148,181 @@ def test_two_connections_see_one_truth(index: Index, tmp_path: Path) -> None:
     other.close()
 
 
-def test_whoever_tells_last_writes_down_what_is_true_and_not_what_was(index: Index) -> None:
-    now: dict[str, tuple[str, int]] = {"a": (Y, 5)}
-    strays = index.apply(Notes([Stored("a", X, 10), Stored("b", Z, 1)], []), now.get)
+class Files(dict[str, tuple[str, int]]):
+    """Implements `Look`: entries that are only thought of. `asked`: whose body was looked at."""
+
+    def __init__(self, **entries: tuple[str, int]) -> None:
+        super().__init__(entries)
+        self.asked: list[str] = []
+
+    def is_there(self, key: str) -> bool:
+        return key in self
+
+    def body(self, key: str) -> tuple[str, int] | None:
+        self.asked.append(key)
+        return self.get(key)
+
+
+def test_what_is_told_late_does_not_undo_what_was_told_before(index: Index) -> None:
+    files = Files(a=(Y, 5))
+    assert index.apply(Notes([Stored("a", Y, 5)], []), files) == []
+    strays = index.apply(Notes([Stored("a", X, 10), Stored("b", Z, 1)], []), files)
     assert index.get("a") == (Y, 5)
     assert index.get("b") is None
     assert strays == [X, Z]
-    assert index.apply(Notes([Removed("a")], []), now.get) == []
+    assert index.apply(Notes([Removed("a")], []), files) == []
     assert index.get("a") == (Y, 5)
+
+
+def test_the_index_says_the_truth_once_whoever_changed_an_entry_last_has_told(index: Index) -> None:
+    files = Files(a=(Y, 5))
+    assert index.apply(Notes([Stored("a", X, 10)], []), files) == []
+    assert index.apply(Notes([Stored("a", Y, 5)], []), files) == [X]
+    assert index.get("a") == (Y, 5)
+    assert index.books() == Books(5, 1)
+
+
+def test_new_entries_and_those_that_are_as_told_are_not_read(index: Index) -> None:
+    files = Files(a=(X, 10), b=(Y, 5))
+    index.apply(Notes([Stored("a", X, 10), Stored("b", Y, 5)], []), files)
+    index.apply(Notes([Stored("a", X, 10)], []), files)
+    assert files.asked == []
+    assert order(index) == ["b", "a"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_notes_told_in_any_order_by_several_come_to_the_truth(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Every change leaves a note, every note is told at some time, alone or with others."""
+    index = Index(tmp_path_factory.mktemp("index"))
+    files, untold = Files(), list[Event]()
+
+    def evict(victim: Victim) -> bool:
+        if files.get(victim.key) == (victim.sha256, victim.size):
+            del files[victim.key]
+        return True
+
+    for step in data.draw(st.lists(st.sampled_from(["store", "remove", "tell", "evict"]))):
+        if step == "store":
+            key, body = data.draw(KEYS), data.draw(BODIES)
+            files[key] = body, SIZES[body]
+            untold.append(Stored(key, body, SIZES[body]))
+        elif step == "remove":
+            key = data.draw(KEYS)
+            files.pop(key, None)
+            untold.append(Removed(key))
+        elif step == "tell":
+            untold = data.draw(st.permutations(untold))
+            count = data.draw(st.integers(0, len(untold)))
+            index.apply(Notes(untold[:count], []), files)
+            untold = untold[count:]
+        else:
+            index.shrink(data.draw(st.integers(0, 320)), 2, evict)
+    index.apply(Notes(data.draw(st.permutations(untold)), []), files)
+    assert {entry.key: (entry.sha256, entry.size) for entry in index.entries()} == files
+    assert index.books().total == sum(size for _, size in set(files.values()))
+    index.close()
+
+
+# --- many at once -----------------------------------------------------------------------------
+
+
+def many(count: int) -> list[Event]:
+    """So many new entries, each with a body of its own."""
+    return [Stored(f"python\0package-{n}\0", sha256(b"%d" % n), n) for n in range(count)]
+
+
+def statements(index: Index, work: Callable[[], object]) -> int:
+    """How many statements are run; those of triggers are told as the one that they belong to."""
+    told: list[str] = []
+    index._table._con.set_trace_callback(told.append)
+    work()
+    index._table._con.set_trace_callback(None)
+    return len(set(told))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda index, events: apply(index, *events),
+        lambda index, events: apply(index, *events[::-1]),
+        lambda index, events: apply(index, used=tuple(event.key for event in events)),
+        lambda index, events: index.shrink(0, len(events), take_all),
+    ],
+)
+def test_many_entries_take_as_many_statements_as_one(
+    tmp_path: Path, work: Callable[[Index, list[Event]], object]
+) -> None:
+    one, hundred = Index(tmp_path / "one"), Index(tmp_path / "hundred")
+    apply(one, *many(1))
+    apply(hundred, *many(50))
+    assert statements(hundred, lambda: work(hundred, many(100))) <= 3 + statements(
+        one, lambda: work(one, many(1))
+    )
+    one.close()
+    hundred.close()
+
+
+def test_more_rows_than_fit_in_one_statement_are_all_written(index: Index) -> None:
+    events = many(1001)
+    apply(index, *events)
+    apply(index, *events[:500])
+    assert len(order(index)) == index.books().entries == 1001
+    assert index.books().total == sum(range(1001))
+    assert index.shrink(0, 1001, take_all).evicted == 1001
+    assert index.books() == Books(0, 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(events=st.lists(EVENTS, max_size=30))
+def test_many_at_once_come_to_the_same_as_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Event | str | int]
+) -> None:
+    together = Index(tmp_path_factory.mktemp("together"))
+    single = Index(tmp_path_factory.mktemp("single"))
+    told: list[Event] = [event for event in events if isinstance(event, Stored | Removed)]
+    used = tuple(event for event in events if isinstance(event, str))
+    alone = [body for event in told for body in apply(single, event)]
+    for key in used:
+        apply(single, used=(key,))
+    assert apply(together, *told, used=used) == alone
+    assert order(together) == order(single)
+    assert together.books() == single.books()
+    together.close()
+    single.close()
+
+
+def rows(folder: Path) -> list[tuple[object, ...]]:
+    """Every row but for its number and its times."""
+    with closing(sqlite3.connect(folder / "cache.db")) as connection:
+        columns = "key, raw, expire_time, access_count, tag, size, mode, filename, value"
+        assert connection.execute(
+            "SELECT COUNT(*) FROM Cache WHERE typeof(store_time) <> 'real'"
+            " OR access_time <> store_time"
+        ).fetchone() == (0,)
+        return connection.execute(f"SELECT {columns} FROM Cache ORDER BY rowid").fetchall()  # noqa: S608
+
+
+def test_the_rows_are_those_that_diskcache_writes_and_it_finds_nothing_wrong(
+    tmp_path: Path,
+) -> None:
+    index = Index(tmp_path / "ours")
+    apply(index, *many(300), Stored("a", X, 1), Stored("b", X, 1), Stored("c", Y, 1))
+    apply(index, Removed("b"), Removed("c"), used=("python\0package-7\0",))
+    index.shrink(0, 200, take_all)
+    index.close()
+    ours = open_table(tmp_path / "ours", 1.0)
+    theirs = open_table(tmp_path / "theirs", 1.0)
+    for key in ours:
+        theirs.set(key, ours[key])
+    assert ours[bytes.fromhex(X)] == 1
+    assert len(ours) == len(theirs) == 2 * 101 + 1
+    assert ours.check() == theirs.check() == []
+    ours.close()
+    theirs.close()
+    assert rows(tmp_path / "ours") == rows(tmp_path / "theirs")
 
 
 # --- eviction ---------------------------------------------------------------------------------
@@ -191,17 +367,6 @@ def test_an_eviction_that_fails_half_way_leaves_the_books_as_they_were(index: In
     with pytest.raises(IndexBroken):
         index.shrink(0, 10, fail)
     assert index.books() == Books(20, 2)
-
-
-KEYS = st.sampled_from(["a", "b", "c", "d", "e\0f"])
-BODIES = st.sampled_from([X, Y, Z])
-SIZES = {X: 1, Y: 20, Z: 300}
-EVENTS = st.one_of(
-    st.builds(lambda key, body: Stored(key, body, SIZES[body]), KEYS, BODIES),
-    st.builds(Removed, KEYS),
-    st.builds(lambda key: key, KEYS),  # a use
-    st.integers(0, 320),  # shrink to
-)
 
 
 @settings(max_examples=25, deadline=None)
@@ -356,7 +521,7 @@ def _sql(*statements: str) -> Callable[[Path], None]:
         _sql("ALTER TABLE Cache RENAME COLUMN value TO worth"),
         _sql("UPDATE Cache SET value = 'x' WHERE key = 0"),
         _sql("UPDATE Cache SET value = '[1]' WHERE key = 0"),
-        _sql("INSERT INTO Settings VALUES ('set', 'x')"),
+        _sql("INSERT INTO Settings VALUES ('append_rows', 'x')"),
         _sql("INSERT INTO Settings VALUES ('disk_colour', 'x')"),
         _sql("UPDATE Cache SET value = 'x'"),
         _sql("PRAGMA user_version = 0"),
@@ -422,6 +587,19 @@ def test_it_notices_that_its_file_is_another_one_or_gone(index: Index, tmp_path:
     other.close()
 
 
+@pytest.mark.parametrize(
+    "event", [Stored("b", X, 1), Stored("a", X, 1), Removed("a"), Stored("a", Y, 1)]
+)
+@pytest.mark.parametrize("count", ["'x'", "0", "x'31'"])
+def test_a_body_shared_by_no_number_of_entries_is_damage(
+    index: Index, tmp_path: Path, event: Event, count: str
+) -> None:
+    apply(index, Stored("a", X, 1))
+    plant(tmp_path, f"UPDATE Cache SET value = {count} WHERE typeof(key) = 'blob'")  # noqa: S608
+    with pytest.raises(IndexBroken):
+        apply(index, event)
+
+
 def test_keys_that_no_index_can_hold_are_no_damage(index: Index) -> None:
     apply(index, Stored("\ud800", X, 1), Removed("\ud800"), Stored("a", Y, 1), used=("\ud800",))
     assert index.books() == Books(1, 1)
@@ -457,6 +635,15 @@ def test_notes_that_were_given_back_come_first() -> None:
     changes.used("b")
     changes.give_back(notes)
     assert changes.collect() == Notes([Removed("a"), Removed("b")], ["a", "b"])
+
+
+def test_the_first_notes_are_taken_from_the_rest_events_before_uses() -> None:
+    notes = Notes([Removed("a"), Removed("b"), Removed("c")], ["d", "e", "f"], lost=True)
+    first, rest = notes.first(2)
+    assert first == Notes([Removed("a"), Removed("b")], [], lost=True)
+    second, rest = rest.first(2)
+    assert second == Notes([Removed("c")], ["d"])
+    assert rest == Notes([], ["e", "f"])
 
 
 def test_too_many_notes_are_lost_but_not_silently() -> None:

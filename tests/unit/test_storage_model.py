@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from proxy.storage.base import Body, Record, Writer
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.storage.index import Index
-from proxy.storage.reconcile import Reconciled, reconcile, standing
+from proxy.storage.reconcile import Reconciled, Standing, reconcile
 from tests.engine import quick
 from tests.unit.stored import get, read, sha256
 
@@ -115,7 +114,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule()
     def flush_and_clean(self) -> None:
-        self.index.apply(self.changes.collect(), partial(standing, self.storages[0].folder))
+        self.index.apply(self.changes.collect(), Standing(self.storages[0].folder))
         for _ in reconcile(
             self.storages[0].folder, self.index, lambda: time.time() + 100, Reconciled()
         ):
