@@ -76,6 +76,12 @@ class FailingStorage:
         self.check("update")
         return self.real.update(record, fields)
 
+    def holds(self, sha256: str) -> bool:
+        return self.real.holds(sha256)
+
+    def share(self, key: str, sha256: str, fields: Fields) -> Record | None:
+        return self.real.share(key, sha256, fields)
+
     def remove(self, key: str) -> None:
         self.real.remove(key)
 

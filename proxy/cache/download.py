@@ -27,13 +27,14 @@ from proxy.cache.judging import compare_stored, look
 from proxy.cache.leader import Leader
 from proxy.cache.order import Order
 from proxy.cache.relay import End, Relay
+from proxy.cache.short import Heard, ShortFlights, is_short
 from proxy.cache.threads import aside, in_thread
 from proxy.cache.transfer import Next, Rate, Transfer
 from proxy.cache.verdicts import to_text
 from proxy.errors import DigestMismatch, Malformed, ProxyError, StorageFailed, Unavailable
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Foreign, Record, Storage, Writer, is_foreign
-from proxy.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
+from proxy.upstream.base import Upstream, UpstreamResponse
 
 LOG = logging.getLogger(__name__)
 COMMIT_IN_THREAD = 1 << 20
@@ -72,6 +73,7 @@ class Download:
         self._limits = limits
         self._clock = clock
         self._relay = Relay(storage)
+        self._short = ShortFlights(upstream, limits.max_object, clock, self._unstorable)
 
     async def run(self, flight: Flight, order: Order) -> None:
         """Fetch, verify, commit; every end is told to the flight. Raises only what is a defect."""
@@ -118,6 +120,18 @@ class Download:
     # --- leading -----------------------------------------------------------------------------
 
     async def _lead(self, flight: Flight, order: Order, writer: Writer | None) -> None:
+        heard: Heard | None = None
+        if writer is not None and not writer.size and is_short(flight, order):
+            heard = await self._short.bring(flight, order, writer)
+            if heard is None:
+                return
+            writer = heard.writer
+        await self._bring(flight, order, writer, heard)
+
+    async def _bring(
+        self, flight: Flight, order: Order, writer: Writer | None, heard: Heard | None
+    ) -> None:
+        """The general way. `heard`: what the first question has led to, if it was asked."""
         transfer = Transfer(
             order.source,
             no_cache=order.no_cache,
@@ -130,7 +144,7 @@ class Download:
                 leader.comparison.begin()
                 await leader.comparison.settle()
             await self._catch_up(leader)
-            await self._pull_all(leader, order)
+            await self._pull_all(leader, order, heard)
             compare_stored(self._storage, order.key, leader.said)
             flight.stoppable(None)
             flight.digests = transfer.digests
@@ -161,12 +175,13 @@ class Download:
             leader.leave_disk(caught_up=False)
             await leader.catch_up()
 
-    async def _pull_all(self, leader: Leader, order: Order) -> None:
+    async def _pull_all(self, leader: Leader, order: Order, heard: Heard | None) -> None:
         transfer = leader.transfer
         while not transfer.proven:
             leader.comparison.begin()
             try:
-                await self._pull(leader, order)
+                answer, heard = heard, None
+                await self._pull(leader, order, answer)
                 await leader.comparison.settle()
                 transfer.check()
                 await self._judge(leader, order)
@@ -219,32 +234,29 @@ class Download:
                 pass
         await asyncio.sleep(random.uniform(0.05, 0.2) * transfer.breaks)  # noqa: S311  # jitter
 
-    async def _pull(self, leader: Leader, order: Order) -> None:
+    async def _pull(self, leader: Leader, order: Order, heard: Heard | None) -> None:
         """One answer of the upstream, into the body file."""
         transfer = leader.transfer
         leader.answered = False
-        request = UpstreamRequest(
-            order.ecosystem,
-            order.source.location,
-            start=transfer.start,
-            no_cache=transfer.no_cache,
-            upstream=order.source.upstream,
-            package=order.source.package,
-        )
-        response = await self._upstream.open(request)
+        request = order.request(transfer.start, no_cache=transfer.no_cache)
+        response = heard or await self._upstream.open(request)
+        rate = Rate(self._limits.resume_rate)
+        if heard is not None:
+            rate.keeps(0, heard.waited)
         try:
             leader.answered = True
             skip = transfer.accept(response.head)
             self._show(leader)
-            await self._take(leader, response, skip)
+            await self._take(leader, response, skip, rate)
         finally:
             await response.close()
 
-    async def _take(self, leader: Leader, response: UpstreamResponse, skip: int) -> None:
+    async def _take(
+        self, leader: Leader, response: UpstreamResponse, skip: int, rate: Rate
+    ) -> None:
         """Take the body in, without its first `skip` bytes."""
         intake = Intake(leader, self._leave_disk)
         pieces = response.pieces() if not response.pours() else None
-        rate = Rate(self._limits.resume_rate)
         try:
             while True:
                 asked = self._clock()

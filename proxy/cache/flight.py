@@ -59,7 +59,7 @@ class Flight:
     """The shared state. Only the leader calls what stands under "the leader's side"."""
 
     def __init__(self, size: int | None) -> None:
-        self.etag = f'"f-{secrets.token_urlsafe(12)}"'
+        self._etag = ""
         self.size = size
         self.received = 0
         self.visible = 0
@@ -80,6 +80,13 @@ class Flight:
         self._leader: asyncio.Future[None] | None = None
         self._stop: Callable[[], object] | None = None
         self._leaving: asyncio.TimerHandle | None = None
+
+    @property
+    def etag(self) -> str:
+        """Its strong ETag. Made for who sends one: a small flight has landed before its head."""
+        if not self._etag:
+            self._etag = f'"f-{secrets.token_urlsafe(12)}"'
+        return self._etag
 
     # --- the leader's side -------------------------------------------------------------------
 
@@ -122,7 +129,9 @@ class Flight:
 
     def finish(self, record: Record | None, content: bytes | None = None) -> None:
         """All is verified; `record` None: but it could not be stored. `content`: of a small one,
-        all of it."""
+        all of it, also where nothing was shown of it before."""
+        if content is not None:
+            self.received = len(content)
         self.record = record
         self.content = content
         self.size = self.visible = self.received

@@ -82,9 +82,8 @@ class Leader:
         return b"".join(self._kept) if len(self._kept) != 1 else self._kept[0]
 
     def resign(self, error: str) -> None:
-        """Tell other processes that nothing comes any more, and why; empty: they may go on."""
-        self.writer.tell(replace(self.flight.progress(), state="failed", error=error))
-        self.writer.close()
+        """See `resign`."""
+        resign(self.flight, self.writer, error)
 
     def rewind(self) -> None:
         """Begin again from zero. Raises StorageFailed."""
@@ -154,3 +153,9 @@ class Leader:
                 self.writer.write(piece)
             self.transfer.update(piece)
             offset += len(piece)
+
+
+def resign(flight: Flight, writer: Writer, error: str) -> None:
+    """Tell other processes that nothing comes any more, and why; empty: they may go on."""
+    writer.tell(replace(flight.progress(), state="failed", error=error))
+    writer.close()

@@ -11,6 +11,7 @@ from proxy.cache.judging import Judge
 from proxy.ecosystems.base import Verifier
 from proxy.model import Algorithm, Source
 from proxy.storage.base import Body
+from proxy.upstream.base import UpstreamRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +38,14 @@ class Order:
     not_before: float = 0.0
     verifier: Callable[[], Verifier] | None = None
     judge: Judge | None = None
+
+    def request(self, start: int = 0, *, no_cache: bool = False) -> UpstreamRequest:
+        """What to ask the upstream, from a byte on. `no_cache`: past caches in any case."""
+        return UpstreamRequest(
+            self.ecosystem,
+            self.source.location,
+            start=start,
+            no_cache=no_cache or self.no_cache,
+            upstream=self.source.upstream,
+            package=self.source.package,
+        )

@@ -41,8 +41,12 @@ POINTS: dict[str, tuple[str, int]] = {
 }
 
 
-@pytest.mark.parametrize("size", [40 * KIB, MIB])
-@pytest.mark.parametrize("point", list(POINTS))
+# Nobody has a view of a small one before it has landed.
+STRUCK = [(point, MIB) for point in POINTS]
+STRUCK += [(point, 40 * KIB) for point in POINTS if point != "opening a view"]
+
+
+@pytest.mark.parametrize(("point", "size"), STRUCK)
 async def test_a_failing_disk_costs_no_client_a_byte(tmp_path: Path, point: str, size: int) -> None:
     method, after = POINTS[point]
     async with Origin() as origin, running(tmp_path, origin) as proxy:

@@ -1,0 +1,172 @@
+"""Short flights: small bodies of known digest whose first answer is whole and right.
+
+Purpose: nearly every miss is one. Nobody may see a small body before it is verified, so it needs
+no books and no file that grows: its pieces are gathered in memory, verified together, and stored.
+Whatever is unusual (a break, another size, wrong bytes, a disk that takes nothing) is left to who
+knows what to do then (`download`): what was heard so far is given to it as the answer to its own
+first question. So everything else comes as if there were no short flights.
+
+Reading: design rule 6. Non-goals: asking twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from typing import final
+
+from proxy.cache.flight import SMALL, Flight
+from proxy.cache.leader import resign
+from proxy.cache.order import Order
+from proxy.cache.verdicts import to_text
+from proxy.errors import ProxyError, StorageFailed
+from proxy.model import Digest
+from proxy.storage.base import Writer
+from proxy.upstream.base import Head, Upstream, UpstreamResponse
+
+
+def is_short(flight: Flight, order: Order) -> bool:
+    """Tell whether it may be one: nobody has seen a part of it, and nothing but its listing's
+    digest has to be looked at."""
+    source = order.source
+    return (
+        not flight.begun
+        and source.digest is not None
+        and (source.size is None or source.size <= SMALL)
+        and order.compare is None
+        and order.verifier is None
+        and order.judge is None
+        and not order.digests
+    )
+
+
+@final
+class Heard:
+    """An answer that was begun to be read. Implements `UpstreamResponse`: who reads it hears that
+    again, and then what is still to come.
+
+    `waited`: seconds, for the body. `writer`: to go on with; None: the store takes nothing.
+    """
+
+    def __init__(self, response: UpstreamResponse, writer: Writer) -> None:
+        self.writer: Writer | None = writer
+        self.waited = 0.0
+        self._response = response
+        self._rest: AsyncIterator[bytes] | None = None
+        self._kept: list[bytes] = []
+        self._error: ProxyError | None = None
+
+    async def whole(self, size: int, clock: Callable[[], float]) -> bytes | None:
+        """Read it to its end; None: it broke off, or has another size."""
+        kept, received, started = self._kept, 0, clock()
+        self._rest = rest = self._response.pieces()
+        try:
+            async for piece in rest:
+                kept.append(piece)
+                received += len(piece)
+                if received > size:
+                    break
+        except ProxyError as error:
+            self._error = error.with_traceback(None)
+        self.waited = clock() - started
+        if received != size or self._error is not None:
+            return None
+        return kept[0] if len(kept) == 1 else b"".join(kept)
+
+    @property
+    def head(self) -> Head:
+        """See `UpstreamResponse.head`."""
+        return self._response.head
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """See `UpstreamResponse.pieces`."""
+        for piece in self._kept:
+            yield piece
+        if self._error is not None:
+            raise self._error
+        async for piece in self._rest or self._response.pieces():
+            yield piece
+
+    def pours(self) -> bool:
+        """See `UpstreamResponse.pours`."""
+        return self._rest is None and self._response.pours()
+
+    async def read_into(self, view: memoryview) -> int:
+        """See `UpstreamResponse.read_into`."""
+        return await self._response.read_into(view)
+
+    async def close(self) -> None:
+        """See `UpstreamResponse.close`."""
+        await self._response.close()
+
+
+@final
+class ShortFlights:
+    """Brings them. `most`: bytes of the largest that may be stored. `clock`: monotonic seconds.
+    `unstorable`: told why the store takes nothing."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        most: int,
+        clock: Callable[[], float],
+        unstorable: Callable[[StorageFailed], None],
+    ) -> None:
+        self._upstream = upstream
+        self._most = min(most, SMALL)
+        self._clock = clock
+        self._unstorable = unstorable
+
+    async def bring(self, flight: Flight, order: Order, writer: Writer) -> Heard | None:
+        """Fetch, verify, commit, and end the flight; or give what was heard, with the flight as it
+        was. Raises what the upstream raises, with the claim given back."""
+        heard: Heard | None = None
+        try:
+            heard = Heard(await self._upstream.open(order.request()), writer)
+            content = await self._content(flight, order, heard)
+            if content is None:
+                return heard
+            await heard.close()
+            sha256 = hashlib.sha256(content, usedforsecurity=False).hexdigest()
+            if not _fulfils(order.source.digest, content, sha256):
+                return heard
+        except BaseException as error:
+            if heard is not None:
+                await heard.close()
+            resign(flight, writer, to_text(error) if isinstance(error, ProxyError) else "")
+            raise
+        if self._store(flight, order, writer, content, sha256):
+            return None
+        heard.writer = None
+        return heard
+
+    async def _content(self, flight: Flight, order: Order, heard: Heard) -> bytes | None:
+        """All of the body; None: there is something about it."""
+        head, size = heard.head, order.source.size
+        size = head.size if size is None else size
+        if size is None or size > self._most or head.size not in (None, size) or head.start:
+            return None
+        flight.size = size  # tells whether it is worth finishing
+        return await heard.whole(size, self._clock)
+
+    def _store(
+        self, flight: Flight, order: Order, writer: Writer, content: bytes, sha256: str
+    ) -> bool:
+        """Commit and end the flight; False: the store does not take it."""
+        try:
+            writer.write(content)
+            record = writer.commit(sha256, order.facts().fields())
+        except StorageFailed as error:
+            self._unstorable(error)
+            resign(flight, writer, "")
+            return False
+        flight.finish(record, content)
+        writer.close()
+        return True
+
+
+def _fulfils(promised: Digest | None, content: bytes, sha256: str) -> bool:
+    if promised is None or promised.algorithm == "sha256":
+        return promised is not None and promised.hex == sha256
+    found = hashlib.new(promised.algorithm, content, usedforsecurity=False)
+    return found.hexdigest() == promised.hex

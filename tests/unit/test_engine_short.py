@@ -1,0 +1,280 @@
+"""Short flights: one question where all is well, and the general way's answer where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from proxy.cache.download import Download, DownloadLimits
+from proxy.cache.entry import ArtifactFacts
+from proxy.cache.extracts import Extracts
+from proxy.cache.flight import SMALL, Flight
+from proxy.cache.order import Order
+from proxy.errors import DigestMismatch, NotFound, ProxyError, Unavailable
+from proxy.model import Algorithm, Digest, Source
+from proxy.observe.metrics import Metrics
+from proxy.storage.memory import MemoryStorage
+from proxy.upstream.base import Head, UpstreamRequest
+from tests.failing import FailingStorage
+from tests.unit.stored import get
+
+SIZE = 100_000
+BODY = os.urandom(SIZE)
+SHA256 = Digest("sha256", hashlib.sha256(BODY).hexdigest())
+SOURCE = Source("/x", "p", "1", SHA256, SIZE)
+BREAK = Unavailable("The upstream's answer broke off; try again.", retry_after=1)
+
+
+@dataclass
+class Answer:
+    """An answer of the upstream: a body, in pieces, that may end in a failure. `size`: as its head
+    tells it. `wait`: called before each piece, and before its end. `poured`: bytes that were given
+    by `read_into`; None: it does not pour."""
+
+    body: bytes
+    error: ProxyError | None = None
+    size: int | None = None
+    start: int = 0
+    wait: Callable[[], object] = lambda: None
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+    piece: int = 30_000
+    poured: int | None = None
+    held: bool = False
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+    @property
+    def head(self) -> Head:
+        """As `UpstreamResponse` has it."""
+        status = 206 if self.start else 200
+        return Head(status, "http://upstream.example/x", size=self.size, start=self.start)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """As `UpstreamResponse` has them; held up before the last one, if it is `held`."""
+        assert not self.closed
+        for at in range(0, len(self.body), self.piece):
+            self.wait()
+            if self.held and at + self.piece >= len(self.body):
+                self.reached.set()
+                await self.more.wait()
+            yield self.body[at : at + self.piece]
+        self.wait()
+        if self.error is not None:
+            raise self.error
+
+    def pours(self) -> bool:
+        """As `UpstreamResponse` has it."""
+        return self.poured is not None
+
+    async def read_into(self, view: memoryview) -> int:
+        """As `UpstreamResponse` has it."""
+        assert self.poured is not None
+        piece = self.body[self.poured : self.poured + len(view)]
+        view[: len(piece)] = piece
+        self.poured += len(piece)
+        return len(piece)
+
+    async def close(self) -> None:
+        """As `UpstreamResponse` has it."""
+        self.closed = True
+
+
+class World:
+    """An upstream that gives prepared answers, a store in memory, and what runs flights."""
+
+    def __init__(self, *answers: Answer | ProxyError) -> None:
+        self.answers = list(answers)
+        self.asked: list[UpstreamRequest] = []
+        self.real = MemoryStorage()
+        self.storage = FailingStorage(self.real)
+        self.metrics = Metrics(("python",))
+        self.now = 0.0
+
+    async def open(self, request: UpstreamRequest) -> Answer:
+        """As `Upstream` has it."""
+        self.asked.append(request)
+        answer = self.answers[len(self.asked) - 1]
+        if isinstance(answer, ProxyError):
+            raise answer
+        return answer
+
+    @property
+    def ranges(self) -> list[tuple[int, bool]]:
+        """Of each question: from which byte, and whether past caches."""
+        return [(request.start, request.no_cache) for request in self.asked]
+
+    @property
+    def stored(self) -> bytes | None:
+        """The body in the store."""
+        return get(self.real, "key")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+    async def fly(
+        self, source: Source = SOURCE, *, most: int = 1 << 30, flight: Flight | None = None
+    ) -> Flight:
+        """Run a flight to its end; it may be watched."""
+        flight = flight or Flight(source.size)
+        facts = ArtifactFacts("/x", "p", "1", source.digest, 0, 0)
+        order = Order("python", "key", "name", source, lambda: facts)
+        await Download(
+            self.storage,
+            self,
+            self.metrics,
+            DownloadLimits(most),
+            Extracts(self.storage, self, {}),
+            clock=lambda: self.now,
+        ).run(flight, order)
+        return flight
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512", "sha1"])
+@pytest.mark.parametrize("listed", [True, False])
+async def test_a_small_body_lands_by_one_question_though_no_view_of_it_can_be_opened(
+    algorithm: Algorithm, *, listed: bool
+) -> None:
+    world = World(answer := Answer(BODY, size=None if listed else SIZE))
+    world.storage.fail("view")
+    promised = Digest(algorithm, hashlib.new(algorithm, BODY).hexdigest())
+    flight = await world.fly(replace(SOURCE, digest=promised, size=SIZE if listed else None))
+    assert (flight.error, flight.content, flight.size, flight.visible) == (None, BODY, SIZE, SIZE)
+    assert flight.record is not None
+    assert (flight.record.sha256, world.stored) == (SHA256.hex, BODY)
+    assert (world.ranges, answer.closed) == ([(0, False)], True)
+
+
+async def test_an_empty_body_lands_where_its_digest_promises_that() -> None:
+    world = World(Answer(b"", size=0))
+    nothing = Digest("sha256", hashlib.sha256(b"").hexdigest())
+    flight = await world.fly(replace(SOURCE, digest=nothing, size=0))
+    assert (flight.error, flight.content, world.stored) == (None, b"", b"")
+
+
+async def test_what_broke_off_is_gone_on_with_at_the_byte_where_it_was() -> None:
+    world = World(
+        first := Answer(BODY[:40_000], BREAK, SIZE), Answer(BODY[40_000:], None, SIZE, 40_000)
+    )
+    flight = await world.fly()
+    assert (world.ranges, world.stored) == ([(0, False), (40_000, False)], BODY)
+    assert (flight.error, flight.content, first.closed) == (None, BODY, True)
+
+
+async def test_what_ended_early_without_a_word_is_gone_on_with_too() -> None:
+    world = World(Answer(BODY[:40_000]), Answer(BODY[40_000:], None, SIZE, 40_000))
+    await world.fly()
+    assert (world.ranges, world.stored) == ([(0, False), (40_000, False)], BODY)
+
+
+async def test_a_drip_that_broke_off_is_not_asked_to_go_on() -> None:
+    world = World()
+    drip = Answer(BODY[:20], BREAK, SIZE, wait=lambda: world.advance(10), piece=5)
+    world.answers.append(drip)
+    flight = await world.fly()
+    assert (world.ranges, flight.error) == ([(0, False)], BREAK)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Answer(bytes(SIZE), size=SIZE),
+        Answer(BODY + b"x"),
+        Answer(BODY + bytes(SIZE)),
+        Answer(BODY, size=SIZE + 1),
+        Answer(BODY[:-1], size=SIZE - 1),
+    ],
+    ids=["other bytes", "one more", "many more", "a larger size", "a smaller size"],
+)
+async def test_a_wrong_body_is_asked_for_once_more_past_caches(
+    wrong: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    world = World(replace(wrong), Answer(BODY, size=SIZE))
+    await world.fly()
+    assert (world.ranges, world.stored) == ([(0, False), (0, True)], BODY)
+    assert [record.message.rpartition("; ")[2] for record in caplog.records] == [
+        "asking once more past caches"
+    ]
+    assert b'digest_mismatch_total{ecosystem="python"} 1.0' in world.metrics.render()[0]
+
+
+async def test_a_body_that_is_wrong_twice_is_refused_and_not_kept() -> None:
+    world = World(Answer(bytes(SIZE), size=SIZE), Answer(bytes(SIZE), size=SIZE))
+    flight = await world.fly()
+    assert isinstance(flight.error, DigestMismatch)
+    assert (len(world.asked), world.stored) == (2, None)
+
+
+async def test_what_the_upstream_refuses_is_the_flight_s_failure() -> None:
+    refusal = NotFound("It is gone.", gone=True)
+    world = World(refusal)
+    assert (await world.fly()).error is refusal
+    assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("what", ["write", "commit"])
+async def test_what_the_store_does_not_take_is_passed_on_without_a_second_question(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(Answer(BODY, size=SIZE))
+    world.storage.fail(what)
+    flight = Flight(SIZE)
+    follower = flight.attach()
+    await world.fly(flight=flight)
+    assert (flight.error, flight.record, flight.spooling) == (None, None, True)
+    assert (await follower.more(), flight.copy(0, SIZE)) == (True, BODY)
+    follower.leave()
+    assert (len(world.asked), world.stored) == (1, None)
+    assert b"cache_write_errors_total 1.0" in world.metrics.render()[0]
+    assert sum("passing through" in record.message for record in caplog.records) == 1
+
+
+async def test_what_turns_out_to_be_large_is_shown_while_it_comes() -> None:
+    large = os.urandom(SMALL * 2)
+    digest = Digest("sha256", hashlib.sha256(large).hexdigest())
+    world = World(answer := Answer(large, size=len(large), held=True))
+    flight = Flight(None)
+    follower = flight.attach()
+    running = asyncio.create_task(
+        world.fly(replace(SOURCE, digest=digest, size=None), flight=flight)
+    )
+    assert await follower.more()
+    assert not flight.done
+    answer.more.set()
+    await running
+    follower.leave()
+    assert (flight.error, world.stored, len(world.asked)) == (None, large, 1)
+
+
+async def test_what_turns_out_to_be_large_pours_if_it_can() -> None:
+    large = os.urandom(SMALL * 2)
+    digest = Digest("sha256", hashlib.sha256(large).hexdigest())
+    world = World(answer := Answer(large, size=len(large), poured=0))
+    await world.fly(replace(SOURCE, digest=digest, size=None))
+    assert (answer.poured, world.stored, len(world.asked)) == (len(large), large, 1)
+
+
+async def test_what_is_larger_than_the_whole_store_is_passed_on() -> None:
+    world = World(Answer(BODY, size=SIZE))
+    flight = await world.fly(most=SIZE - 1)
+    assert (flight.error, flight.content, world.stored) == (None, BODY, None)
+    assert b"cache_write_errors_total 0.0" in world.metrics.render()[0]
+
+
+async def test_who_stops_a_short_flight_lets_go_of_answer_and_claim() -> None:
+    world = World(answer := Answer(BODY, size=SIZE, held=True))
+    flight = Flight(SIZE)
+    running = asyncio.create_task(world.fly(flight=flight))
+    await answer.reached.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (answer.closed, world.stored) == (True, None)
+    assert isinstance(flight.error, Unavailable)
