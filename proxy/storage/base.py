@@ -75,7 +75,10 @@ class Body(Protocol):
 
 
 class Writer(Protocol):
-    """A body in the making, private to its flight until `commit`."""
+    """A body in the making, private to its flight until `commit`.
+
+    One that is written in one piece just before `commit` costs the disk least.
+    """
 
     @property
     def size(self) -> int:
@@ -130,7 +133,8 @@ class Foreign(Protocol):
     def adopt(self) -> Writer | None:
         """Take the claim over when its owner is gone: a writer that goes on where it stopped.
 
-        None while the owner lives. Raises StorageFailed when there is nothing to go on from.
+        None while the owner lives. Raises StorageFailed when it has ended in order, or what it
+        left cannot be gone on with.
         """
         ...
 

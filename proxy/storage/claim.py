@@ -5,7 +5,7 @@ beside it, and in which it notes its progress. The kernel drops the lock when th
 its death needs no heartbeat: whoever gets the lock is the new owner and may go on with the bytes
 that are there.
 
-When the body is whole, the claim file itself becomes the metadata of its entry (`become`). A file
+When the body is whole, the claim file itself becomes the metadata of its entry (`fill`). A file
 that is made and removed for each fetch costs more than the fetch: ext4 passes over every inode of
 the last minutes' removals when it looks for a free one (measured: 0.4 ms after 1000 of them).
 
@@ -27,6 +27,7 @@ from contextlib import suppress
 from typing import Literal, final
 
 from proxy.storage.base import Progress
+from proxy.storage.files import plain
 from proxy.storage.folder import Folder
 
 _HEAD = struct.Struct("<IBBqqH")  # checksum, state, headed, size (-1 unknown), received, error
@@ -37,18 +38,47 @@ _TRIES = 8
 
 @final
 class ClaimFile:
-    """The open claim file of one name. Owned when the lock was got, else only watched."""
+    """The open claim file of one name. Owned when the lock was got, else only watched.
+
+    `inherited`: somebody else had it before, who may have left a body; `clear` what it says.
+    """
 
     def __init__(self, folder: Folder, name: str) -> None:
         self.name = name
         self._folder = folder
-        self._fd, self.owned = _open_locked(folder, name)
+        self._fd = -1
+        self.owned = self.inherited = self._blank = False
+        while not self._open():
+            os.close(self._fd)
+
+    def _open(self) -> bool:
+        """Open what the name means at this moment, and lock it if it is free. False: it was over
+        before we had it. Raises OSError."""
+        self._fd, made = self._folder.open_shared(self.name)
+        try:
+            self.owned = _lock(self._fd)
+            status = plain(self._fd)
+            self._blank = status.st_size == 0
+            self.inherited = self.owned and not (made and self._blank)
+            # The last owner may have taken the name from the file between our open and our lock.
+            # No claim ends as a blank file that has a name.
+            blank = self._blank and status.st_nlink > 0
+            return not self.owned or blank or self._folder.is_still(self.name, self._fd)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def try_own(self) -> bool:
         """Take the lock if its owner is gone. Raises OSError."""
         if not self.owned:
-            self.owned = _lock(self._fd)
+            self.owned, self._blank = _lock(self._fd), False
         return self.owned
+
+    def clear(self) -> None:
+        """Take back what it says. Raises OSError."""
+        if not self._blank:
+            os.ftruncate(self._fd, 0)
+        self._blank, self.inherited = True, False
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -56,6 +86,7 @@ class ClaimFile:
 
     def write(self, progress: Progress) -> None:
         """Note the progress. A full disk leaves the last note: followers only learn less."""
+        self._blank = False
         with suppress(OSError):
             os.pwrite(self._fd, _pack(progress), 0)
 
@@ -71,19 +102,20 @@ class ClaimFile:
                     return progress
         return None
 
-    def become(self, name: str, data: bytes, *, durable: bool) -> None:
-        """Put other content in it and give it another name: the claim is over then.
+    def fill(self, data: bytes, *, durable: bool) -> None:
+        """Put other content in it, to be given another name then.
 
-        Who has it open reads no note any more and finds that the name means it no longer. Raises
-        OSError; it is still a claim then.
+        Who has it open reads no note any more. Raises OSError; it is still a claim then.
         """
-        if not _is_new(self._fd):
-            os.ftruncate(self._fd, 0)
+        self.clear()
+        self._blank = False
         if os.pwrite(self._fd, data, 0) != len(data):
             raise OSError(errno.ENOSPC, "the disk took a part")
         if durable:
             os.fsync(self._fd)
-        self._folder.replace(self.name, name)
+
+    def became(self) -> None:
+        """It has got another name: the claim is over, and who has it open finds that out."""
         self.owned = False
 
     def close(self) -> None:
@@ -112,27 +144,6 @@ def remove_dead(folder: Folder, name: str) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def _open_locked(folder: Folder, name: str) -> tuple[int, bool]:
-    """Open the claim that the name means at this moment, and lock it if it is free."""
-    while True:
-        fd = folder.open_or_create(name)
-        try:
-            owned = _lock(fd)
-            # The last owner may have removed the file between our open and our lock.
-            if not owned or _is_new(fd) or folder.is_still(name, fd):
-                return fd, owned
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-
-
-def _is_new(fd: int) -> bool:
-    """Tell whether nobody has written to a file that has a name: no claim ends as such a one."""
-    status = os.fstat(fd)
-    return status.st_nlink > 0 and status.st_size == 0
 
 
 def _lock(fd: int) -> bool:

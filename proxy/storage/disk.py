@@ -135,10 +135,11 @@ class DiskStorage:
             return known
         name = entry_name(key)
         try:
-            raw, status = self.folder.read(name, MAX_ENTRY)
+            found = self.folder.find(name, MAX_ENTRY)
+            if found is None:
+                return None
+            raw, status = found
             record = parse_entry(raw, suspect=status.st_mtime < self._session.suspect_before)
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             if not isinstance(error, Linked):  # that is said once, by the folder
                 LOG.warning("entry %s is unreadable (%s); treated as a miss", name, cause(error))
@@ -198,18 +199,22 @@ class DiskStorage:
 
     def claim(self, key: str, name: str) -> DiskWriter | ForeignFlight:
         """See `Storage.claim`."""
+        body = f"flights/{hashed(f'body {name}')}"
         try:
             claim = ClaimFile(self.folder, f"flights/{hashed(name)}")
         except OSError as error:
             raise self._place.failed(error) from error
-        body = f"flights/{hashed(f'body {name}')}"
         if not claim.owned:
             return ForeignFlight(self._place, key, body, claim)
-        try:
-            return DiskWriter(self._place, key, body, claim=claim)
-        except StorageFailed:
-            claim.close()
-            raise
+        if claim.inherited:
+            # Of an owner that died: what it noted, and may have written, is gone on with by nobody.
+            try:
+                self.folder.unlink(body)
+                claim.clear()
+            except OSError as error:
+                claim.close()
+                raise self._place.failed(error) from error
+        return DiskWriter(self._place, key, body, claim=claim)
 
     def update(self, record: Record, fields: Fields) -> Record:
         """See `Storage.update`."""

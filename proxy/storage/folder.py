@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import final
 
 from proxy.storage.failures import Linked
+from proxy.storage.files import content, opened, write_all
 from proxy.storage.straight import StraightWay
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHARED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TOLD_AT_ONCE = frozenset({-errno.EEXIST, -errno.ENOENT})  # no need to find out why
 
 
 @final
@@ -128,39 +130,53 @@ class Folder:
     def open(self, name: str) -> tuple[int, os.stat_result]:
         """Open a plain file for reading: descriptor and status. Anything else raises OSError."""
         fd = self._open_there(name, _READ)
-        return fd, _plain(fd)
+        return fd, opened(fd)
 
     def _open_there(self, name: str, flags: int) -> int:
-        try:
-            return self._straight.open(name, flags)
-        except (FileExistsError, FileNotFoundError):
-            raise
-        except OSError:
-            with self._in(name) as (folder, last):
-                return os.open(last, flags, 0o600, dir_fd=folder)
+        fd = self._straight.find(name, flags)
+        if fd >= 0:
+            return fd
+        if fd in _TOLD_AT_ONCE:
+            raise OSError(-fd, os.strerror(-fd))
+        with self._in(name) as (folder, last):
+            return os.open(last, flags, 0o600, dir_fd=folder)
 
     def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result]:
         """The first `limit` bytes of a plain file, and its status."""
-        fd, status = self.open(name)
-        try:
-            return os.read(fd, min(limit, status.st_size)), status
-        finally:
-            os.close(fd)
+        return content(self._open_there(name, _READ), limit)
 
-    def write(self, temporary: str, name: str, data: bytes, *, durable: bool = False) -> None:
+    def find(self, name: str, limit: int) -> tuple[bytes, os.stat_result] | None:
+        """The same for what may well be missing: None then, which costs less than an error."""
+        fd = self._straight.find(name, _READ)
+        if fd == -errno.ENOENT:
+            return None
+        if fd >= 0:
+            return content(fd, limit)
+        with suppress(FileNotFoundError):
+            return self.read(name, limit)
+        return None
+
+    def write(self, temporary: str, name: str, data: bytes) -> None:
         """Write a whole file into place by way of a temporary one."""
-        fd = self.create(temporary)
+        self.write_new(temporary, data)
         try:
-            try:
-                write_all(fd, data)
-                if durable:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
-            self.replace(temporary, name)
+            self.replace((temporary, name))
         except OSError:
             self.unlink(temporary)
             raise
+
+    def write_new(self, name: str, data: bytes, *, durable: bool = False) -> None:
+        """Write a whole file that must not exist; nothing is left of it when that fails."""
+        fd = self.create(name)
+        try:
+            write_all(fd, data)
+            if durable:
+                os.fsync(fd)
+        except OSError:
+            self.unlink(name)
+            raise
+        finally:
+            os.close(fd)
 
     def written(self, name: str, when: float) -> None:
         """Say when a file was written (epoch seconds)."""
@@ -195,8 +211,15 @@ class Folder:
     def open_or_create(self, name: str) -> int:
         """Open a plain file for reading and writing; create it when it is missing."""
         fd = self._open(name, _SHARED)
-        _plain(fd)
+        opened(fd)
         return fd
+
+    def open_shared(self, name: str) -> tuple[int, bool]:
+        """The same, and whether it was created now. The caller MUST look what it is (`plain`)."""
+        try:
+            return self.create(name), True
+        except FileExistsError:
+            return self._open(name, _SHARED), False
 
     def _open(self, name: str, flags: int) -> int:
         try:
@@ -221,29 +244,31 @@ class Folder:
     def append_to(self, name: str) -> tuple[int, int]:
         """Open an existing file for reading and writing at its end: descriptor and size."""
         fd = self._open_there(name, _APPEND)
-        _plain(fd)
+        opened(fd)
         return fd, os.lseek(fd, 0, os.SEEK_END)
 
-    def replace(self, temporary: str, name: str) -> None:
-        """Rename into place, making the (two-letter) folder when it is missing."""
+    def replace(self, *moves: tuple[str, str]) -> None:
+        """Rename into place, one by one, from one folder, making (two-letter) ones that lack."""
+        source, _ = self._parent(moves[0][0])
         try:
-            self._rename(temporary, name)
-        except Linked:
-            raise
-        except (FileNotFoundError, NotADirectoryError):
-            self._make_way(name.rpartition("/")[0])
-            self._rename(temporary, name)
-
-    def _rename(self, temporary: str, name: str) -> None:
-        source, old = self._parent(temporary)
-        try:
-            target, new = self._parent(name)
-            try:
-                os.replace(old, new, src_dir_fd=source, dst_dir_fd=target)
-            finally:
-                os.close(target)
+            for temporary, name in moves:
+                old = temporary.rpartition("/")[2]
+                try:
+                    self._rename(source, old, name)
+                except Linked:
+                    raise
+                except (FileNotFoundError, NotADirectoryError):
+                    self._make_way(name.rpartition("/")[0])
+                    self._rename(source, old, name)
         finally:
             os.close(source)
+
+    def _rename(self, source: int, old: str, name: str) -> None:
+        target, new = self._parent(name)
+        try:
+            os.replace(old, new, src_dir_fd=source, dst_dir_fd=target)
+        finally:
+            os.close(target)
 
     def _make_way(self, folder: str) -> None:
         """Make a folder below a part, in place of a file perhaps."""
@@ -323,19 +348,3 @@ def _mode(name: str, folder: int) -> int:
     with suppress(FileNotFoundError):
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     return 0
-
-
-def _plain(fd: int) -> os.stat_result:
-    """The status of an open file; closes it and raises OSError when it is no plain one."""
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a plain file")
-    return status
-
-
-def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write all of it: a disk that is nearly full takes a part and says so only the next time."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import lru_cache
 
 from proxy.storage.base import Record
 
@@ -17,6 +18,7 @@ MAX_ENTRY = 1 << 20  # bytes of an entry file
 PARTS = ("bodies", "entries", "flights")
 # Also a guard: a planted entry must not name a body outside of its folder.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def hashed(text: str) -> str:
@@ -24,6 +26,7 @@ def hashed(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@lru_cache(maxsize=1024)  # one request looks its entry up several times
 def entry_name(key: str) -> str:
     """Where the metadata of a key stands."""
     name = hashed(key)
@@ -43,7 +46,7 @@ def entry_bytes(record: Record) -> bytes:
         "size": record.size,
         "fields": dict(record.fields),
     }
-    return json.dumps(data, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(data).encode("ascii")
 
 
 def parse_entry(raw: bytes, *, suspect: bool = False) -> Record:

@@ -15,7 +15,7 @@ from typing import final
 from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Progress, Record
 from proxy.storage.failures import cause
-from proxy.storage.folder import write_all
+from proxy.storage.files import write_all
 
 _PAGE = 4096
 _DISCARD_FROM = 1 << 20

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import final
 
-from proxy.storage.folder import Folder, write_all
+from proxy.storage.files import write_all
+from proxy.storage.folder import Folder
 
 NAME = "session"
 _MAX = 4096

@@ -29,7 +29,9 @@ class StraightWay:
     """Opens below `root` (its own place is resolved here, once). `usable` False: always refuses."""
 
     def __init__(self, root: Path) -> None:
-        self._root = os.fsencode(os.path.realpath(root.parent)) + b"/" + os.fsencode(root.name)
+        self._root = (
+            os.fsencode(os.path.realpath(root.parent)) + b"/" + os.fsencode(root.name) + b"/"
+        )
         self._call = ctypes.CDLL(None, use_errno=True).syscall
         self._hows: dict[int, bytes] = {}
         self.usable = True
@@ -41,15 +43,18 @@ class StraightWay:
     def open(self, name: str, flags: int) -> int:
         """A descriptor of `name` (no leading slash); a new file is 0600. Raises OSError, also
         where a link is on the way."""
+        fd = self.find(name, flags)
+        if fd < 0:
+            raise OSError(-fd, os.strerror(-fd))
+        return fd
+
+    def find(self, name: str, flags: int) -> int:
+        """The same for what may well be missing: the negative `errno` in place of an error."""
         if not self.usable:
-            raise OSError(errno.ENOSYS, "the kernel cannot do that")
+            return -errno.ENOSYS
         how = self._hows.get(flags)
         if how is None:
             mode = 0o600 if flags & os.O_CREAT else 0
             how = self._hows[flags] = _HOW.pack(flags, mode, _NO_SYMLINKS)
-        path = b"%s/%s" % (self._root, name.encode())
-        fd: int = self._call(_OPENAT2, _FROM_ROOT, path, how, _HOW.size)
-        if fd < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-        return fd
+        fd: int = self._call(_OPENAT2, _FROM_ROOT, self._root + name.encode(), how, _HOW.size)
+        return fd if fd >= 0 else -ctypes.get_errno()

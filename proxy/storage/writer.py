@@ -15,7 +15,8 @@ from proxy.storage.base import Fields, Progress, Record
 from proxy.storage.bodies import DiskBody
 from proxy.storage.claim import ClaimFile
 from proxy.storage.failures import cause, is_full
-from proxy.storage.folder import Folder, write_all
+from proxy.storage.files import write_all
+from proxy.storage.folder import Folder
 from proxy.storage.layout import (
     MAX_ENTRY,
     body_name,
@@ -75,6 +76,8 @@ class Place:
 class DiskWriter:
     """Implements `Writer`: one temporary file, and the claim on it if it is shared.
 
+    The file is made when there is something to be written, or somebody wants to see it: a body
+    that comes to nothing leaves no work, and one that is written at once is there for a moment.
     `adopt`: go on at the end of the file that is there.
     """
 
@@ -92,15 +95,22 @@ class DiskWriter:
         self._key = key
         self._name = name
         self._claim = claim
-        self._placed = False  # the body has its final name
+        self._placed = False  # body and entry have their final names
+        self._fd = -1
         self.size = 0
-        try:
-            if adopt:
+        if adopt:
+            try:
                 self._fd, self.size = place.folder.append_to(name)
-            else:
-                self._fd = self._create()
-        except OSError as error:
-            raise place.failed(error) from error
+            except FileNotFoundError:
+                return  # its owner had nothing yet
+            except OSError as error:
+                raise place.failed(error) from error
+
+    def _file(self) -> int:
+        """The descriptor of the temporary file. Raises OSError."""
+        if self._fd < 0:
+            self._fd = self._create()
+        return self._fd
 
     def _create(self) -> int:
         try:
@@ -114,7 +124,7 @@ class DiskWriter:
     def write(self, piece: bytes | memoryview) -> None:
         """See `Writer.write`."""
         try:
-            write_all(self._fd, piece)
+            write_all(self._file(), piece)
         except OSError as error:
             raise self._place.failed(error) from error
         self.size += len(piece)
@@ -125,43 +135,56 @@ class DiskWriter:
         if limit is not None and self.size > limit:
             raise StorageFailed("larger than the whole store")
         record = Record(self._key, sha256, self.size, dict(fields))
-        durable = self.size > FSYNC_FROM
         try:
-            self._place_body(body_name(sha256), durable=durable)
-            self._place_entry(record, durable=durable)
+            self._make_visible(record)
         except OSError as error:
             self._place.watcher.stray(sha256)
             raise self._place.failed(error) from error
+        self._placed = True
         self._place.changed(record.key)
         self._place.watcher.stored(record.key, record.sha256, record.size)
         return record
 
-    def _place_body(self, name: str, *, durable: bool) -> None:
-        if durable:
-            os.fsync(self._fd)
-        self._folder.replace(self._name, name)
-        self._placed = True
-        if durable:
-            self._folder.sync_parent(name)
+    def _make_visible(self, record: Record) -> None:
+        fd, durable = self._file(), record.size > FSYNC_FROM
+        entry = self._describe(entry_bytes(record), durable=durable)
+        body = (self._name, body_name(record.sha256))
+        try:
+            if durable:
+                os.fsync(fd)
+                self._folder.replace(body)
+                self._folder.sync_parent(body[1])
+                self._folder.replace((entry, entry_name(self._key)))
+            else:
+                self._folder.replace(body, (entry, entry_name(self._key)))
+        except OSError:
+            if self._claim is None:
+                self._folder.unlink(entry)
+            raise
+        if self._claim is not None:
+            self._claim.became()
 
-    def _place_entry(self, record: Record, *, durable: bool) -> None:
-        name, data = entry_name(self._key), entry_bytes(record)
-        if self._claim is not None and self._claim.owned:
-            self._claim.become(name, data, durable=durable)
-            return
+    def _describe(self, data: bytes, *, durable: bool) -> str:
+        """Write the entry into a file that is to become it: the claim, where there is one."""
+        if self._claim is not None:
+            self._claim.fill(data, durable=durable)
+            return self._claim.name
         # A name of its own: who follows this flight may be about to open the body by its name.
-        temporary = f"flights/{hashed(f'entry {self._name}')}"
-        self._folder.write(temporary, name, data, durable=durable)
+        name = f"flights/{hashed(f'entry {self._name}')}"
+        self._folder.write_new(name, data, durable=durable)
+        return name
 
     def open(self) -> DiskBody:
         """See `Writer.open`."""
         try:
-            return DiskBody(os.dup(self._fd), self.size)
+            return DiskBody(os.dup(self._file()), self.size)
         except OSError as error:
             raise self._place.failed(error) from error
 
     def rewind(self) -> None:
         """See `Writer.rewind`."""
+        if self._fd < 0:
+            return
         self._folder.unlink(self._name)
         try:
             fd = self._folder.create(self._name)
@@ -178,13 +201,13 @@ class DiskWriter:
     def close(self) -> None:
         """See `Writer.close`. The claim goes last: until then nobody else begins this body."""
         fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        os.close(fd)
-        if not self._placed:
-            self._folder.unlink(self._name)
-        if self._claim is not None:
-            self._claim.close()
+        if fd >= 0:
+            os.close(fd)
+            if not self._placed:
+                self._folder.unlink(self._name)
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.close()
 
 
 @final

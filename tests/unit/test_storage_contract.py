@@ -235,8 +235,9 @@ def test_without_descriptors_reading_is_a_miss_and_nothing_is_lost(storage: Stor
 
 def test_without_descriptors_writing_fails_as_a_storage_does(storage: Storage) -> None:
     writer = storage.create("a")
+    writer.write(b"x")
     calls: list[Callable[[], object]] = [
-        lambda: storage.create("b"),
+        lambda: storage.create("b").write(b"x"),
         lambda: storage.claim("b", "b"),
         writer.open,
         writer.rewind,

@@ -94,7 +94,7 @@ READ_ONLY = """
     record = storage.lookup("a")
     say(str(record.suspect))
     say(str(get(storage, "a")))
-    attempt(lambda: storage.create("b"))
+    attempt(lambda: storage.create("b").write(b"y"))
     attempt(lambda: storage.claim("b", "b"))
     attempt(lambda: storage.update(record, {}))
     storage.remove("a")

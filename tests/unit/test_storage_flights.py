@@ -10,7 +10,9 @@ import pytest
 from proxy.errors import StorageFailed
 from proxy.storage.base import Foreign, Progress
 from proxy.storage.disk import DiskStorage
-from tests.unit.stored import Elsewhere, get, read, sha256
+from proxy.storage.layout import entry_name
+from proxy.storage.writer import FSYNC_FROM
+from tests.unit.stored import Elsewhere, get, put, read, sha256
 
 # Owns the claim; does what it is told, a line at a time, and answers each.
 OWNER = """
@@ -135,15 +137,15 @@ def test_a_follower_never_sees_anything_but_the_body_under_its_name(tmp_path: Pa
         def __init__(self, replace: object) -> None:
             self.replace = replace
 
-        def __call__(self, temporary: str, name: str) -> None:
+        def __call__(self, source: int, old: str, name: str) -> None:
             body = foreign.open()
             if body is not None:
                 seen.append(read(body))
-            self.replace(temporary, name)  # type: ignore[operator]
+            self.replace(source, old, name)  # type: ignore[operator]
 
-    storage.folder.replace = Watch(storage.folder.replace)  # type: ignore[method-assign]
+    storage.folder._rename = Watch(storage.folder._rename)  # type: ignore[method-assign]
     writer.commit(sha256(b"body"), {})
-    assert seen == [b"body"]
+    assert set(seen) == {b"body"}
     foreign.close()
     writer.close()
     storage.close()
@@ -239,6 +241,80 @@ def test_a_new_claim_after_a_kill_begins_afresh(tmp_path: Path) -> None:
     storage.close()
 
 
+def test_what_a_dead_owner_noted_is_not_taken_for_the_word_of_the_next(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+        owner.do("write half")
+        owner.do("tell 8")
+        owner.kill()
+    writer = storage.claim("key", "name")
+    assert not isinstance(writer, Foreign)
+    foreign = follow(other)
+    assert (foreign.progress(), foreign.open()) == (Progress(), None)
+    writer.write(b"whole")
+    writer.commit(sha256(b"whole"), {})
+    assert foreign.progress() == Progress("landed", 5, 5, headed=True)
+    writer.close()
+    foreign.close()
+    assert get(other, "key") == b"whole"
+    storage.close()
+    other.close()
+
+
+def test_who_adopts_from_an_owner_that_had_nothing_begins_at_zero(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        storage = DiskStorage(tmp_path)
+        foreign = follow(storage)
+        owner.kill()
+        writer = foreign.adopt()
+    assert writer is not None
+    assert writer.size == 0
+    writer.write(b"body")
+    writer.commit(sha256(b"body"), {})
+    writer.close()
+    foreign.close()
+    assert get(storage, "key") == b"body"
+    assert not flights(tmp_path)
+    storage.close()
+
+
+def test_a_body_of_which_nothing_came_is_no_file(tmp_path: Path) -> None:
+    storage = DiskStorage(tmp_path)
+    writer, claimed = storage.create("a"), storage.claim("b", "b")
+    assert not isinstance(claimed, Foreign)
+    (claim,) = flights(tmp_path)
+    assert claim.name == sha256(b"b")
+    writer.rewind()
+    assert not claim.read_bytes()
+    writer.close()
+    claimed.close()
+    assert not flights(tmp_path)
+    storage.close()
+
+
+@pytest.mark.parametrize("size", [4, FSYNC_FROM + 1])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_commit_that_fails_at_the_entry_leaves_the_old_one_and_nothing_half_done(
+    tmp_path: Path, size: int, *, shared: bool
+) -> None:
+    storage = DiskStorage(tmp_path)
+    put(storage, "key", b"old")
+    writer = storage.claim("key", "name") if shared else storage.create("key")
+    assert not isinstance(writer, Foreign)
+    writer.write(bytes(size))
+    folder = (storage.folder.root / entry_name("key")).parent
+    folder.rename(tmp_path / "aside")
+    folder.symlink_to(tmp_path / "aside")
+    with pytest.raises(StorageFailed):
+        writer.commit(sha256(bytes(size)), {})
+    writer.close()
+    assert not flights(tmp_path)
+    folder.unlink()
+    (tmp_path / "aside").rename(folder)
+    assert get(storage, "key") == b"old"
+    storage.close()
+
+
 def test_other_names_are_other_flights(tmp_path: Path) -> None:
     with Owner(tmp_path):
         storage = DiskStorage(tmp_path)
@@ -275,14 +351,14 @@ def test_a_claim_that_ends_between_opening_and_locking_it_is_not_taken_for_a_new
 ) -> None:
     storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
     first = storage.claim("key", "name")
-    opened = other.folder.open_or_create
+    opened = other.folder.open_shared
 
-    def late(name: str) -> int:
-        fd = opened(name)
+    def late(name: str) -> tuple[int, bool]:
+        found = opened(name)
         first.close()
-        return fd
+        return found
 
-    other.folder.open_or_create = late  # type: ignore[method-assign]
+    other.folder.open_shared = late  # type: ignore[method-assign]
     second = other.claim("key", "name")
     assert not isinstance(second, Foreign)
     third = storage.claim("key", "name")

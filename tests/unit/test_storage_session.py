@@ -176,6 +176,7 @@ def test_flights_of_the_dead_are_swept_by_who_comes_first_only(tmp_path: Path) -
     with Elsewhere(HOLD, tmp_path) as other:
         assert other.hear() == "in"
         writer = DiskStorage(tmp_path).create("mine")
+        writer.write(b"x")
         DiskStorage(tmp_path)
         assert list(tmp_path.glob("v1/flights/*"))
         other.kill()
@@ -186,6 +187,8 @@ def test_a_first_comer_finds_no_flights(tmp_path: Path) -> None:
     lines = """
         storage = DiskStorage(folder)
         writers = [storage.create("a"), storage.claim("b", "b")]
+        for writer in writers:
+            writer.write(b"x")
         say("in")
         hear()
     """
