@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypeVar, final
 
-import aiohttp
 from yarl import URL
 
 from proxy.errors import Blocked, ForbiddenAddress, Malformed, NotFound, Unavailable
@@ -33,7 +32,7 @@ from proxy.upstream.challenge import (
     read_token,
     token_address,
 )
-from proxy.upstream.session import read_side_body
+from proxy.upstream.session import Answer, read_side_body
 
 MAX_ASKED = 4  # with tokens, for one answer
 MAX_KNOWN = 10_000  # packages whose challenge is remembered
@@ -58,11 +57,11 @@ class Asker(Protocol):
 
     async def once(
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
-    ) -> aiohttp.ClientResponse:
+    ) -> Answer:
         """One exchange. Raises Challenged, BasicWanted."""
         ...
 
-    async def ask_realm(self, request: UpstreamRequest, url: URL) -> aiohttp.ClientResponse:
+    async def ask_realm(self, request: UpstreamRequest, url: URL) -> Answer:
         """Ask a token endpoint."""
         ...
 
@@ -101,9 +100,7 @@ class Bearers:
         header = self._good((request.upstream_name, challenge))
         return Bearer(header) if header is not None else None
 
-    async def ask(
-        self, request: UpstreamRequest, url: URL, seconds: float
-    ) -> aiohttp.ClientResponse:
+    async def ask(self, request: UpstreamRequest, url: URL, seconds: float) -> Answer:
         """Ask a registry; where it wants a token, have one and ask again, all within `seconds`.
 
         Raises what `Asker` does, Blocked where a token that was had just now is refused.

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import final
 
-import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
@@ -39,7 +38,7 @@ from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange, UpstreamLimits, UpstreamObserver
 from proxy.upstream.outages import Tell
 from proxy.upstream.response import HttpResponse, Pace
-from proxy.upstream.session import read_side_body
+from proxy.upstream.session import Answer, read_side_body
 from proxy.upstream.silence import Silence
 from proxy.upstream.slots import Slots
 
@@ -172,9 +171,7 @@ class HttpUpstream:
                 asked=False,
             ) from error
 
-    async def _insist(
-        self, request: UpstreamRequest, url: URL, origin: URL
-    ) -> tuple[Head, aiohttp.ClientResponse]:
+    async def _insist(self, request: UpstreamRequest, url: URL, origin: URL) -> tuple[Head, Answer]:
         """Try again what another try may mend: no new one once the first answer is overdue."""
         started = self._clock()
         attempt = 1
@@ -202,7 +199,7 @@ class HttpUpstream:
 
     async def _follow(
         self, request: UpstreamRequest, url: URL, origin: URL, started: float
-    ) -> tuple[Head, aiohttp.ClientResponse]:
+    ) -> tuple[Head, Answer]:
         first = str(url)
         own = url.origin() == origin.origin()
         for _ in range(MAX_EXCHANGES):
@@ -234,9 +231,7 @@ class HttpUpstream:
             response.close()
         raise ForbiddenAddress("The upstream redirects in a circle.")
 
-    def _next(
-        self, request: UpstreamRequest, response: aiohttp.ClientResponse, url: URL, origin: URL
-    ) -> URL:
+    def _next(self, request: UpstreamRequest, response: Answer, url: URL, origin: URL) -> URL:
         if request.body:
             raise ForbiddenAddress("The upstream redirected a question that goes to it alone.")
         target = parse_url(response.headers.get("Location", ""), relative_to=url)

@@ -39,8 +39,9 @@ from proxy.upstream.challenge import (
 )
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.outages import Outages
+from proxy.upstream.questions import Questions
 from proxy.upstream.scrubber import Scrubber
-from proxy.upstream.session import FAILURES, make_session, read_side_body, translate
+from proxy.upstream.session import FAILURES, Answer, make_session, read_side_body, translate
 
 LOG = logging.getLogger(__name__)
 USER_AGENT = "cgr-proxy"
@@ -155,9 +156,7 @@ class Exchange:
             )
         return breaker
 
-    async def ask(
-        self, request: UpstreamRequest, url: URL, *, own: bool, seconds: float
-    ) -> aiohttp.ClientResponse:
+    async def ask(self, request: UpstreamRequest, url: URL, *, own: bool, seconds: float) -> Answer:
         """Ask; answer with a 200, 206, 304 or redirect whose head came within `seconds`.
 
         Raises what `look` and `read_error` say, and what `translate` makes of failures.
@@ -175,7 +174,7 @@ class Exchange:
         token = self._credentials.use(name, self._clock())
         return await self.once(request, url, token, Role.UPSTREAM, seconds)
 
-    async def ask_realm(self, request: UpstreamRequest, url: URL) -> aiohttp.ClientResponse:
+    async def ask_realm(self, request: UpstreamRequest, url: URL) -> Answer:
         """Ask a token endpoint for what `request` needs, with the pull token where there is one.
 
         Raises what `ask` does; CredentialRefused where it refuses the pull token.
@@ -187,7 +186,7 @@ class Exchange:
 
     async def once(
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
-    ) -> aiohttp.ClientResponse:
+    ) -> Answer:
         """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
         breaker = self._look_at_breaker(url)
         breaker.enter()
@@ -210,7 +209,7 @@ class Exchange:
 
     async def _get(
         self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
-    ) -> aiohttp.ClientResponse:
+    ) -> Answer:
         configured = role is not Role.LEARNT and str(url.origin()) in self._configured
         session = self._own if configured else self._learnt
         headers = _headers(request, token, own=role is not Role.LEARNT)
@@ -220,14 +219,7 @@ class Exchange:
         outcome = "error"
         try:
             async with asyncio.timeout(seconds):
-                response = await session.request(
-                    "POST" if request.body else "GET",
-                    url,
-                    headers=headers,
-                    data=request.body or None,
-                    allow_redirects=False,
-                    proxy_headers=self._shown,
-                )
+                response = await session.ask(url, headers, request.body)
             outcome = str(response.status)
             if role is Role.REGISTRY and response.status == 401 and _challenge(response):
                 outcome = "challenge"
@@ -248,7 +240,7 @@ class Exchange:
     async def _judge(
         self,
         request: UpstreamRequest,
-        response: aiohttp.ClientResponse,
+        response: Answer,
         token: str | None,
         role: Role,
     ) -> None:
@@ -296,22 +288,17 @@ class Exchange:
                 asked=False,
             )
 
-    def _session(
-        self, tls: ssl.SSLContext, resolver: AbstractResolver | None
-    ) -> aiohttp.ClientSession:
-        return make_session(
-            tls,
-            connect_timeout=self._limits.connect_timeout,
-            resolver=resolver,
-            egress=self._egress,
-        )
+    def _session(self, tls: ssl.SSLContext, resolver: AbstractResolver | None) -> Questions:
+        timeout = self._limits.connect_timeout
+        session = make_session(tls, connect_timeout=timeout, resolver=resolver, egress=self._egress)
+        return Questions(session, timeout, self._shown if self._egress is not None else None)
 
 
-def _challenge(response: aiohttp.ClientResponse) -> BearerChallenge | None:
+def _challenge(response: Answer) -> BearerChallenge | None:
     return bearer_challenge(_challenges(response))
 
 
-def _challenges(response: aiohttp.ClientResponse) -> Sequence[str]:
+def _challenges(response: Answer) -> Sequence[str]:
     return response.headers.getall("WWW-Authenticate", ())
 
 

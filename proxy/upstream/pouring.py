@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Self, final
 
-import aiohttp
+from proxy.upstream.session import Answer
 
 FROM: Final = 8 << 20
 """Bytes of the smallest rest of a body that is worth a connection."""
@@ -39,7 +39,7 @@ class Pouring(asyncio.BufferedProtocol):
         self._error: Exception | None = None
 
     @classmethod
-    def of(cls, response: aiohttp.ClientResponse, size: int) -> Self | None:
+    def of(cls, response: Answer, size: int) -> Self | None:
         """Take over the connection of an answer whose body has `size` bytes, of which nobody has
         read any yet. None: it stays as it is; nothing is worth it, or it is not to be had."""
         connection, content = response.connection, response.content

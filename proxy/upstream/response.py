@@ -12,12 +12,10 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import final
 
-import aiohttp
-
 from proxy.errors import Unavailable
 from proxy.upstream.base import Head
 from proxy.upstream.pouring import Pouring
-from proxy.upstream.session import FAILURES
+from proxy.upstream.session import FAILURES, Answer
 from proxy.upstream.silence import Silence
 from proxy.upstream.unpacking import Unpacker
 
@@ -55,7 +53,7 @@ class HttpResponse:
     def __init__(  # noqa: PLR0913  # made once, by `client`
         self,
         head: Head,
-        response: aiohttp.ClientResponse,
+        response: Answer,
         released: Callable[[], None],
         *,
         pace: Pace,

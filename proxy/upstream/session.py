@@ -14,10 +14,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
+from typing import Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.connector import Connection
 from aiohttp.resolver import ThreadedResolver
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
+from yarl import URL
 
 from proxy.egress import Egress
 from proxy.errors import InsecureUpstream, Malformed, ProxyError, Unavailable
@@ -28,7 +33,51 @@ SIDE_BODY_SECONDS = 2.0
 KEEP_ALIVE = 30.0
 DNS_TTL = 10  # seconds
 _LONGEST_REASON = 120
-FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+
+
+class NotHttp(Exception):
+    """What came in answer is not HTTP."""
+
+
+FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError, NotHttp)
+
+
+class Answer(Protocol):
+    """What this room uses of an answer, whoever made it."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+        ...
+
+    @property
+    def url(self) -> URL:
+        """Where it comes from."""
+        ...
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """Its fields."""
+        ...
+
+    @property
+    def content(self) -> StreamReader:
+        """Its body."""
+        ...
+
+    @property
+    def content_length(self) -> int | None:
+        """The size of its body in bytes, as it says itself."""
+        ...
+
+    @property
+    def connection(self) -> Connection | None:
+        """Its connection, for as long as its body is on the way."""
+        ...
+
+    def close(self) -> None:
+        """Give its connection up, unless the body was received whole. Idempotent."""
+        ...
 
 
 def make_session(
@@ -66,7 +115,7 @@ def make_session(
     return session
 
 
-async def read_side_body(response: aiohttp.ClientResponse) -> bytes:
+async def read_side_body(response: Answer) -> bytes:
     """The body of a refusal or a redirect: at most 64 KiB of it, for at most two seconds.
 
     Read to its end, the connection can be used again; if it breaks off, what came is the body.
@@ -89,7 +138,7 @@ def translate(error: Exception) -> ProxyError:
         return Unavailable("The upstream did not answer in time; try again later.", retry_after=5)
     if (refusal := _on_the_way_out(error)) is not None:
         return refusal
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientResponseError | NotHttp):
         return Malformed("The upstream's answer was not valid HTTP.")
     if isinstance(error, ValueError):  # InvalidURL, a host name that cannot be looked up
         return Malformed("The upstream named an address that cannot be asked.")

@@ -20,10 +20,11 @@ from typing import Final, TypeVar, final
 import aiohttp
 
 from proxy.upstream.pouring import Pouring
+from proxy.upstream.session import Answer
 
 LOOKS: Final = 5  # within one limit: a silence lasts two looks longer than it at most
 OFTEN: Final = 1.0  # seconds between two looks at most
-_Source = aiohttp.ClientResponse | Pouring
+_Source = Answer | Pouring
 _Got = TypeVar("_Got")
 
 
@@ -38,7 +39,7 @@ class Silence:
         self._suspects: dict[_Source, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def next(self, response: aiohttp.ClientResponse) -> bytes:
+    async def next(self, response: Answer) -> bytes:
         """The next piece of a body as it came; empty at its end.
 
         Raises TimeoutError after a silence, and what aiohttp does.
