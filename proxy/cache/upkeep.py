@@ -29,7 +29,7 @@ from proxy.storage.table import IndexBroken, IndexBusy, discard, identity
 
 LOG = logging.getLogger(__name__)
 TICK: Final = 1.0
-BATCH: Final = 100  # notes in one transaction: no other process waits long
+BATCH: Final = 500  # notes in one transaction: some 10 ms that another process may have to wait
 USED_EVERY: Final = 30.0  # uses are gathered for so long, so that a busy entry costs one write
 STRAY_GRACE: Final = 10.0  # another process may be about to tell of an entry with that body
 RECONCILE_EVERY: Final = 86_400.0  # what a killed process could not tell is found then

@@ -252,7 +252,7 @@ class _Change:
             self.use(key)
             return
         self.remove(key)
-        self._rows.put_last(key, json.dumps([sha256, size]))
+        self._rows.put_last(key, f'["{sha256}", {size}]')
         body = bytes.fromhex(sha256)
         count = self._entries_of(body)
         self._rows.put_last(body, count + 1)
