@@ -23,6 +23,7 @@ from proxy.errors import (
     Unauthenticated,
     UnknownPath,
 )
+from proxy.server.answer import Answer
 
 CHALLENGE = 'Basic realm="cgr-proxy"'
 
@@ -54,9 +55,7 @@ def render(
         headers["WWW-Authenticate"] = CHALLENGE
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allow
-    response = web.Response(
-        status=error.status, reason=error.reason, body=body.body, headers=headers
-    )
+    response = Answer(status=error.status, reason=error.reason, body=body.body, headers=headers)
     if isinstance(error, RequestError) and not isinstance(error, UnknownPath):
         # Whatever else this client has already sent is not to be trusted either.
         response.force_close()

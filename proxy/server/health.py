@@ -15,6 +15,8 @@ from typing import final
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.server.answer import Answer
+
 Probe = Callable[[CIMultiDict[str]], web.Response]
 
 
@@ -59,4 +61,4 @@ class Health:
 def _json(status: int, data: object, headers: CIMultiDict[str]) -> web.Response:
     headers["Content-Type"] = "application/json"
     headers["Cache-Control"] = "no-store"
-    return web.Response(status=status, body=json.dumps(data).encode(), headers=headers)
+    return Answer(status=status, body=json.dumps(data).encode(), headers=headers)

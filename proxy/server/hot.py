@@ -32,7 +32,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from email.utils import formatdate
 from time import monotonic, time
 from typing import final
 
@@ -44,6 +43,7 @@ from proxy.observe.formats import AccessRecord
 from proxy.observe.logs import AccessLog
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
+from proxy.server.answer import head_of, http_date
 from proxy.server.sending import AT_ONCE
 
 LIFE = 1.0  # seconds
@@ -113,8 +113,6 @@ class Hot:
         self._sweeping = False
         self.repeats = 0
         """Answers given so far."""
-        self._second = 0
-        self._date = b""
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -145,7 +143,7 @@ class Hot:
         request_id, now, body = self._ids.next(), time(), found.body
         second = int(now)
         if second != found.second or age != found.age:
-            found.dress(second, self._date_of(second), age)
+            found.dress(second, http_date(second).encode("ascii"), age)
         self.repeats += 1
         seconds = monotonic() - started
         found.count(seconds, len(body))
@@ -153,12 +151,6 @@ class Hot:
         if found.audited is not None:
             found.audited(now, request_id)
         return found.front + request_id.encode("ascii") + _END, body
-
-    def _date_of(self, second: int) -> bytes:
-        if second != self._second:
-            self._second = second
-            self._date = formatdate(second, usegmt=True).encode("ascii")
-        return self._date
 
     def keep(  # noqa: PLR0913, PLR0917  # one caller
         self,
@@ -176,7 +168,8 @@ class Hot:
         loop = asyncio.get_running_loop()
         what = noted.record
         count = self._metrics.answers(what.ecosystem, what.status, what.cache).count
-        made = _Answer(_head_of(response), body, stands, noted, audited, count, loop.time())
+        head = head_of(response, _PER_ANSWER)
+        made = _Answer(head, body, stands, noted, audited, count, loop.time())
         self._drop((question, peer))
         self._answers[question, peer] = made
         self._used += made.cost + len(question)
@@ -206,14 +199,3 @@ class Hot:
         dropped = self._answers.pop(key, None)
         if dropped is not None:
             self._used -= dropped.cost + len(key[0])
-
-
-def _head_of(response: web.Response) -> bytes:
-    """Status line and fields that every repetition has alike."""
-    lines = [f"HTTP/1.1 {response.status} {response.reason}\r\n"]
-    lines += [
-        f"{name}: {value}\r\n"
-        for name, value in response.headers.items()
-        if name.lower() not in _PER_ANSWER
-    ]
-    return "".join(lines).encode("utf-8")

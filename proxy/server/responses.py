@@ -25,6 +25,7 @@ from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, StaticTarget
 from proxy.server.accepting import check_accepted
+from proxy.server.answer import Answer
 from proxy.server.conditional import (
     Conditions,
     Failed,
@@ -69,7 +70,7 @@ def static(target: StaticTarget, client: str, headers: CIMultiDict[str]) -> web.
     if target.names_client:
         headers["Cache-Control"] = "no-store"
         body = json.dumps({target.names_client: client}).encode("ascii")
-    return web.Response(status=target.status, body=body, headers=headers)
+    return Answer(status=target.status, body=body, headers=headers)
 
 
 def passed_on(found: Document, headers: CIMultiDict[str]) -> web.Response:
@@ -77,7 +78,7 @@ def passed_on(found: Document, headers: CIMultiDict[str]) -> web.Response:
     headers["Cache-Status"] = PASSED_ON
     headers["Cache-Control"] = "no-store"
     headers["Content-Type"] = found.media_type
-    return web.Response(body=found.body, headers=headers)
+    return Answer(body=found.body, headers=headers)
 
 
 def document(
@@ -98,12 +99,12 @@ def document(
     packed = () if target.verbatim else ("Accept-Encoding",)
     headers["Vary"] = ", ".join((*target.vary, *packed))
     if _is_known(request, etag, "document"):
-        return web.Response(status=304, headers=headers)
+        return Answer(status=304, headers=headers)
     _describe(variant.media_type, headers)
     if variant.coding:
         headers["Content-Encoding"] = variant.coding
     headers.extend(variant.headers)
-    return web.Response(body=variant.body, headers=headers)
+    return Answer(body=variant.body, headers=headers)
 
 
 async def bulk(
@@ -121,10 +122,9 @@ async def bulk(
     headers["Age"] = str(found.age)
     headers["Vary"] = ", ".join(target.vary)
     if _is_known(request, etag, "document"):
-        return web.Response(status=304, headers=headers)
+        return Answer(status=304, headers=headers)
     _describe(target.representation, headers)
-    response = web.StreamResponse(headers=headers)
-    return await _send(request, response, found, (0, found.record.size), min_rate)
+    return await _send(request, found, headers, (200, 0, found.record.size), min_rate)
 
 
 def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) -> web.Response:
@@ -135,9 +135,9 @@ def checksum(request: web.BaseRequest, told: Told, headers: CIMultiDict[str]) ->
     headers["ETag"] = etag
     headers["Age"] = str(told.age)
     if _is_known(request, etag, "checksum"):
-        return web.Response(status=304, headers=headers)
+        return Answer(status=304, headers=headers)
     headers["Content-Type"] = "text/plain; charset=utf-8"
-    return web.Response(body=told.digest.hex.encode("ascii"), headers=headers)
+    return Answer(body=told.digest.hex.encode("ascii"), headers=headers)
 
 
 def _is_known(request: web.BaseRequest, etag: str, what: str) -> bool:
@@ -194,40 +194,40 @@ async def stored(
             raise PreconditionFailed("The artifact has another ETag (If-Match does not hold).")
         case NotModified():
             del headers["Content-Type"]
-            return web.Response(status=304, headers=headers)
+            return Answer(status=304, headers=headers)
         case Unsatisfiable():
             headers["Content-Range"] = f"bytes */{size}"
-            return web.Response(status=416, headers=headers)
+            return Answer(status=416, headers=headers)
         case Part(start, end):
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-            response = web.StreamResponse(status=206, headers=headers)
-            return await _send(request, response, found, (start, end), min_rate)
+            return await _send(request, found, headers, (206, start, end), min_rate)
         case Whole():
-            response = web.StreamResponse(headers=headers)
-            return await _send(request, response, found, (0, size), min_rate)
+            return await _send(request, found, headers, (200, 0, size), min_rate)
         case selection:
             assert_never(selection)
 
 
 async def _send(
     request: web.BaseRequest,
-    response: web.StreamResponse,
     found: Stored,
-    part: tuple[int, int],
+    headers: CIMultiDict[str],
+    part: tuple[int, int, int],
     min_rate: int,
 ) -> web.StreamResponse:
-    offset, end = part
+    """Send or make the answer with a `part` of a body: status, first byte, the one behind it."""
+    status, offset, end = part
+    if request.method != "HEAD":
+        if found.content is not None:
+            # At most 1 MiB, and in memory anyway: like a document, it needs no sender.
+            return Answer(status=status, headers=headers, body=found.content[offset:end])
+        if end - offset <= PIECE:
+            # Its head and its body leave in one call.
+            piece = _read(found, offset, end - offset)
+            return Answer(status=status, headers=headers, body=piece)
+    response = web.StreamResponse(status=status, headers=headers)
     response.content_length = end - offset
     if request.method == "HEAD":
         return response
-    if found.content is not None:
-        # At most 1 MiB, and in memory anyway: like a document, it needs no sender.
-        piece = found.content[offset:end]
-        return web.Response(status=response.status, headers=response.headers, body=piece)
-    if end - offset <= PIECE:
-        # Its head and its body leave in one call.
-        piece = _read(found, offset, end - offset)
-        return web.Response(status=response.status, headers=response.headers, body=piece)
 
     def where() -> Spot:
         return Spot(found.body.fileno(), offset, end - offset)

@@ -92,7 +92,7 @@ class RepeatingHandler(RequestHandler):
             found = recall(data, self._peer, now)
             if found is not None:
                 self._next_keepalive_close_time = now + KEEPALIVE
-                self._put(*found)
+                self.put(*found)
                 return
         before = self._request_count
         super().data_received(data)
@@ -107,22 +107,26 @@ class RepeatingHandler(RequestHandler):
         if idle and self._whole and parsed == 1 and data.startswith(b"GET "):
             self._question = data
 
-    def _put(self, head: bytes, body: bytes) -> None:
-        """Write both in one call and without joining them, as asyncio does from 3.12 on."""
+    def put(self, head: bytes, body: bytes) -> bool:
+        """Write both in one call and without joining them, as asyncio does from 3.12 on.
+
+        False: nobody is there any more.
+        """
         sent, transport = 0, self.transport
         if transport is None or transport.is_closing():
-            return
+            return False
         if self._fd >= 0 and not transport.get_write_buffer_size():
             try:
                 sent = os.writev(self._fd, (head, body))
             except OSError:
                 sent = 0  # full, or gone: the transport finds out, and deals with it
             if sent == len(head) + len(body):
-                return
+                return True
         if sent < len(head):
             transport.write(head[sent:])
         if body:
             transport.write(memoryview(body)[max(0, sent - len(head)) :])
+        return True
 
 
 def asked(request: web.BaseRequest) -> tuple[bytes, str] | None:

@@ -32,6 +32,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from proxy.cache.flight import Spot
 from proxy.cache.transfer import RATE_WINDOW, Rate
+from proxy.server.answer import Answer
 from proxy.server.stalled import unsent
 from proxy.server.wire import abort, too_slow
 
@@ -51,8 +52,12 @@ class BodyLost(Exception):
 
 async def finish(request: web.BaseRequest, response: web.StreamResponse, min_rate: int) -> None:
     """Send what has not been sent of an answer. Raises as `Sender` does."""
-    body = response.body if type(response) is web.Response else None
+    body = response.body if isinstance(response, web.Response) else None
     if request.method == "HEAD" or not isinstance(body, bytes) or len(body) <= AT_ONCE:
+        if isinstance(response, Answer) and response.send(request):
+            if request.protocol.writing_paused:
+                await request.writer.drain()
+            return
         await response.prepare(request)
         await response.write_eof()
         return

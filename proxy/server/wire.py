@@ -251,7 +251,7 @@ def body_size(request: web.BaseRequest, response: web.StreamResponse | None) -> 
     sent: int = request.writer.output_size
     if not sent or response is None:
         return sent
-    if type(response) is web.Response and isinstance(response.body, bytes):
+    if isinstance(response, web.Response) and isinstance(response.body, bytes):
         # Head and body went in one: there is nothing to take apart.
         bare = request.method == "HEAD" or response.status in (204, 304)
         return 0 if bare else len(response.body)
