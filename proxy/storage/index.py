@@ -32,7 +32,7 @@ from typing import Final, NamedTuple, Protocol, final
 
 from proxy.storage.changes import Event, Notes, Removed, Stored, Stray
 from proxy.storage.rows import Rows
-from proxy.storage.table import IndexBroken, Key, Table, identity, open_table, translated
+from proxy.storage.table import IndexBroken, Table, identity, open_table, translated
 
 FOLDER: Final = "index"
 _BOOKS: Final = 0
@@ -196,28 +196,28 @@ class _Change:
         self._rows = Rows(table)
         self.books = _parse_books(self._rows.get(_BOOKS))
         self.without_entry: list[str] = []
+        self._parsed: dict[object, tuple[str, int]] = {}
 
     def read(self, events: list[Event], used: list[str]) -> None:
         """Read at once what these will ask for."""
-        keys: list[Key] = [event.key for event in events if not isinstance(event, Stray)]
+        keys = [event.key for event in events if not isinstance(event, Stray)]
         keys += used
         bodies = [bytes.fromhex(event.sha256) for event in events if not isinstance(event, Removed)]
         self._rows.read([*keys, *bodies])
         self._read_bodies(keys)
 
-    def _read_bodies(self, keys: list[Key]) -> None:
-        values = [value for key in keys if (value := self._rows.get(key)) is not None]
-        self._rows.read(bytes.fromhex(_parse(value)[0]) for value in values)
+    def _read_bodies(self, keys: list[str]) -> None:
+        held = [body for key in keys if (body := self._body_of(key)) is not None]
+        self._rows.read(bytes.fromhex(sha256) for sha256, _ in held)
 
     def oldest(self, count: int) -> Iterator[Victim]:
         """At most so many entries, in order. Each MUST be removed or used before the next."""
         keys = self._rows.read_first(2 * count)  # an entry and its body, mostly
         self._read_bodies([key for key in keys if type(key) is str])
         for key in keys:
-            if type(key) is str and count:
+            if type(key) is str and count and (held := self._body_of(key)):
                 count -= 1
-                sha256, size = _parse(self._rows.get(key))
-                yield Victim(key, sha256, size, self._entries_of(bytes.fromhex(sha256)) == 1)
+                yield Victim(key, *held, self._entries_of(bytes.fromhex(held[0])) == 1)
             elif key == _BOOKS or not count:
                 return
             elif self._rows.keeps_its_place(key):
@@ -241,29 +241,28 @@ class _Change:
             self.stray(told[0])
 
     def _can_be_so(self, key: str, told: tuple[str, int] | None, look: Look) -> bool:
-        value = self._rows.get(key)
-        if value is None:
+        held = self._body_of(key)
+        if held is None:
             return told is not None and look.is_there(key)
-        return _parse(value) == told
+        return held == told
 
     def store(self, key: str, sha256: str, size: int) -> None:
-        value = self._rows.get(key)
-        if value is not None and _parse(value) == (sha256, size):
+        if self._body_of(key) == (sha256, size):
             self.use(key)
             return
         self.remove(key)
-        self._rows.put_last(key, f'["{sha256}", {size}]')
+        self._rows.put_last(key, _row(sha256, size))
         body = bytes.fromhex(sha256)
         count = self._entries_of(body)
         self._rows.put_last(body, count + 1)
         self._count(entries=1, size=0 if count else size)
 
     def remove(self, key: str) -> None:
-        value = self._rows.get(key)
-        if value is None:
+        held = self._body_of(key)
+        if held is None:
             return
         self._rows.remove(key)
-        sha256, size = _parse(value)
+        sha256, size = held
         body = bytes.fromhex(sha256)
         count = self._entries_of(body)
         if count > 1:
@@ -280,13 +279,13 @@ class _Change:
 
     def use(self, key: str) -> None:
         """Move an entry to the end, and its body behind it."""
-        value = self._rows.get(key)
-        if value is None:
+        held = self._body_of(key)
+        if held is None:
             return
-        body = bytes.fromhex(_parse(value)[0])
+        body = bytes.fromhex(held[0])
         if not (count := self._entries_of(body)):
             raise IndexBroken("an entry without the row of its body")
-        self._rows.put_last(key, value)
+        self._rows.put_last(key, _row(*held))
         self._rows.put_last(body, count)
 
     def write(self) -> None:
@@ -295,6 +294,15 @@ class _Change:
         value = {"total": books.total, "entries": books.entries, "complete": books.complete}
         self._rows.put_last(_BOOKS, json.dumps(value))
         self._rows.write()
+
+    def _body_of(self, key: str) -> tuple[str, int] | None:
+        """SHA-256 and size of an entry's body, as they will be; None: it is not in the index."""
+        value = self._rows.get(key)
+        if value is None:
+            return None
+        if (known := self._parsed.get(value)) is None:
+            known = self._parsed[value] = _parse(value)
+        return known
 
     def _entries_of(self, body: bytes) -> int:
         """How many entries share a body."""
@@ -321,6 +329,11 @@ def _is_text(key: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _row(sha256: str, size: int) -> str:
+    """The JSON of an entry's row: `json.dumps` takes several times as long."""
+    return f'["{sha256}", {size}]'
 
 
 def _parse(value: object) -> tuple[str, int]:
