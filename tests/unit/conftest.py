@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from proxy.storage.index import Index
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +19,11 @@ def namespace() -> tuple[str, ...]:
         if done.returncode == 0:
             return ways
     pytest.fail("no mount namespace can be had: run as root, or allow user namespaces")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    """An index that is empty."""
+    made = Index(tmp_path / "index")
+    yield made
+    made.close()
