@@ -67,7 +67,7 @@ class Standing:
         self._folder = folder
 
     def is_there(self, key: str) -> bool:
-        """See `Look.is_there`."""
+        """See `Look.is_there`. A link on the way is followed, for only the name is looked at."""
         try:
             os.lstat(self._folder.path(entry_name(key)))
         except OSError:
