@@ -29,7 +29,8 @@ from proxy.upstream.breaker import clamp_retry_after
 from proxy.upstream.scrubber import Scrubber
 from proxy.upstream.unpacking import GZIP
 
-_PRINTABLE = re.compile(r"[\x20-\x7e]{0,2000}")
+MAX_VALUE = 2000  # characters of a header's value
+_AGE = re.compile(r"[0-9]{1,10}")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _MAX_AGE = re.compile(r"(?:^|,)\s*(?:s-maxage|max-age)=\"?([0-9]{1,10})", re.IGNORECASE)
 _NO_STORE = re.compile(r"(?:^|,)\s*(?:no-cache|no-store)\b", re.IGNORECASE)
@@ -70,26 +71,19 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
     if not packed and coding not in ("identity", "aws-chunked", ""):
         raise Malformed("The upstream encoded a body although identity was asked for.")
 
-    given = {name: _text(headers, name) for name in _TEXTS}
-
-    def is_secret(value: str) -> bool:
-        return _TOKEN_LIKE.search(value) is not None or scrubber.holds(value)
-
-    # All of them at once, a NUL between two: one look is enough where there is nothing to find.
-    if is_secret("\0".join(given.values())):
-        given = {name: "" if is_secret(value) else value for name, value in given.items()}
+    given = _given(headers, scrubber)
     return Head(
         status=status,
         url=url,
-        media_type=given["content-type"],
+        media_type=given.get("content-type", ""),
         size=None if packed else size,
         framed=chunked or length is not None,
-        etag=given["etag"],
-        last_modified=given["last-modified"],
-        max_age=_max_age(_text(headers, "Cache-Control"), _text(headers, "Age")),
+        etag=given.get("etag", ""),
+        last_modified=given.get("last-modified", ""),
+        max_age=_max_age(headers),
         start=start,
         packed=packed,
-        fields=tuple((name, value) for name in _KEPT_FIELDS if (value := given[name])),
+        fields=tuple([(name, given[name]) for name in _KEPT_FIELDS if name in given]),
     )
 
 
@@ -198,14 +192,26 @@ def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
     )
 
 
-def _text(headers: Mapping[str, str], name: str) -> str:
-    value = headers.get(name, "")
-    return value if _PRINTABLE.fullmatch(value) else ""
+def _given(headers: Mapping[str, str], scrubber: Scrubber) -> Mapping[str, str]:
+    """The values that are kept, by name: those that came, are printable, and hold no secret."""
+    given = {name: value for name in _TEXTS if (value := headers.get(name))}
+
+    def is_good(text: str) -> bool:
+        return _is_printable(text) and not _TOKEN_LIKE.search(text) and not scrubber.holds(text)
+
+    # All of them at once: one look is enough where there is nothing to find.
+    if is_good(" ".join(given.values())):
+        return given
+    return {name: value for name, value in given.items() if is_good(value)}
+
+
+def _is_printable(text: str) -> bool:
+    return len(text) <= MAX_VALUE and text.isascii() and text.isprintable()
 
 
 def _size(headers: Mapping[str, str]) -> int | None:
     value = headers.get("Content-Length", "")
-    return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else None
+    return int(value) if len(value) <= 18 and value.isascii() and value.isdigit() else None
 
 
 def _range(
@@ -225,12 +231,16 @@ def _range(
     return first, size
 
 
-def _max_age(cache_control: str, age: str) -> int | None:
+def _max_age(headers: Mapping[str, str]) -> int | None:
     """Seconds of freshness that are left (RFC 9111 section 4.2); None: nothing is said."""
+    cache_control = headers.get("Cache-Control")
+    if cache_control is None or not _is_printable(cache_control):
+        return None
     if _NO_STORE.search(cache_control):
         return 0
     ages = [int(found) for found in _MAX_AGE.findall(cache_control)]
-    spent = int(age) if re.fullmatch(r"[0-9]{1,10}", age) else 0
+    age = headers.get("Age", "")
+    spent = int(age) if _AGE.fullmatch(age) else 0
     return max(0, min(ages) - spent) if ages else None
 
 

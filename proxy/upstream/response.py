@@ -75,7 +75,8 @@ class HttpResponse:
     async def pieces(self) -> AsyncIterator[bytes]:
         """See `UpstreamResponse.pieces`."""
         unpacker = Unpacker() if self.head.packed else None
-        while piece := await self._piece():
+        content = self._response.content
+        while not content.at_eof() and (piece := await self._piece()):
             if unpacker is None:
                 yield piece
                 continue

@@ -31,11 +31,13 @@ class _Known:
     """How one Authorization value may turn up. Made once: values come again and again."""
 
     def __init__(self, authorization: str) -> None:
-        forms = {form for text in _spellings(authorization) for form in forms_of(text)}
-        self.forms = frozenset(forms.union(_names(authorization)))
         secrets = _secrets(authorization)
         self.pieces = frozenset(piece for text in secrets for piece in _pieces(text))
         self.halves = frozenset(half for text in secrets for half in _pieces(text, HALF))
+        forms = {form for text in _spellings(authorization) for form in forms_of(text)}
+        forms.update(_names(authorization))
+        # What holds a piece of a secret is found by that piece.
+        self.forms = tuple(form for form in forms if self.pieces.isdisjoint(_pieces(form)))
         self.shortest = min(map(len, self.forms), default=0)
         # Of Basic the password alone: its forms are in the pair's base64, at any alignment.
         cores = set(forms_of(_core(secrets[-1])))
@@ -67,8 +69,11 @@ class Scrubber:
         for known in self._sent.values():
             if not halves.isdisjoint(known.halves) and not known.pieces.isdisjoint(_pieces(text)):
                 return True
-            if len(text) >= known.shortest and any(form in text for form in known.forms):
-                return True
+            if len(text) < known.shortest:
+                continue
+            for form in known.forms:  # no `any`: this is done for each answer
+                if form in text:
+                    return True
         return False
 
     def carries(self, url: str) -> bool:

@@ -21,6 +21,7 @@ from proxy.errors import (
     RateLimited,
     Unavailable,
 )
+from proxy.observe.redaction import forms_of
 from proxy.upstream.answers import (
     HIDDEN_REASON,
     read_error,
@@ -449,6 +450,19 @@ def test_a_piece_of_a_secret_is_found_wherever_it_stands(at: int, before: int, a
     piece = PASSWORD[at : at + 16]
     assert told().holds("|" * before + piece + "|" * after)
     assert not told().holds("|" * before + piece[1:] + "|" * after)
+
+
+@pytest.mark.parametrize(
+    "password", [PASSWORD, "a/short-one+", "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"]
+)
+def test_every_form_in_which_a_credential_travels_is_found(password: str) -> None:
+    user = "0" * 40 + "/" + "1" * 16
+    pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+    scrubber = Scrubber()
+    scrubber.sent(f"Basic {pair}")
+    for text in (pair, password, user, f"{user}:{password}"):
+        for form in forms_of(text):
+            assert scrubber.holds(f"it is {form}")
 
 
 def test_a_field_that_holds_a_secret_is_dropped_and_its_neighbours_stay() -> None:
