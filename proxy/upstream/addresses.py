@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from socket import AddressFamily
-from typing import final
+from typing import NamedTuple, final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -29,6 +29,7 @@ Number = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_URL = 8000
 _SPELLING = re.compile(r"[!-\[\]-~]*")  # printable ASCII without space and backslash
+_PATH = re.compile(r"/[!\"$->@-\[\]-~]*")  # the same, without what begins a query or a fragment
 MAX_SHOWN = 100
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
@@ -53,6 +54,41 @@ def parse_url(text: str, *, relative_to: URL | None = None) -> URL:
     if not valid or "@" in url.raw_authority:
         raise ForbiddenAddress("The upstream named an address of a kind that is not allowed.")
     return url
+
+
+class Address(NamedTuple):
+    """Where a question goes. `origin`: that of `url`, as text. `own`: on the origin of the upstream
+    that is asked, and no redirect led away from it."""
+
+    url: URL
+    origin: str
+    own: bool
+
+
+@final
+class Site:
+    """One configured upstream: its base URL, of origin and path, is taken to pieces once for all
+    that is asked of it. Raises ForbiddenAddress."""
+
+    def __init__(self, base: str) -> None:
+        self.base = parse_url(base)
+        self.origin = str(self.base.origin())
+        self._above = self.base.origin()
+        self._root = f"{self.base.scheme}://{self.base.raw_authority}"
+        self._path = self.base.raw_path.rstrip("/")
+
+    def address(self, location: str) -> Address:
+        """Of a path below the base (starts with `/`), or of a URL, which need not be here.
+
+        Byte for byte; raises ForbiddenAddress.
+        """
+        text = self._root + self._path + location if location.startswith("/") else location
+        if len(text) <= MAX_URL and text.startswith(self._root):
+            path = text[len(self._root) :]
+            if _PATH.fullmatch(path):
+                return Address(self._above.with_path(path, encoded=True), self.origin, own=True)
+        url = parse_url(text)
+        return Address(url, str(url.origin()), url.origin() == self._above)
 
 
 def _joined(base: URL, text: str) -> str:

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypeVar, final
 
 from yarl import URL
 
 from proxy.errors import Blocked, ForbiddenAddress, Malformed, NotFound, Unavailable
-from proxy.upstream.addresses import AddressRules, parse_url
+from proxy.upstream.addresses import Address, AddressRules, parse_url
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.challenge import (
     BearerChallenge,
@@ -55,9 +55,14 @@ class Bearer:
 class Asker(Protocol):
     """Who asks hosts (`exchange`)."""
 
-    async def once(
-        self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
-    ) -> Answer:
+    def once(
+        self,
+        request: UpstreamRequest,
+        address: Address,
+        token: str | None,
+        role: Role,
+        seconds: float,
+    ) -> Awaitable[Answer]:
         """One exchange. Raises Challenged, BasicWanted."""
         ...
 
@@ -100,7 +105,7 @@ class Bearers:
         header = self._good((request.upstream_name, challenge))
         return Bearer(header) if header is not None else None
 
-    async def ask(self, request: UpstreamRequest, url: URL, seconds: float) -> Answer:
+    async def ask(self, request: UpstreamRequest, address: Address, seconds: float) -> Answer:
         """Ask a registry; where it wants a token, have one and ask again, all within `seconds`.
 
         Raises what `Asker` does, Blocked where a token that was had just now is refused.
@@ -112,7 +117,7 @@ class Bearers:
             header = bearer.header if bearer is not None else None
             left = max(until - self._clock(), 0.0)
             try:
-                return await self._asker.once(request, url, header, Role.REGISTRY, left)
+                return await self._asker.once(request, address, header, Role.REGISTRY, left)
             except Challenged as challenged:
                 challenge = challenged.challenge
             if bearer is not None and bearer.fresh and challenge == answered:

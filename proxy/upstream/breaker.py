@@ -65,6 +65,11 @@ class Breaker:
         self._told = False
         self._tell_from = -inf
 
+    @property
+    def is_calm(self) -> bool:
+        """Tell whether there is nothing to wait for and nothing that a good answer would change."""
+        return not (self._failures or self._told or self._quiet_until)
+
     def wait(self, now: float) -> float:
         """Seconds for which nothing may be asked because the origin is down; 0: go ahead."""
         if not self.is_open:
@@ -74,8 +79,12 @@ class Breaker:
         return PROBE_WAIT if self._probing else 0.0
 
     def quiet(self, now: float) -> float:
-        """Seconds for which the origin asked to be left alone (429 with Retry-After)."""
-        return max(0.0, self._quiet_until - now)
+        """Seconds for which the origin asked to be left alone (429 with Retry-After). When they are
+        over, that is forgotten."""
+        if self._quiet_until <= now:
+            self._quiet_until = 0.0
+            return 0.0
+        return self._quiet_until - now
 
     def enter(self) -> None:
         """Go ahead: when the pause of an open breaker is over this caller is its probe."""

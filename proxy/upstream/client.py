@@ -19,7 +19,6 @@ from functools import partial
 from typing import final
 
 from aiohttp.abc import AbstractResolver
-from yarl import URL
 
 from proxy.egress import Egress
 from proxy.errors import (
@@ -30,12 +29,13 @@ from proxy.errors import (
     Unavailable,
     UpstreamSilent,
 )
-from proxy.upstream.addresses import AddressRules, CheckedResolver, parse_url
+from proxy.upstream.addresses import Address, AddressRules, CheckedResolver, Site, parse_url
 from proxy.upstream.answers import read_head
 from proxy.upstream.base import Head, UpstreamRequest
 from proxy.upstream.breaker import News
 from proxy.upstream.credentials import Credentials
-from proxy.upstream.exchange import REDIRECTS, Exchange, UpstreamLimits, UpstreamObserver
+from proxy.upstream.exchange import REDIRECTS, Exchange
+from proxy.upstream.limits import UpstreamLimits, UpstreamObserver
 from proxy.upstream.outages import Tell
 from proxy.upstream.response import HttpResponse, Pace
 from proxy.upstream.session import Answer, read_side_body
@@ -75,8 +75,7 @@ class HttpUpstream:
         resolver: AbstractResolver | None = None,
         egress: Egress | None = None,
     ) -> None:
-        self._origins = {name: parse_url(origin) for name, origin in origins.items()}
-        self._sites = {name: str(origin).rstrip("/") for name, origin in self._origins.items()}
+        self._sites = {name: Site(origin) for name, origin in origins.items()}
         self._credentials = credentials
         self._rules = rules
         self._limits = limits
@@ -86,7 +85,7 @@ class HttpUpstream:
         self._slots = Slots(limits.connections)
         self._silence = Silence(limits.read_timeout)
         self._exchange = Exchange(
-            self._origins,
+            {name: site.base for name, site in self._sites.items()},
             credentials,
             limits,
             challenging=challenging,
@@ -117,7 +116,7 @@ class HttpUpstream:
 
     def is_down(self, ecosystem: str) -> bool:
         """Tell whether the configured origin of an ecosystem is held to be down."""
-        return str(self._origins[ecosystem].origin()) in self.open_breakers
+        return self._sites[ecosystem].origin in self.open_breakers
 
     async def open(self, request: UpstreamRequest) -> HttpResponse:
         """See `Upstream.open`."""
@@ -126,17 +125,19 @@ class HttpUpstream:
                 "The operator serves this ecosystem from the cache only, and it is not cached.",
                 asked=False,
             )
-        origin = self._origins[request.upstream_name]
-        url = self._address(request, origin)
+        site = self._sites[request.upstream_name]
+        address = site.address(request.location)
+        if not address.own:
+            self._rules.check(address.url)
         brief = request.document or request.probe
         if self._slots.are_free(brief=brief):
             await self._slots.take(brief=brief)  # does not wait
         else:
             # Before the line: nobody waits in it for a host that is not going to be asked.
-            self._exchange.look(request, url, own=url.origin() == origin.origin())
+            self._exchange.look(request, address)
             await self._queue(brief=brief)
         try:
-            head, response = await self._insist(request, url, origin)
+            head, response = await self._insist(request, address, site)
         except BaseException:
             self._slots.give_back(brief=brief)
             raise
@@ -151,14 +152,6 @@ class HttpUpstream:
             slow=partial(self._observer.limit_reached, "min_rate"),
         )
 
-    def _address(self, request: UpstreamRequest, origin: URL) -> URL:
-        if request.location.startswith("/"):
-            return parse_url(self._sites[request.upstream_name] + request.location)
-        url = parse_url(request.location)
-        if url.origin() != origin.origin():
-            self._rules.check(url)
-        return url
-
     async def _queue(self, *, brief: bool) -> None:
         try:
             async with asyncio.timeout(self._limits.queue_timeout):
@@ -171,26 +164,29 @@ class HttpUpstream:
                 asked=False,
             ) from error
 
-    async def _insist(self, request: UpstreamRequest, url: URL, origin: URL) -> tuple[Head, Answer]:
+    async def _insist(
+        self, request: UpstreamRequest, address: Address, site: Site
+    ) -> tuple[Head, Answer]:
         """Try again what another try may mend: no new one once the first answer is overdue."""
+        name = request.upstream_name
         started = self._clock()
         attempt = 1
         renewed = False
         while True:
-            token = self._credentials.authorization(request.upstream_name)
+            token = self._credentials.authorization(name)
             try:
-                return await self._follow(request, url, origin, started)
+                return await self._follow(request, address, site, started)
             except CredentialRefused as error:
                 if renewed or not error.asked:
                     raise
                 renewed = True
-                name = request.upstream_name
                 if not await self._credentials.renew(name, token, self._clock()):
                     raise
             except UpstreamSilent as error:
                 overdue = self._clock() >= started + self._limits.first_byte_timeout
                 # No patience for another try of what will not be asked.
-                overdue = overdue or self._exchange.outages.of(url).wait(self._clock()) > 0
+                breaker = self._exchange.outages.of(address.origin)
+                overdue = overdue or breaker.wait(self._clock()) > 0
                 if overdue or request.body or attempt >= _tries(error):
                     raise
                 LOG.debug("try %d failed: %s", attempt, error.detail)
@@ -198,16 +194,15 @@ class HttpUpstream:
                 attempt += 1
 
     async def _follow(
-        self, request: UpstreamRequest, url: URL, origin: URL, started: float
+        self, request: UpstreamRequest, address: Address, site: Site, started: float
     ) -> tuple[Head, Answer]:
-        first = str(url)
-        own = url.origin() == origin.origin()
+        first = str(address.url)
         for _ in range(MAX_EXCHANGES):
             if (seconds := self._seconds(started)) <= 0:
                 raise Unavailable(
                     "The upstream did not answer in time; try again later.", retry_after=5
                 )
-            response = await self._exchange.ask(request, url, own=own, seconds=seconds)
+            response = await self._exchange.ask(request, address, seconds)
             try:
                 if response.status not in REDIRECTS:
                     head = read_head(
@@ -216,33 +211,39 @@ class HttpUpstream:
                         response.status,
                         response.headers,
                         self._exchange.scrubber,
-                        conditional=own,
+                        conditional=address.own,
                     )
                     return head, response
                 # Its HTML body is read (bounded) only so that the connection can be used again.
                 await read_side_body(response)
                 if request.probe:
                     return Head(200, first), response
-                url = self._next(request, response, url, origin)
-                own = own and url.origin() == origin.origin()
+                address = self._next(request, response, address, site)
             except BaseException:
                 response.close()
                 raise
             response.close()
         raise ForbiddenAddress("The upstream redirects in a circle.")
 
-    def _next(self, request: UpstreamRequest, response: Answer, url: URL, origin: URL) -> URL:
+    def _next(
+        self,
+        request: UpstreamRequest,
+        response: Answer,
+        address: Address,
+        site: Site,
+    ) -> Address:
         if request.body:
             raise ForbiddenAddress("The upstream redirected a question that goes to it alone.")
-        target = parse_url(response.headers.get("Location", ""), relative_to=url)
+        target = parse_url(response.headers.get("Location", ""), relative_to=address.url)
         # Dropping the header is not enough where the address itself carries the token on.
         if self._exchange.scrubber.carries(str(target)):
             raise ForbiddenAddress("The upstream redirected to an address that holds a credential.")
-        if target.origin() != origin.origin():
-            if url.scheme == "https" and target.scheme != "https":
+        origin = target.origin()
+        if origin != site.base.origin():
+            if address.url.scheme == "https" and target.scheme != "https":
                 raise ForbiddenAddress("The upstream redirected to an address without TLS.")
             self._rules.check(target)
-        return target
+        return Address(target, str(origin), address.own and origin == site.base.origin())
 
     def _pause(self, attempt: int) -> float:
         """Longer from try to try, and never the same for two: they would come back together."""

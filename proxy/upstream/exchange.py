@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import ceil
-from typing import Protocol, final
+from typing import NoReturn, final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -24,11 +23,10 @@ from yarl import URL
 
 from proxy.egress import Egress
 from proxy.errors import CredentialRefused, NotFound, ProxyError, RateLimited, Unavailable
-from proxy.upstream.addresses import AddressRules
+from proxy.upstream.addresses import Address, AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
-from proxy.upstream.breaker import Breaker
 from proxy.upstream.challenge import (
     BasicWanted,
     BearerChallenge,
@@ -38,49 +36,19 @@ from proxy.upstream.challenge import (
     wants_basic,
 )
 from proxy.upstream.credentials import Credentials
+from proxy.upstream.fields import fields_of
+from proxy.upstream.limits import UpstreamLimits, UpstreamObserver
 from proxy.upstream.outages import Outages
 from proxy.upstream.questions import Questions
 from proxy.upstream.scrubber import Scrubber
 from proxy.upstream.session import FAILURES, Answer, make_session, read_side_body, translate
 
 LOG = logging.getLogger(__name__)
-USER_AGENT = "cgr-proxy"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USABLE = REDIRECTS | {200, 206, 304}
+_SHOWING = (Role.UPSTREAM, Role.REALM)  # roles of those who are shown the pull token
 _NOT_OFFERED = frozenset({400, 405, 415, 501})  # of a POST: no outage, asking again is vain
 _PROOFS = _USABLE | {404}  # the token was good; other statuses may come from something in between
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamLimits:
-    """Times in seconds. `first_byte_timeout` bounds each exchange; a whole question with its
-    redirects and retries gets twice that. `retry_pause`: before the second try, give or take half;
-    the third waits twice as long. `min_rate`: bytes per second over `rate_window`."""
-
-    connections: int = 64
-    queue_timeout: float = 30.0
-    connect_timeout: float = 3.0
-    first_byte_timeout: float = 15.0
-    read_timeout: float = 30.0
-    retry_pause: float = 0.15
-    min_rate: float = 1024.0
-    rate_window: float = 30.0
-
-
-class UpstreamObserver(Protocol):
-    """What the room tells the metrics."""
-
-    def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
-        """One exchange with an upstream host ended."""
-        ...
-
-    def upstream_bytes(self, ecosystem: str, count: int) -> None:
-        """A piece of a body came, of `count` bytes."""
-        ...
-
-    def limit_reached(self, limit: str) -> None:
-        """An exchange ended at a limit, named as in the configuration."""
-        ...
 
 
 @final
@@ -133,15 +101,19 @@ class Exchange:
         """Origins that are held to be down."""
         return self.outages.open_origins
 
-    def look(self, request: UpstreamRequest, url: URL, *, own: bool) -> None:
+    def look(self, request: UpstreamRequest, address: Address) -> None:
         """Raise what is known without asking: RateLimited, Unavailable, CredentialRefused."""
-        self._look_at_breaker(url)
-        if own and self._bearers.known(request) is None:
-            self._look_at_credential(request.upstream_name, self._clock())
+        self._look_at_breaker(address.origin)
+        name = request.upstream_name
+        if not address.own or (name in self._challenging and self._bearers.known(request)):
+            return
+        self._look_at_credential(name, self._clock())
 
-    def _look_at_breaker(self, url: URL) -> Breaker:
+    def _look_at_breaker(self, origin: str) -> None:
+        breaker = self.outages.of(origin)
+        if breaker.is_calm:
+            return
         now = self._clock()
-        breaker = self.outages.of(url)
         if (seconds := breaker.quiet(now)) > 0:
             raise RateLimited(
                 "The upstream asked for a pause; try again later.",
@@ -154,66 +126,103 @@ class Exchange:
                 retry_after=ceil(seconds),
                 asked=False,
             )
-        return breaker
 
-    async def ask(self, request: UpstreamRequest, url: URL, *, own: bool, seconds: float) -> Answer:
+    def ask(self, request: UpstreamRequest, address: Address, seconds: float) -> Awaitable[Answer]:
         """Ask; answer with a 200, 206, 304 or redirect whose head came within `seconds`.
 
         Raises what `look` and `read_error` say, and what `translate` makes of failures.
         """
-        if not own:
-            return await self.once(request, url, None, Role.LEARNT, seconds)
-        name = request.upstream_name
-        self.look(request, url, own=True)
-        if name in self._challenging and name not in self._basic:
+        if not address.own:
+            return self.once(request, address, None, Role.LEARNT, seconds)
+        self.look(request, address)
+        if request.upstream_name in self._challenging:
+            return self._ask_registry(request, address, seconds)
+        return self._show(request, address, Role.UPSTREAM, seconds)
+
+    async def _ask_registry(
+        self, request: UpstreamRequest, address: Address, seconds: float
+    ) -> Answer:
+        if request.upstream_name not in self._basic:
             try:
-                return await self._bearers.ask(request, url, seconds)
+                return await self._bearers.ask(request, address, seconds)
             except BasicWanted:
-                self._basic.add(name)
-            self.look(request, url, own=True)
-        token = self._credentials.use(name, self._clock())
-        return await self.once(request, url, token, Role.UPSTREAM, seconds)
+                self._basic.add(request.upstream_name)
+            self.look(request, address)
+        return await self._show(request, address, Role.UPSTREAM, seconds)
 
     async def ask_realm(self, request: UpstreamRequest, url: URL) -> Answer:
         """Ask a token endpoint for what `request` needs, with the pull token where there is one.
 
         Raises what `ask` does; CredentialRefused where it refuses the pull token.
         """
-        name = request.upstream_name
-        self._look_at_credential(name, self._clock())
-        token = self._credentials.use(name, self._clock())
-        return await self.once(request, url, token, Role.REALM, self._limits.first_byte_timeout)
+        address = Address(url, str(url.origin()), own=False)
+        self._look_at_credential(request.upstream_name, self._clock())
+        self._look_at_breaker(address.origin)
+        return await self._show(request, address, Role.REALM, self._limits.first_byte_timeout)
 
-    async def once(
-        self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
-    ) -> Answer:
+    def _show(
+        self, request: UpstreamRequest, address: Address, role: Role, seconds: float
+    ) -> Awaitable[Answer]:
+        """One exchange with the pull token, where there is one."""
+        token = self._credentials.use(request.upstream_name, self._clock())
+        return self._perform(request, address, token, role, seconds)
+
+    def once(
+        self,
+        request: UpstreamRequest,
+        address: Address,
+        token: str | None,
+        role: Role,
+        seconds: float,
+    ) -> Awaitable[Answer]:
         """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
-        breaker = self._look_at_breaker(url)
+        self._look_at_breaker(address.origin)
+        return self._perform(request, address, token, role, seconds)
+
+    async def _perform(
+        self,
+        request: UpstreamRequest,
+        address: Address,
+        token: str | None,
+        role: Role,
+        seconds: float,
+    ) -> Answer:
+        """The same, when the breaker lets it through."""
+        breaker = self.outages.of(address.origin)
         breaker.enter()
         try:
             if token is not None:
                 self.scrubber.sent(token)
-            response = await self._get(request, url, token, role, seconds)
-            await self._judge(request, response, token, role)
+            response = await self._get(request, address, token, role, seconds)
+            if token is not None and role in _SHOWING and response.status in _PROOFS:
+                self._credentials.accepted(request.upstream_name, token)
+            if response.status not in _USABLE:
+                await self._refuse(request, response, token, role)
         except ProxyError as error:
-            self.outages.settle(breaker, url, error)
+            self.outages.settle(breaker, address, error)
             raise
         except (Challenged, BasicWanted):
-            self.outages.settle(breaker, url, None)
+            self.outages.settle(breaker, address, None)
             raise
         except BaseException:
             breaker.abandoned()
             raise
-        self.outages.settle(breaker, url, None)
+        self.outages.settle(breaker, address, None)
         return response
 
     async def _get(
-        self, request: UpstreamRequest, url: URL, token: str | None, role: Role, seconds: float
+        self,
+        request: UpstreamRequest,
+        address: Address,
+        token: str | None,
+        role: Role,
+        seconds: float,
     ) -> Answer:
-        configured = role is not Role.LEARNT and str(url.origin()) in self._configured
+        url, origin, _ = address
+        configured = role is not Role.LEARNT and origin in self._configured
         session = self._own if configured else self._learnt
-        headers = _headers(request, token, own=role is not Role.LEARNT)
-        if url.scheme == "http":
+        headers = fields_of(request, token, own=role is not Role.LEARNT)
+        if self._shown and url.scheme == "http":
             headers |= self._shown  # there is no tunnel that could be asked for with it
         started = self._clock()
         outcome = "error"
@@ -237,19 +246,15 @@ class Exchange:
         # Raised out here: the library's exception must not travel along (see `session`).
         raise failure
 
-    async def _judge(
+    async def _refuse(
         self,
         request: UpstreamRequest,
         response: Answer,
         token: str | None,
         role: Role,
-    ) -> None:
-        """Raise for every status that is neither usable nor a redirect; the answer is over then."""
-        pull_token = token if role in (Role.UPSTREAM, Role.REALM) else None
-        if pull_token is not None and response.status in _PROOFS:
-            self._credentials.accepted(request.upstream_name, pull_token)
-        if response.status in _USABLE:
-            return
+    ) -> NoReturn:
+        """Raise what a status means that is neither usable nor a redirect; the answer is over."""
+        pull_token = token if role in _SHOWING else None
         try:
             body = await read_side_body(response)
         finally:
@@ -273,15 +278,14 @@ class Exchange:
         raise read_error(status, headers, body, self.scrubber, learnt=learnt, configured=ours)
 
     def _look_at_credential(self, ecosystem: str, now: float) -> None:
-        if not self._credentials.configured(ecosystem):
-            return
-        if (seconds := self._credentials.outlook(ecosystem, now)) is None:
+        seconds = self._credentials.outlook(ecosystem, now)
+        if seconds is None and self._credentials.configured(ecosystem):
             raise CredentialRefused(
                 "The proxy's pull token cannot be read; the operator must look at its log.",
                 retry_after=REFUSED_RETRY_AFTER,
                 asked=False,
             )
-        if seconds > 0:
+        if seconds:
             raise CredentialRefused(
                 "The upstream refuses the proxy's pull token; the operator must renew it.",
                 retry_after=ceil(seconds),
@@ -300,29 +304,3 @@ def _challenge(response: Answer) -> BearerChallenge | None:
 
 def _challenges(response: Answer) -> Sequence[str]:
     return response.headers.getall("WWW-Authenticate", ())
-
-
-def _headers(request: UpstreamRequest, token: str | None, *, own: bool) -> dict[str, str]:
-    """Four to eight fields. A learnt host gets only what says which bytes are wanted."""
-    headers = {
-        "Accept": request.accept,
-        "Accept-Encoding": "identity",
-        "User-Agent": USER_AGENT,
-    }
-    if request.range:
-        headers["Range"] = request.range
-        if request.if_range:
-            headers["If-Range"] = request.if_range
-    if not own:
-        return headers
-    if request.body:
-        headers["Content-Type"] = "application/json"
-    if request.no_cache:
-        headers["Cache-Control"] = "no-cache"
-    if request.etag:
-        headers["If-None-Match"] = request.etag
-    elif request.last_modified:
-        headers["If-Modified-Since"] = request.last_modified
-    if token is not None:
-        headers["Authorization"] = token
-    return headers

@@ -10,9 +10,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import final
 
-from yarl import URL
-
 from proxy.errors import ProxyError, RateLimited
+from proxy.upstream.addresses import Address
 from proxy.upstream.breaker import Breaker, Breakers, News, Turn, clamp_retry_after
 
 LOG = logging.getLogger(__name__)
@@ -35,17 +34,20 @@ class Outages:
         """Origins that are held to be down."""
         return self._breakers.open_origins
 
-    def of(self, url: URL) -> Breaker:
-        """The breaker of an address's origin."""
-        return self._breakers.of(str(url.origin()))
+    def of(self, origin: str) -> Breaker:
+        """The breaker of an origin."""
+        return self._breakers.of(origin)
 
     def hear(self, origin: str, news: News, seconds: float) -> None:
         """Another process has learnt this of an origin; see `tell`."""
         self._breakers.of(origin).hear(news, self._clock(), seconds)
 
-    def settle(self, breaker: Breaker, url: URL, error: ProxyError | None) -> None:
+    def settle(self, breaker: Breaker, address: Address, error: ProxyError | None) -> None:
         """Tell the breaker how an exchange ended, and who has to know what that changed."""
-        detail, origin, was_open = error.detail if error else "", str(url.origin()), breaker.is_open
+        if error is None and breaker.is_calm:
+            return
+        url, origin, _ = address
+        detail, was_open = error.detail if error else "", breaker.is_open
         if isinstance(error, RateLimited):
             self.tell(origin, News.QUIET, clamp_retry_after(error.retry_after or 1))
         match breaker.settle(error, self._clock()):

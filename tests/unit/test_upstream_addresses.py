@@ -12,7 +12,7 @@ from yarl import URL
 
 from proxy.errors import ForbiddenAddress
 from proxy.model import HostRules
-from proxy.upstream.addresses import AddressRules, CheckedResolver, parse_url
+from proxy.upstream.addresses import MAX_URL, AddressRules, CheckedResolver, Site, parse_url
 from tests.unit.upstream_room import Names
 
 BASE = URL("https://libraries.example/python/simple/x/", encoded=True)
@@ -286,3 +286,54 @@ async def test_every_look_up_is_checked_so_a_name_cannot_change_its_mind() -> No
     await resolver.resolve("a.store.example", 443)
     with pytest.raises(ForbiddenAddress):
         await resolver.resolve("a.store.example", 443)
+
+
+# --- below a configured upstream ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "base", ["https://h.example", "https://h.example:8443/a/b/", "http://h:80"]
+)
+@given(
+    st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7F), max_size=30).map("/{}".format)
+    | st.sampled_from(["/", "//evil.example/x", "/a%2Fb/../c?q=%2f#f", "/" + "x" * MAX_URL])
+)
+def test_what_is_asked_below_a_base_is_the_url_that_the_two_texts_make(
+    base: str, path: str
+) -> None:
+    site = Site(base)
+    whole = base.rstrip("/") + path
+    for location in (path, whole):
+        try:
+            wanted = parse_url(whole)
+        except ForbiddenAddress:
+            with pytest.raises(ForbiddenAddress):
+                site.address(location)
+            continue
+        got = site.address(location)
+        assert (str(got.url), got.url.raw_path_qs) == (str(wanted), wanted.raw_path_qs)
+        assert got.url == wanted
+        assert (got.origin, got.own) == (str(wanted.origin()), True)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://h.example/x",
+        "https://h.example:8443/x",
+        "https://h.example.evil.example/x",
+        "https://h.exampl/x",
+        "https://store.example/https://h.example/x",
+    ],
+)
+def test_what_only_looks_like_a_configured_upstream_is_not_its_own(location: str) -> None:
+    got = Site("https://h.example").address(location)
+    assert not got.own
+    assert str(got.url) == location
+    assert got.origin == str(parse_url(location).origin())
+
+
+@pytest.mark.parametrize("text", ["", "x", "https://h.example@evil.example/x"])
+def test_what_is_no_path_and_no_clean_url_is_not_asked_for(text: str) -> None:
+    with pytest.raises(ForbiddenAddress):
+        Site("https://h.example").address(text)

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from yarl import URL
 
 from proxy.errors import (
     Blocked,
@@ -150,7 +149,7 @@ async def test_nobody_stands_in_line_for_an_upstream_that_wants_quiet(origin: Or
     async with room_of(origin, limits=replace(ONE, queue_timeout=60.0)) as made:
         held = await made.upstream.open(ask(PAGE))
         # As a 429 would that came while all places are taken.
-        breaker = made.upstream._exchange.outages.of(URL(origin.url))
+        breaker = made.upstream._exchange.outages.of(origin.url)
         breaker.settle(RateLimited("", retry_after=60), made.clock())
         async with asyncio.timeout(5):
             with pytest.raises(RateLimited):
