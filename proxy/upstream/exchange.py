@@ -10,7 +10,6 @@ Reading: RFC 9110 sections 10 and 13. Non-goals: redirects, retries, the line (s
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -36,6 +35,7 @@ from proxy.upstream.challenge import (
     wants_basic,
 )
 from proxy.upstream.credentials import Credentials
+from proxy.upstream.deadlines import Deadlines
 from proxy.upstream.fields import fields_of
 from proxy.upstream.limits import UpstreamLimits, UpstreamObserver
 from proxy.upstream.outages import Outages
@@ -86,6 +86,7 @@ class Exchange:
         self.outages = Outages(self._configured, clock)
         self._egress = egress
         self._shown = egress.headers if egress is not None else {}
+        self._deadlines = Deadlines()
         # Configured upstreams may lie anywhere; learnt addresses only where the rules allow.
         self._own = self._session(tls, None)
         self._learnt = self._session(tls, resolver)
@@ -227,7 +228,7 @@ class Exchange:
         started = self._clock()
         outcome = "error"
         try:
-            async with asyncio.timeout(seconds):
+            with self._deadlines.within(seconds):
                 response = await session.ask(url, headers, request.body)
             outcome = str(response.status)
             if role is Role.REGISTRY and response.status == 401 and _challenge(response):
