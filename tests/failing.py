@@ -41,6 +41,7 @@ class FailingStorage:
         self.real = real
         self.broken: set[str] = set()
         self.after = 0
+        self.sought: list[str] = []  # keys that were looked up
 
     def fail(self, *methods: str, after: int = 0) -> None:
         """From now on these fail."""
@@ -55,6 +56,7 @@ class FailingStorage:
             raise StorageFailed(f"{method} fails, as the test wants it")
 
     def lookup(self, key: str) -> Record | None:
+        self.sought.append(key)
         return self.real.lookup(key)
 
     def open(self, record: Record) -> Body | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import final
 
 from proxy.cache.checksums import Checksums, not_before
@@ -117,21 +118,24 @@ class Artifacts:
             if record is not None and facts is not None and asks_own(target, grant, facts):
                 self._rights.withhold(record, facts, news)
             raise
-        stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
-        if stored is not None:
-            return stored
         name = flight_name(key, permit.source)
+        look = partial(self._stored, ecosystem, target, permit, key=key, name=name, follows=follows)
+        # While the upstream was asked something may have landed; else what was not there is not.
+        here = record is not None or permit.status is not HIT
+        if here and (stored := await look(deadline)) is not None:
+            return stored
         flight = self._flights.find(name)
-        if flight is not None and await flight.lands(FOREGROUND):
-            stored = await self._stored(ecosystem, target, permit, deadline, follows=follows)
-            if stored is not None:
-                return stored
-        if (shared := await self._shared(ecosystem, key, permit)) is not None:
-            return shared
+        landed = flight is not None and await flight.lands(FOREGROUND)
+        if landed and (stored := await look(deadline)) is not None:
+            return stored
+        if permit.target is not None:
+            shared = await self._shared(ecosystem, key, name, permit)
+            if shared is not None:
+                return shared
         if head_only and permit.source.size is not None:
             self._rights.refuse_known(name)
             return Described(permit.source.size, CacheStatus(fwd="miss"))
-        return await self._flights.fly(ecosystem, key, permit, head_only=head_only)
+        return await self._flights.fly(ecosystem, key, name, permit, head_only=head_only)
 
     async def checksum(
         self, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant, links: Links
@@ -173,24 +177,24 @@ class Artifacts:
 
     # --- the stored one ----------------------------------------------------------------------
 
-    async def _stored(
+    async def _stored(  # noqa: PLR0913  # one caller
         self,
         ecosystem: Ecosystem,
         target: ArtifactTarget,
         permit: Permit,
         deadline: float,
         *,
+        key: str,
+        name: str,
         follows: bool,
     ) -> Stored | None:
         """The stored body, unless the listing now promises other bytes."""
-        key = self._key(ecosystem, target)
         # Looked up again: while the listing was asked, a flight may have landed.
         record, facts = self._find(key, permit)
         if record is None or facts is None:
             return None
         if facts.extracted == "parts" and stored_whole(self._storage, key, facts.whole):
             return None  # made of unverified parts: made anew, now that the whole is here
-        name = flight_name(key, permit.source)
         status = None
         if not self._rights.is_settled(ecosystem, name, permit, facts, follows=follows):
             status = await self._rights.confirm(ecosystem, name, permit, (record, facts), deadline)
@@ -224,14 +228,15 @@ class Artifacts:
             return None, None
         return record, facts
 
-    async def _shared(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Stored | None:
+    async def _shared(
+        self, ecosystem: Ecosystem, key: str, name: str, permit: Permit
+    ) -> Stored | None:
         """The bytes that another package has brought here: once the upstream has let us have them
         from this one, they need not come again."""
         digest = permit.source.digest
-        known = permit.target is not None and digest is not None and digest.algorithm == "sha256"
-        if not known or digest is None or not self._storage.holds(digest.hex):
+        if digest is None or digest.algorithm != "sha256" or not self._storage.holds(digest.hex):
             return None
-        await self._rights.ask(ecosystem, flight_name(key, permit.source), permit)
+        await self._rights.ask(ecosystem, name, permit)
         try:
             record = self._storage.share(key, digest.hex, facts_of(permit, self._clock()).fields())
         except StorageFailed:

@@ -30,7 +30,7 @@ from proxy.cache.permits import Permit, facts_of
 from proxy.cache.rights import Rights
 from proxy.cache.status import CacheStatus
 from proxy.ecosystems.base import Ecosystem, Sealing, Verifier
-from proxy.errors import DigestMismatch, Unavailable
+from proxy.errors import DigestMismatch, ProxyError, Unavailable
 from proxy.model import Source
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Body, Storage
@@ -67,13 +67,14 @@ class Flights:
         self._metrics = metrics
         self._wrong: Decisions[bool] = Decisions()
         self._running: dict[str, Flight] = {}
-        self._leaders: set[asyncio.Task[None]] = set()
+        self._leaders: dict[Flight, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
         """Stop every flight."""
-        for task in self._leaders:
+        leaders = list(self._leaders.values())
+        for task in leaders:
             task.cancel()
-        await asyncio.gather(*self._leaders, return_exceptions=True)
+        await asyncio.gather(*leaders, return_exceptions=True)
 
     def find(self, name: str) -> Flight | None:
         """The flight under way."""
@@ -84,13 +85,12 @@ class Flights:
         self._wrong.remember(name, value=True, now=self._clock(), seconds=DOUBT)
 
     async def fly(
-        self, ecosystem: Ecosystem, key: str, permit: Permit, *, head_only: bool
+        self, ecosystem: Ecosystem, key: str, name: str, permit: Permit, *, head_only: bool
     ) -> Stored | Flying:
         """Join the flight of what a permit allows, or begin it, and wait until a head may be sent.
 
         Stored: it has landed meanwhile. Raises its failure, and what is remembered of the last one.
         """
-        name = flight_name(key, permit.source)
         flight = self._running.get(name)
         joined = flight is not None and not flight.done and flight.joinable
         if flight is None or not joined:
@@ -138,12 +138,30 @@ class Flights:
                 digests=tuple(name for name, _ in about.digests),
                 not_before=not_before(self._storage, key, about),
             )
-        task = asyncio.get_running_loop().create_task(self._download.run(flight, order))
+        task = asyncio.get_running_loop().create_task(self._lead(ecosystem, order, permit, flight))
         flight.stoppable(task.cancel)
         self._running[name] = flight
-        self._leaders.add(task)
-        task.add_done_callback(lambda done: self._ended(ecosystem, order, permit, flight, done))
+        self._leaders[flight] = task
         return flight
+
+    async def _lead(
+        self, ecosystem: Ecosystem, order: Order, permit: Permit, flight: Flight
+    ) -> None:
+        """The leader's life. Whoever waits hears of the end when it has been noted."""
+        stopped = False
+        try:
+            await self._download.run(flight, order)
+        except asyncio.CancelledError:
+            stopped = True
+            raise
+        except Exception:
+            LOG.exception("a flight failed inside the proxy")
+        finally:
+            del self._leaders[flight]
+            if self._running.get(order.name) is flight:
+                del self._running[order.name]
+            if flight.error is not None:
+                self._failed(ecosystem, order, permit, flight, flight.error, stopped=stopped)
 
     async def _whole(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Body:
         """The verified and stored whole of an artifact that is to be extracted from it."""
@@ -152,7 +170,9 @@ class Flights:
             raise AssertionError("an artifact is to be extracted from nothing")
         parent = Source(source.location, source.package, source.version, whole.digest, whole.size)
         part = replace(permit, source=parent)
-        found = await self.fly(ecosystem, beside(key, whole.path), part, head_only=False)
+        key = beside(key, whole.path)
+        name = flight_name(key, parent)
+        found = await self.fly(ecosystem, key, name, part, head_only=False)
         if isinstance(found, Stored):
             return found.body
         try:
@@ -168,33 +188,28 @@ class Flights:
         found.close()
         raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
 
-    def _ended(
+    def _failed(  # noqa: PLR0913  # one caller
         self,
         ecosystem: Ecosystem,
         order: Order,
         permit: Permit,
         flight: Flight,
-        task: asyncio.Task[None],
+        error: ProxyError,
+        *,
+        stopped: bool,
     ) -> None:
-        key, name = order.key, order.name
-        if self._running.get(name) is flight:
-            del self._running[name]
-        self._leaders.discard(task)
-        if not (stopped := task.cancelled()) and (defect := task.exception()) is not None:
-            LOG.error("a flight failed inside the proxy", exc_info=defect)
-        if (error := flight.error) is None:
-            return
+        """Note how it failed."""
         if flight.headed:
             # Whoever has a part of it has bytes that nobody vouched for.
-            self._opening.doubt(key)
+            self._opening.doubt(order.key)
         if stopped:
             return
         if isinstance(error, DigestMismatch):
             # Perhaps it is the listing that is wrong by now: it is asked again before its time.
             self._rights.doubt(ecosystem, permit)
-            self.mistrust(name)
+            self.mistrust(order.name)
         seconds = self._policy.remembered(error, FAILURE_PAUSE)
-        self._decisions.remember(name, error, self._clock(), seconds)
+        self._decisions.remember(order.name, error, self._clock(), seconds)
 
 
 def _verifier(ecosystem: Ecosystem, source: Source) -> Callable[[], Verifier] | None:

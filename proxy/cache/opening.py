@@ -102,8 +102,8 @@ class Opening:
         if content is None:
             return self.open(record, status, 0)
         body = _Closed(record.size, lambda: self._storage.open(record))
-        told = " ".join(map(str, digests))
-        return replace(self._stored(record, body, status, 0, told), content=content)
+        told = " ".join(map(str, digests)) if digests else ""
+        return self._stored(record, body, status, 0, digests=told, content=content)
 
     async def ready(self, record: Record, status: CacheStatus, age: int) -> Stored | None:
         """The same, with its content where that is worth keeping in memory."""
@@ -111,7 +111,7 @@ class Opening:
         name = f"{record.sha256}{record.key}"
         if content is not None and self._opened.find(name, now):
             body = _Closed(record.size, lambda: self._storage.open(record))
-            return replace(self._stored(record, body, status, age), content=content)
+            return self._stored(record, body, status, age, content=content)
         stored = self.open(record, status, age)
         if stored is None:
             return None
@@ -124,15 +124,25 @@ class Opening:
             self._opened.remember(name, value=True, now=now, seconds=AGAIN)
         return replace(stored, content=content)
 
-    def _stored(
-        self, record: Record, body: Body, status: CacheStatus, age: int, digests: str | None = None
+    def _stored(  # noqa: PLR0913  # all that is known
+        self,
+        record: Record,
+        body: Body,
+        status: CacheStatus,
+        age: int,
+        *,
+        digests: str | None = None,
+        content: bytes | None = None,
     ) -> Stored:
         """`digests`: where they are known already; None: as the entry has them."""
         doubted = self._doubts.find(record.key, self._clock()) is not None
         if digests is None:
             facts = self.facts(record)
             digests = facts.digests if facts is not None else ""
-        return Stored(record, body, status, age, doubted, lambda: self._heal(record), digests)
+        return Stored(
+            *(record, body, status, age, doubted, lambda: self._heal(record), digests),
+            content=content,
+        )
 
     def _heal(self, record: Record) -> None:
         LOG.warning("a stored body could not be read; its entry is dropped")

@@ -87,7 +87,7 @@ class Variants:
             return packed
         plain = self._ready.get((*key, ""))
         if plain is None:
-            plain = await self._make(key, ecosystem, target, document, links)
+            plain = await self._make(key, ecosystem, target, document, sha256=sha256, links=links)
         if not coding or len(plain.body) < SMALLEST:
             return plain
         return await self._pack((*key, coding), plain)
@@ -135,16 +135,18 @@ class Variants:
             self._catalogues.put(key, found, found.size)
         return found
 
-    async def _make(
+    async def _make(  # noqa: PLR0913  # one caller
         self,
         key: tuple[str, ...],
         ecosystem: Ecosystem,
         target: DocumentTarget,
         document: Document,
+        *,
+        sha256: str,
         links: Links,
     ) -> Variant:
         if len(document.body) <= LARGE:
-            made = ecosystem.rewrite(target, document, links)
+            made = self._rewrite(ecosystem, target, document, sha256, links)
             return self._keep((*key, ""), made, hashlib.sha256(made.body).hexdigest())
 
         async def make() -> Variant:
@@ -153,6 +155,23 @@ class Variants:
 
         task, _ = self._making.join("\0".join((*key, "")), make)
         return await asyncio.shield(task)
+
+    def _rewrite(
+        self,
+        ecosystem: Ecosystem,
+        target: DocumentTarget,
+        document: Document,
+        sha256: str,
+        links: Links,
+    ) -> Document:
+        """At once; who gets a listing asks for what it lists next, so its table is made with it."""
+        if not isinstance(ecosystem, Tabulating):
+            return ecosystem.rewrite(target, document, links)
+        made, table = ecosystem.rewrite_tabulated(target, document, links)
+        if table is not None:
+            key = (ecosystem.name, target.package, document.url, sha256)
+            self._tables.put(key, table, TABLE_SIZE * len(document.body))
+        return made
 
     async def _pack(self, key: tuple[str, ...], plain: Variant) -> Variant:
         coding = key[-1]

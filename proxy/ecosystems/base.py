@@ -167,6 +167,13 @@ class Tabulating(Protocol):
         """Read a listing of a package. Raises Malformed."""
         ...
 
+    def rewrite_tabulated(
+        self, target: DocumentTarget, document: Document, links: Links
+    ) -> tuple[Document, Table | None]:
+        """`Ecosystem.rewrite`, and what `tabulate` makes of the same document: once it is read that
+        costs little. None: it is no listing. Raises Malformed."""
+        ...
+
 
 class Catalogue(Table, Protocol):
     """What one listing says of all artifacts of all packages. MUST be handed over by copying bytes:

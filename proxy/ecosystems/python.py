@@ -94,11 +94,19 @@ class Python:
 
     def tabulate(self, package: str, listing: Document) -> python_links.Offers:
         """See `Tabulating`: all files of an index page, by their paths here. Raises Malformed."""
-        return python_links.Offers.of(simple_index.parse(listing, package), listing.url)
+        page = simple_index.parse(listing, package)
+        return python_links.Offers.of(page, python_links.own_paths(page, listing.url))
 
     def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
         """Make the document that a client gets. Raises Malformed."""
+        return self.rewrite_tabulated(target, document, links)[0]
+
+    def rewrite_tabulated(
+        self, target: DocumentTarget, document: Document, links: Links
+    ) -> tuple[Document, python_links.Offers | None]:
+        """See `Tabulating`. Raises Malformed."""
         index, kind, *_ = target.path.strip("/").split("/")
+        offers = None
         if kind == "integrity":
             # A signed statement: passed on byte for byte, or not at all.
             simple_json.load(document.body)
@@ -108,9 +116,11 @@ class Python:
             body = stream.feed(document.body) + stream.finish()
         else:
             page = simple_index.parse(document, target.package)
-            page = python_links.proxied(page, index, document.url, links)
+            own = python_links.own_paths(page, document.url)
+            offers = python_links.Offers.of(page, own)
+            page = python_links.proxied(page, own, index, document.url, links)
             body = simple_index.render(page, target.representation)
-        return Document(body, target.representation, document.url)
+        return Document(body, target.representation, document.url), offers
 
     def stream(self, target: DocumentTarget, media_type: str) -> RootStream:
         """See `Streaming`: the list of all projects."""

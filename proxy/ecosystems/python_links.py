@@ -36,14 +36,24 @@ from proxy.model import ArtifactTarget, Digest, Links, Source, Whole, encode_pat
 _LONGEST_LINK = 1000
 
 
-def proxied(page: ProjectPage, index: str, base: str, links: Links) -> ProjectPage:
-    """Point every link at this proxy; leave out what it would not fetch or does not serve.
+Paths = tuple[str | None, ...]
+
+
+def own_paths(page: ProjectPage, base: str) -> Paths:
+    """For each file of a page at the URL `base`: the upstream's own path of it, where that leads
+    back to the same page; None: it has only the one by name."""
+    return tuple(_own_path(file, page, base) for file in page.files)
+
+
+def proxied(page: ProjectPage, own: Paths, index: str, base: str, links: Links) -> ProjectPage:
+    """Point every link at this proxy; leave out what it would not fetch or does not serve. `own`:
+    the page's `own_paths`.
 
     Raises Malformed when no file would be left.
     """
     files: dict[str, File | None] = {}
-    for file in page.files:
-        path = _link_path(file, page, index, base)
+    for file, path_there in zip(page.files, own, strict=True):
+        path = path_there or encode_path((FILES, BY_NAME, index, page.name, file.filename))
         if path in files:
             continue  # the first of two files under one name wins, here as in `Offers`
         may = allowed(file.url, base, links.hosts)
@@ -60,10 +70,15 @@ class Offer(NamedTuple):
     """What is kept of a file for the day when somebody asks for it."""
 
     url: str
-    digest: Digest | None
+    hashes: Mapping[str, str]
     size: int | None
     core_metadata: bool | Mapping[str, str] | None
     signed: bool
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest to verify it with."""
+        return strongest(self.hashes)
 
 
 @final
@@ -78,14 +93,13 @@ class Offers:
     by_name: Mapping[str, Offer]
 
     @classmethod
-    def of(cls, page: ProjectPage, base: str) -> Self:
-        """Tabulate a page at the URL `base`."""
+    def of(cls, page: ProjectPage, own: Paths) -> Self:
+        """Tabulate a page. `own`: its `own_paths`."""
         by_path: dict[str, Offer] = {}
         nameless: dict[str, Offer] = {}
         by_name: dict[str, Offer] = {}
-        for file in page.files:
-            offer = Offer(file.url, file.digest, file.size, file.core_metadata, bool(file.gpg_sig))
-            path = _own_path(file, page, base)
+        for file, path in zip(page.files, own, strict=True):
+            offer = Offer(file.url, file.hashes, file.size, file.core_metadata, bool(file.gpg_sig))
             if path is None:
                 nameless.setdefault(file.filename, offer)
             else:
@@ -154,13 +168,6 @@ def _beside(url: str, ending: str) -> str:
     return path + ending + mark + query
 
 
-def _link_path(file: File, page: ProjectPage, index: str, base: str) -> str:
-    """Give the path under which this proxy offers a file: the upstream's own where that leads back
-    to the same page, else the one by name."""
-    own = _own_path(file, page, base)
-    return own or encode_path((FILES, BY_NAME, index, page.name, file.filename))
-
-
 def _own_path(file: File, page: ProjectPage, base: str) -> str | None:
     own = _own_segments(file.url, base)
     if (
@@ -188,7 +195,7 @@ def _own_segments(url: str, base: str) -> tuple[str, ...] | None:
     if query or len(url) > _LONGEST_LINK:
         return None
     try:
-        path = unquote(path, errors="strict")
+        path = unquote(path, errors="strict") if "%" in path else path
     except UnicodeDecodeError:
         return None
     if not (path.isascii() and path.isprintable()) or "%" in path or "\\" in path:

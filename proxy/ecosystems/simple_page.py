@@ -34,6 +34,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[!-\[\]-~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _HEX = re.compile(r"[0-9a-fA-F]+")
+# An absolute path of segments that begin with a letter or a digit (no "..", no "//"), and perhaps a
+# fragment.
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9][A-Za-z0-9._~!$'()*+,=:@%-]*)+(?:#[A-Za-z0-9=&._-]+)?")
 # Control characters, line separators and noncharacters: HTML cannot hold them, not even escaped.
 _NONCHARACTERS = "".join(chr(plane << 16 | last) for plane in range(17) for last in (65534, 65535))
 _CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufdd0-\ufdef{_NONCHARACTERS}]")
@@ -123,9 +126,15 @@ def resolve(base: str, href: str) -> tuple[str, str] | None:
     href = href.strip(" \t\r\n\f")
     if not _VISIBLE.fullmatch(href):
         return None
+    here = site(base)
     try:
-        absolute = href if href.lower().startswith(("http://", "https://")) else urljoin(base, href)
-        if not absolute.startswith(site(base) or " "):  # as nearly all do
+        if here and _PLAIN_PATH.fullmatch(href):
+            absolute = here[:-1] + href  # what `urljoin` makes of it, which takes ten times as long
+        elif href.lower().startswith(("http://", "https://")):
+            absolute = href
+        else:
+            absolute = urljoin(base, href)
+        if not absolute.startswith(here or " "):  # as nearly all do
             there = origin(urlsplit(absolute))
             if there is None or (there[0] == "http" and base.lower().startswith("https:")):
                 return None
@@ -160,6 +169,8 @@ def origin(split: SplitResult) -> tuple[str, str, int] | None:
 
 def allowed(url: str, base: str, hosts: HostRules) -> bool:
     """Tell whether a checked URL is on the document's own origin or on a host that rules allow."""
+    if (near := site(base)) and url.startswith(near):
+        return True
     there, here = origin(urlsplit(url)), origin(urlsplit(base))
     if there is None:
         return False

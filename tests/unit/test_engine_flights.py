@@ -21,6 +21,7 @@ from tests.engine import (
     stream,
     until,
 )
+from tests.failing import failing
 from tests.origin import Origin, status
 from tests.running import running
 
@@ -45,6 +46,35 @@ async def test_twenty_concurrent_misses_fetch_one_body(tmp_path: Path, size: int
         after = await fetch(proxy, artifact.link)
         assert (after.cache, after.sha256) == ("cgr-proxy; hit", artifact.blob.sha256)
         assert origin.violations == []
+
+
+async def test_what_landed_while_its_listing_was_asked_is_a_hit(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = noise(origin.content, 40 * KIB)
+        body = origin.fault("store", pattern(artifact), hold=True)
+        first = asyncio.create_task(fetch(proxy, artifact.link))
+        await body.reached()
+        proxy.clock.advance(3600)
+        page = origin.fault("origin", "/simple/bigblob/", hold=True)
+        second = asyncio.create_task(fetch(proxy, artifact.link))
+        await page.reached()
+        body.release()
+        assert (await first).cache == "cgr-proxy; fwd=miss; stored"
+        page.release()
+        got = await second
+        assert (got.cache, got.sha256) == ("cgr-proxy; hit", artifact.blob.sha256)
+
+
+async def test_what_is_not_here_is_looked_up_before_its_flight_and_after_its_claim(
+    tmp_path: Path,
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = noise(origin.content, 40 * KIB)
+        await proxy.get("/python/simple/bigblob/")
+        disk = failing(proxy)
+        got = await fetch(proxy, artifact.link)
+        assert got.cache == "cgr-proxy; fwd=miss; stored"
+        assert sum(artifact.filename in key for key in disk.sought) == 2
 
 
 async def test_the_client_that_began_a_flight_may_leave_without_cost(tmp_path: Path) -> None:

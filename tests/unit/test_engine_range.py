@@ -123,7 +123,7 @@ async def test_a_part_that_was_gone_for_a_stopped_flight_is_not_joined_to_the_ne
         async with running(tmp_path, origin) as proxy:
             client = await (await stream(proxy, artifact.link)).head()
             await stalled.reached()
-            for task in list(proxy.app.artifacts._flights._leaders):
+            for task in list(proxy.app.artifacts._flights._leaders.values()):
                 task.cancel()
             assert not (await client.rest()).complete
             await until(lambda: not proxy.app.artifacts._flights._leaders)

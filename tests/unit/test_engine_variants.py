@@ -219,6 +219,22 @@ async def test_a_listing_is_read_once_for_all_its_files() -> None:
         assert _Counting.reads == ["alpha"]
 
 
+async def test_a_listing_that_was_rewritten_is_not_read_again_for_its_files() -> None:
+    listing = document(LARGE // 2)
+    asked = Python().classify(
+        RequestLine("GET", ("files", "00000001", "ab", "alpha", "alpha-1.0-py3-none-any.whl"))
+    )
+    assert isinstance(asked, ArtifactTarget)
+    _Counting.reads.clear()
+    async with made() as (_, variants):
+        await variants.get(_Counting(), target(), listing, "x", Links())
+        found = await variants.locate(_Counting(), asked, listing, "x")
+        assert found == Python().locate(asked, listing)
+        assert _Counting.reads == []
+        await variants.locate(_Counting(), asked, listing, "y")
+        assert _Counting.reads == ["alpha"]
+
+
 async def test_files_of_a_large_listing_are_found_by_another_process() -> None:
     listing = document(4 * LARGE)
     page = json.loads(Python().rewrite(target(), listing, Links()).body)
@@ -453,9 +469,11 @@ async def test_of_a_body_too_large_to_keep_the_packed_form_is_kept() -> None:
 
     @dataclass(frozen=True, slots=True)
     class Watched(Python):
-        def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
+        def rewrite_tabulated(
+            self, target: DocumentTarget, document: Document, links: Links
+        ) -> tuple[Document, None]:
             rewritten.append(target.path)
-            return Document(b"x" * 20_000, JSON, document.url)
+            return Document(b"x" * 20_000, JSON, document.url), None
 
     variants = Variants(Worker(), budget=30_000)
     small = Document(b"{}", JSON, f"https://libraries.example{PAGE}")
@@ -469,8 +487,10 @@ async def test_of_a_body_too_large_to_keep_the_packed_form_is_kept() -> None:
 async def test_two_parts_of_a_document_are_two_bodies() -> None:
     @dataclass(frozen=True, slots=True)
     class Parted(Python):
-        def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
-            return Document(target.part.encode(), JSON, document.url)
+        def rewrite_tabulated(
+            self, target: DocumentTarget, document: Document, links: Links
+        ) -> tuple[Document, None]:
+            return Document(target.part.encode(), JSON, document.url), None
 
     small = Document(b"{}", JSON, f"https://libraries.example{PAGE}")
     async with made() as (_, variants):

@@ -527,7 +527,8 @@ def test_every_link_is_classified_and_located_in_the_page_it_stands_on(
     path = f"/{index}/simple/{page.name}/"
     upstream = Document(simple_index.render(page, JSON), JSON, ORIGIN + path)
     target = document_target(path, representation)
-    rewritten = PYTHON.rewrite(target, upstream, LINKS)
+    rewritten, table = PYTHON.rewrite_tabulated(target, upstream, LINKS)
+    assert table == PYTHON.tabulate(page.name, upstream)
     listed = {
         (file.filename, file.url, str(file.digest)): file
         for file in simple_index.parse(upstream, page.name).files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.ecosystems import simple_index
 from proxy.ecosystems.simple_index import HTML, JSON, TEXT_HTML, negotiate, parse
-from proxy.ecosystems.simple_page import File, ProjectPage
+from proxy.ecosystems.simple_page import File, ProjectPage, resolve
 from proxy.errors import Malformed, NotAcceptable
 from proxy.model import Document
 from tests.unit.simple_pages import ORIGIN, pages
@@ -50,6 +51,17 @@ def read(body: str | bytes, media_type: str = "") -> ProjectPage:
 def only(page: ProjectPage) -> File:
     (file,) = page.files
     return file
+
+
+@given(st.from_regex(r"/[A-Za-z0-9/._~!$'()*+,=:@%;?#-]*", fullmatch=True))
+@example("/files/a/b/flask/flask-3.0.3.tar.gz#sha256=ab")
+@example("/files//a/../b/./c")
+@example("//files.example/a")
+def test_a_link_without_a_host_is_joined_as_everybody_joins_it(href: str) -> None:
+    with suppress(ValueError):
+        joined, _, fragment = urljoin(BASE, href).partition("#")
+        if urlsplit(joined).netloc == urlsplit(BASE).netloc:
+            assert resolve(BASE, href) == (joined, fragment)
 
 
 # --- reading HTML ----------------------------------------------------------------------------
