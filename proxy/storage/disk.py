@@ -133,10 +133,13 @@ class DiskStorage:
         """See `Storage.lookup`."""
         if (known := self._known.find(key)) is not None:
             return known
+        if self._known.is_missing(key):
+            return None
         name = entry_name(key)
         try:
             found = self.folder.find(name, MAX_ENTRY)
             if found is None:
+                self._known.missed(key)
                 return None
             raw, status = found
             record = parse_entry(raw, suspect=status.st_mtime < self._session.suspect_before)
@@ -204,6 +207,8 @@ class DiskStorage:
             claim = ClaimFile(self.folder, f"flights/{hashed(name)}")
         except OSError as error:
             raise self._place.failed(error) from error
+        # Another process may have stored it since the last look.
+        self._known.forget(key)
         if not claim.owned:
             return ForeignFlight(self._place, key, body, claim)
         if claim.inherited:
