@@ -31,6 +31,9 @@ class Conditions:
     if_range: Sequence[str] = ()
 
 
+UNCONDITIONAL = Conditions()
+
+
 @dataclass(frozen=True, slots=True)
 class Whole:
     """200."""

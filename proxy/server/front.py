@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from aiohttp import web
@@ -41,7 +41,8 @@ _FORWARDED = ("Forwarded", "Via", "X-Real-IP", "X-Client-IP", "True-Client-IP", 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end. `address`: for logs; `client`: for rights, None: nobody knows.
+    """Who is at the other end. `address`, `shown`: for logs; `client`: for rights, None: nobody
+    knows.
 
     `trusted`: the connection comes from a trusted front, whatever the request says.
     `forwarded`: the request says that it was passed on.
@@ -51,6 +52,10 @@ class Peer:
     client: Address | None
     trusted: bool
     forwarded: bool
+    shown: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", str(self.address))
 
 
 def check_framing(request: web.BaseRequest) -> None:

@@ -44,7 +44,8 @@ from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
 from proxy.server.errors import refusal, render
-from proxy.server.front import base_url, check_framing, check_no_body, peer_of
+from proxy.server.front import base_url, check_framing, check_no_body
+from proxy.server.heading import Heading, Headings
 from proxy.server.noted import noted_path
 from proxy.server.passing import pass_on
 from proxy.server.repeats import Repeats
@@ -66,6 +67,9 @@ class Handler:
         self._rooms = rooms
         self._ids = RequestIds()
         self._understanding = Understanding()
+        self._headings = Headings(
+            *(rooms.gate, rooms.own_names, rooms.trusted_proxies, rooms.certificates)
+        )
         self._repeats = Repeats(
             *(rooms.gate, rooms.door, rooms.documents, rooms.hot, rooms.audit),
             certified=rooms.certificates is not None,
@@ -123,34 +127,27 @@ class Handler:
     async def _answer(self, walk: Walk) -> web.StreamResponse:
         rooms, request = self._rooms, walk.request
         target = request.raw_path
-        walk.ecosystem = rooms.mounts.guess(target)
-        check_framing(request)
+        heading = self._headings.find(request)
+        if heading is None:
+            walk.ecosystem = rooms.mounts.guess(target)
+            check_framing(request)
         if (probe := rooms.health.probe(target, request.method)) is not None:
             walk.probed = True
             return probe(responses.base_headers(walk.id))
-        if rooms.gate.clients.open_to_loopback:
-            rooms.own_names.require(request)
-        walk.peer = peer = peer_of(request, rooms.trusted_proxies)
-        walk.clients = rooms.gate.clients
-        walk.principal = principal = await rooms.gate.identify(
-            request.headers.getall("Authorization", []),
-            peer.client,
-            # A certificate that came with a trusted front's connection is the front's.
-            subjects=rooms.certificates.subjects(request)
-            if rooms.certificates is not None and not peer.trusted
-            else (),
-            forwarded=peer.forwarded,
-            lenient=target.startswith("/v2/"),
-        )
+        if heading is None:
+            heading = await self._headings.read(walk, target)
+        walk.peer, walk.principal, walk.clients = heading.peer, heading.principal, heading.clients
+        walk.conditions = heading.conditions
         if request.method == "OPTIONS":
             check_no_body(request)
             return self._options(walk)
-        line, ecosystem, found = self._understand(walk, target)
+        line, ecosystem, found = self._understand(walk, target, heading)
         if line.method == "POST" and not isinstance(found, ForwardTarget):
             raise MethodNotAllowed("Only GET and HEAD are answered here: the proxy is read-only.")
-        if not (isinstance(found, ForwardTarget) and found.max_body):
+        if not (heading.bare or (isinstance(found, ForwardTarget) and found.max_body)):
             check_no_body(request)
         scopes = rooms.mounts.scopes(ecosystem)
+        principal = heading.principal
         purl = walk.purl if principal.packages else ""
         grant = rooms.door.require(principal, ecosystem.name, found, scopes, purl)
         return await self._allowed(walk, ecosystem, found, grant, principal)
@@ -183,15 +180,13 @@ class Handler:
             case _:
                 assert_never(found)
 
-    def _understand(self, walk: Walk, target: str) -> Meaning:
+    def _understand(self, walk: Walk, target: str, heading: Heading) -> Meaning:
         """What is asked; noted step by step, for the words of a refusal."""
-        request = walk.request
-        accept = tuple(request.headers.getall("Accept", ()))
-        words = Words(request.method, target, request.headers.get("Host"), accept)
+        words = Words(walk.request.method, target, heading.host, heading.accept)
         if (known := self._understanding.find(words)) is not None:
             walk.line, walk.ecosystem, walk.target = known
             return known
-        walk.line = line = canonicalise(words.method, target, host=words.host, accept=accept)
+        walk.line = line = canonicalise(words.method, target, host=words.host, accept=words.accept)
         walk.ecosystem = ecosystem = self._rooms.mounts.require(line.segments)
         walk.target = found = ecosystem.classify(line)
         meaning = Meaning(line, ecosystem, found)
@@ -261,11 +256,10 @@ class Handler:
             ecosystem, target, grant, self._links(walk), head_only=request.method == "HEAD"
         )
         try:
-            ranged = wants_range(responses.conditions_of(request))
             # Never an unverified 206: wait for the verdict a little, else send the whole.
             if (
-                ranged
-                and isinstance(found, Flying)
+                isinstance(found, Flying)
+                and wants_range(walk.conditions)
                 and await found.follower.settled(RANGE_PATIENCE)
             ):
                 found = rooms.artifacts.landed(found) or found
@@ -274,7 +268,9 @@ class Handler:
             headers = responses.base_headers(walk.id)
             match found:
                 case Stored():
-                    return await responses.stored(request, target, found, headers, rooms.min_rate)
+                    return await responses.stored(
+                        *(request, walk.conditions, target, found, headers, rooms.min_rate)
+                    )
                 case Flying():
                     return await responses.flying(request, target, found, headers, rooms.min_rate)
                 case Described():
@@ -301,6 +297,8 @@ class Handler:
 
     def _render(self, walk: Walk, error: ProxyError) -> web.Response:
         walk.error = error
+        if walk.ecosystem is None:
+            walk.ecosystem = self._rooms.mounts.guess(walk.request.raw_path)
         error.kind = error.kind or (walk.target.kind if walk.target is not None else "")
         response = render(error, walk.ecosystem, walk.id, responses.base_headers(walk.id))
         if response.headers.get("Cache-Status") == DENIED:
@@ -331,7 +329,7 @@ class Handler:
         self._rooms.access_log.append(
             walk.id,
             walk.principal.name if walk.principal is not None else "",
-            str(walk.peer.address) if walk.peer is not None else "",
+            walk.peer.shown if walk.peer is not None else "",
             request.method,
             walk.line.path if walk.line is not None else noted_path(request.raw_path),
             name if name != NONE else "",

@@ -25,6 +25,7 @@ from proxy.observe.alike import Alike
 from proxy.observe.audit import AuditLog
 from proxy.observe.formats import AccessRecord
 from proxy.observe.logs import alike
+from proxy.server.heading import is_lasting
 from proxy.server.hot import Audited, Hot
 from proxy.server.seam import asked
 from proxy.server.walk import Walk
@@ -85,7 +86,9 @@ class Repeats:
             self._hot.keep(*question, response, stands, noted, self._audited(walk, response))
 
     def _may_repeat(self, walk: Walk) -> bool:
-        if self._certified or walk.request.method != "GET" or _ends(walk):
+        if self._certified or walk.request.method != "GET" or walk.principal is None:
+            return False
+        if not is_lasting(walk.principal, walk.request):
             return False
         question = asked(walk.request)
         return question is not None and self._hot.wants(*question)
@@ -114,15 +117,6 @@ class Repeats:
         return lambda now, request_id: append((now, request_id, every))
 
 
-def _ends(walk: Walk) -> bool:
-    """Whether what the sender showed ends by itself, or may begin to count: ID tokens and
-    certificates do."""
-    if walk.principal is None or walk.principal.kind == "token":
-        return walk.principal is None
-    known = walk.principal.kind in ("network", "loopback")
-    return not known or "Authorization" in walk.request.headers
-
-
 def _parts(request: web.BaseRequest) -> bool:
     """Whether a part is asked for: what that gets is judged each time."""
     return "Range" in request.headers or "If-Range" in request.headers
@@ -139,7 +133,7 @@ def _noted(walk: Walk, response: web.Response) -> Alike[AccessRecord] | None:
         return None
     return alike(
         walk.principal.name,
-        str(walk.peer.address),
+        walk.peer.shown,
         walk.line.path,
         walk.ecosystem.name,
         response.status,

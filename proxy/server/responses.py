@@ -168,8 +168,9 @@ def _artifact_headers(target: ArtifactTarget, headers: CIMultiDict[str]) -> None
         headers["Content-Disposition"] = "attachment"
 
 
-async def stored(
+async def stored(  # noqa: PLR0913, PLR0917  # all that an answer is made of
     request: web.BaseRequest,
+    conditions: Conditions,
     target: ArtifactTarget,
     found: Stored,
     headers: CIMultiDict[str],
@@ -186,7 +187,6 @@ async def stored(
     for algorithm, name in target.digests:
         if (digest := found.digest_by(algorithm)) is not None:
             headers[name] = digest.hex
-    conditions = conditions_of(request)
     if found.doubted and not conditions.if_range:
         conditions = replace(conditions, range=())
     match select(conditions, etag=etag, size=size):

@@ -27,11 +27,12 @@ from proxy.model import (
 )
 from proxy.observe.audit import AuditRecord, Decision
 from proxy.observe.metrics import NONE
+from proxy.server.conditional import UNCONDITIONAL, Conditions
 from proxy.server.front import Peer
 
 LEFT = 499
 """Status of a transfer that broke off, in the logs; no client ever sees it."""
-_VERSIONED = DocumentTarget | ArtifactTarget | ChecksumTarget
+_VERSIONED = (ArtifactTarget, DocumentTarget, ChecksumTarget)
 
 
 @final
@@ -56,6 +57,7 @@ class Walk:
     cache: str = NONE
     probed: bool = False
     clients: Clients | None = None
+    conditions: Conditions = UNCONDITIONAL
     stands: Standing | None = None
 
     @property
@@ -86,7 +88,7 @@ class Walk:
             decision,
             self.principal.name,
             self.principal.kind,
-            str(self.peer.address),
+            self.peer.shown,
             self.ecosystem.name if self.ecosystem is not None else "",
             self.purl,
             self.line.path,
@@ -99,14 +101,16 @@ class Walk:
 
     def _decision(self, status: int, sent: int) -> Decision | None:
         """A 304 tells a client that what it has is right, so it has it; a HEAD gives nothing."""
-        if isinstance(self.error, AccessError):
-            return "denied"
-        if isinstance(self.error, Blocked):
-            return "withheld"
-        document = isinstance(self.target, DocumentTarget) and self.target.verbatim
-        if not (document or isinstance(self.target, ArtifactTarget)):
-            return None
-        if self.request.method != "GET":
+        if self.error is not None:
+            if isinstance(self.error, AccessError):
+                return "denied"
+            if isinstance(self.error, Blocked):
+                return "withheld"
+        target = self.target
+        kept = isinstance(target, ArtifactTarget) or (
+            isinstance(target, DocumentTarget) and target.verbatim
+        )
+        if not kept or self.request.method != "GET":
             return None
         return "served" if status in (200, 206, 304) or (status == LEFT and sent) else None
 

@@ -57,8 +57,10 @@ class Room:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.setblocking(False)
             await asyncio.get_running_loop().sock_connect(one, (host, int(port)))
-            yield one
-        await self.listener.close()
+            try:
+                yield one
+            finally:
+                await self.listener.close()
 
     async def tell(self, *questions: bytes) -> bytes:
         """All that comes back, without dates; the last question ends the connection."""
