@@ -97,7 +97,7 @@ class FailingWriter:
     def size(self) -> int:
         return self._real.size
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         if "write" in self._storage.broken:
             room = self._storage.after - self._real.size
             if room < len(piece):

@@ -19,6 +19,7 @@ from proxy.model import ArtifactTarget, Digest, Source
 from proxy.server.canonical import canonicalise
 from proxy.upstream.base import Head, UpstreamRequest
 from tests.engine import until
+from tests.unit.in_pieces import InPieces
 
 BODY = b"a jar"
 SHA1 = Digest("sha1", hashlib.sha1(BODY).hexdigest())
@@ -32,7 +33,7 @@ def target() -> ArtifactTarget:
     return found
 
 
-class Answer:
+class Answer(InPieces):
     def __init__(self, head: Head, body: bytes) -> None:
         self.head = head
         self.closed = False

@@ -29,6 +29,7 @@ from proxy.upstream.tls import client_context
 from tests.certificates import Authority
 from tests.origin import redirect, status
 from tests.unit.doctored import PROBED, scene
+from tests.unit.in_pieces import InPieces
 
 LIMIT = 5.0
 
@@ -109,7 +110,7 @@ async def test_a_host_that_may_not_be_asked_is_not_looked_at_either(tmp_path: Pa
     assert seen == []
 
 
-class Told:
+class Told(InPieces):
     def __init__(self, body: bytes, url: str) -> None:
         self.head, self._body = Head(200, url, "application/json"), body
 

@@ -27,6 +27,7 @@ from proxy.server.wire import Server
 from proxy.upstream.base import Head, UpstreamRequest
 from proxy.upstream.breaker import FAILURES_TO_OPEN
 from tests.running import answers
+from tests.unit.in_pieces import InPieces
 from tests.unit.upstream_room import Raw, answer, redirect_to, room
 
 TARGET = ForwardTarget("/python/search?text=x", "python")
@@ -35,7 +36,7 @@ QUESTION = b'{"alpha":["1.0"]}'
 
 
 @dataclass
-class Fixed:
+class Fixed(InPieces):
     """An upstream with one answer. `requests`: what it was asked; `closed`: answers given back."""
 
     body: bytes

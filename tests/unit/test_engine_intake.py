@@ -232,8 +232,8 @@ async def test_a_disk_that_fails_under_a_body_that_is_poured_leaves_every_byte_i
     await intake.end()
     assert leader.transfer.proven
     got = bytearray()
-    while piece := leader.flight.copy(len(got), PIECE):
-        got += piece
+    while copied := leader.flight.copy(len(got), PIECE):
+        got += copied
     assert got == BODY
     follower.leave()
 

@@ -27,6 +27,7 @@ from proxy.model import (
 )
 from proxy.storage.memory import MemoryStorage
 from proxy.upstream.base import Head, UpstreamRequest
+from tests.unit.in_pieces import InPieces
 
 GRANT = Grant("farm", "chain", frozenset({"chain"}))
 WANTED = ArtifactTarget("/wanted", "chain", "pkg", "wanted")
@@ -67,7 +68,7 @@ class Pages:
 
 
 @dataclass
-class Page:
+class Page(InPieces):
     """One answer."""
 
     path: str

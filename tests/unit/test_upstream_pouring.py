@@ -50,7 +50,7 @@ async def test_a_body_is_whole_and_in_order_whatever_the_reader_does_meanwhile(s
 
 async def test_a_body_over_tls_is_the_same(tmp_path: Path) -> None:
     authority = Authority(tmp_path).found()
-    trusted = client_context(str(authority.bundle))
+    trusted = client_context(authority.bundle)
     async with (
         Raw(lambda _: HEAD + BODY, tls=authority.context()) as raw,
         room(raw.url, tls=trusted) as made,
