@@ -86,14 +86,12 @@ def test_what_another_process_changes_is_read_again(storage: DiskStorage, tmp_pa
     other.close()
 
 
-def unseen(storage: DiskStorage, other: DiskStorage) -> str:
-    """A key whose entry came from another process in the moment in which nobody looks again."""
-    for number in range(OFTEN):
-        key = f"key {number}"
-        assert storage.lookup(key) is None
-        put(other, key, b"x")
+def unseen(storage: DiskStorage, key: str) -> None:
+    """Have an entry be missed just before another process stores it."""
+    for _ in range(OFTEN):
+        storage._known.missed(key)
         if storage.lookup(key) is None:
-            return key
+            return
     raise AssertionError("always looked for")
 
 
@@ -101,9 +99,10 @@ def test_what_is_missing_is_looked_for_once_in_a_moment(
     storage: DiskStorage, tmp_path: Path
 ) -> None:
     other = DiskStorage(tmp_path)
-    key = unseen(storage, other)
+    put(other, "a", b"x")
+    unseen(storage, "a")
     pause()
-    assert storage.lookup(key) is not None
+    assert storage.lookup("a") is not None
     other.close()
 
 
@@ -120,9 +119,10 @@ def test_what_this_process_stores_is_no_longer_missing(storage: DiskStorage) -> 
 
 def test_who_claims_what_is_missing_looks_for_it_anew(storage: DiskStorage, tmp_path: Path) -> None:
     other = DiskStorage(tmp_path)
-    key = unseen(storage, other)
-    storage.claim(key, "name").close()
-    assert storage.lookup(key) is not None
+    put(other, "a", b"x")
+    unseen(storage, "a")
+    storage.claim("a", "name").close()
+    assert storage.lookup("a") is not None
     other.close()
 
 
