@@ -55,10 +55,15 @@ class Heard:
         self._rest: AsyncIterator[bytes] | None = None
         self._kept: list[bytes] = []
         self._error: ProxyError | None = None
+        self._is_whole = False  # what is kept is all there is
 
     async def whole(self, size: int, clock: Callable[[], float]) -> bytes | None:
         """Read it to its end; None: it broke off, or has another size."""
         kept, received, started = self._kept, 0, clock()
+        if piece := self._response.here():  # as mostly
+            kept.append(piece)
+            self._is_whole = True
+            return piece if len(piece) == size else None
         self._rest = rest = self._response.pieces()
         try:
             async for piece in rest:
@@ -84,12 +89,18 @@ class Heard:
             yield piece
         if self._error is not None:
             raise self._error
+        if self._is_whole:
+            return
         async for piece in self._rest or self._response.pieces():
             yield piece
 
+    def here(self) -> bytes:
+        """See `UpstreamResponse.here`."""
+        return b""
+
     def pours(self) -> bool:
         """See `UpstreamResponse.pours`."""
-        return self._rest is None and self._response.pours()
+        return self._rest is None and not self._kept and self._response.pours()
 
     async def read_into(self, view: memoryview) -> int:
         """See `UpstreamResponse.read_into`."""

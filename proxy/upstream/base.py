@@ -105,6 +105,11 @@ class UpstreamResponse(Protocol):
         """
         ...
 
+    def here(self) -> bytes:
+        """What is left of the body, where all of it has arrived: nobody need wait for it. Empty:
+        it has not, or nothing is left; `pieces` tells."""
+        ...
+
     def pours(self) -> bool:
         """Tell, before anything is read, whether the body is so large that it may be read straight
         into the caller's memory; if so it MUST be: with `read_into`, not `pieces`."""

@@ -76,7 +76,7 @@ class HttpResponse:
         """See `UpstreamResponse.pieces`."""
         unpacker = Unpacker() if self.head.packed else None
         content = self._response.content
-        while not content.at_eof() and (piece := await self._piece()):
+        while not content.at_eof() and (piece := self._arrived() or await self._piece()):
             if unpacker is None:
                 yield piece
                 continue
@@ -84,6 +84,10 @@ class HttpResponse:
                 yield made
         if unpacker is not None:
             unpacker.finish()
+
+    def here(self) -> bytes:
+        """See `UpstreamResponse.here`."""
+        return b"" if self.head.packed else self._arrived()
 
     def pours(self) -> bool:
         """See `UpstreamResponse.pours`."""
@@ -112,6 +116,14 @@ class HttpResponse:
         if released is not None:
             self._response.close()
             released()
+
+    def _arrived(self) -> bytes:
+        content = self._response.content
+        if not content.is_eof() or content.exception() is not None:
+            return b""
+        rest = content.read_nowait()
+        self._received(len(rest))
+        return rest
 
     async def _piece(self) -> bytes:
         started = self._clock()

@@ -46,6 +46,7 @@ class Answer:
     piece: int = 30_000
     poured: int | None = None
     held: bool = False
+    arrived: bool = False
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
 
@@ -67,6 +68,13 @@ class Answer:
         self.wait()
         if self.error is not None:
             raise self.error
+
+    def here(self) -> bytes:
+        """As `UpstreamResponse` has it: all of it, where it `arrived` before anybody read it."""
+        if not self.arrived:
+            return b""
+        rest, self.body = self.body, b""
+        return rest
 
     def pours(self) -> bool:
         """As `UpstreamResponse` has it."""
@@ -138,10 +146,12 @@ class World:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512", "sha1"])
 @pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("arrived", [True, False])
 async def test_a_small_body_lands_by_one_question_though_no_view_of_it_can_be_opened(
-    algorithm: Algorithm, *, listed: bool
+    algorithm: Algorithm, *, listed: bool, arrived: bool
 ) -> None:
-    world = World(answer := Answer(BODY, size=None if listed else SIZE))
+    size = None if listed else SIZE
+    world = World(answer := Answer(BODY, size=size, arrived=arrived))
     world.storage.fail("view")
     promised = Digest(algorithm, hashlib.new(algorithm, BODY).hexdigest())
     flight = await world.fly(replace(SOURCE, digest=promised, size=SIZE if listed else None))
@@ -165,6 +175,12 @@ async def test_what_broke_off_is_gone_on_with_at_the_byte_where_it_was() -> None
     flight = await world.fly()
     assert (world.ranges, world.stored) == ([(0, False), (40_000, False)], BODY)
     assert (flight.error, flight.content, first.closed) == (None, BODY, True)
+
+
+async def test_what_is_here_and_is_too_little_is_gone_on_with_as_well() -> None:
+    world = World(Answer(BODY[:40_000], arrived=True), Answer(BODY[40_000:], None, SIZE, 40_000))
+    await world.fly()
+    assert (world.ranges, world.stored) == ([(0, False), (40_000, False)], BODY)
 
 
 async def test_what_ended_early_without_a_word_is_gone_on_with_too() -> None:
@@ -192,11 +208,12 @@ async def test_a_drip_that_broke_off_is_not_asked_to_go_on() -> None:
     ],
     ids=["other bytes", "one more", "many more", "a larger size", "a smaller size"],
 )
+@pytest.mark.parametrize("arrived", [True, False])
 async def test_a_wrong_body_is_asked_for_once_more_past_caches(
-    wrong: Answer, caplog: pytest.LogCaptureFixture
+    wrong: Answer, caplog: pytest.LogCaptureFixture, *, arrived: bool
 ) -> None:
     caplog.set_level(logging.WARNING)
-    world = World(replace(wrong), Answer(BODY, size=SIZE))
+    world = World(replace(wrong, arrived=arrived), Answer(BODY, size=SIZE))
     await world.fly()
     assert (world.ranges, world.stored) == ([(0, False), (0, True)], BODY)
     assert [record.message.rpartition("; ")[2] for record in caplog.records] == [
@@ -220,10 +237,11 @@ async def test_what_the_upstream_refuses_is_the_flight_s_failure() -> None:
 
 
 @pytest.mark.parametrize("what", ["write", "commit"])
+@pytest.mark.parametrize("arrived", [True, False])
 async def test_what_the_store_does_not_take_is_passed_on_without_a_second_question(
-    what: str, caplog: pytest.LogCaptureFixture
+    what: str, caplog: pytest.LogCaptureFixture, *, arrived: bool
 ) -> None:
-    world = World(Answer(BODY, size=SIZE))
+    world = World(Answer(BODY, size=SIZE, arrived=arrived))
     world.storage.fail(what)
     flight = Flight(SIZE)
     follower = flight.attach()
