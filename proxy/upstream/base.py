@@ -52,7 +52,7 @@ class UpstreamRequest:
     @property
     def upstream_name(self) -> str:
         """Whose origin and credentials are meant: see `proxy.model.upstream_name`."""
-        return upstream_name(self.ecosystem, self.upstream)
+        return upstream_name(self.ecosystem, self.upstream) if self.upstream else self.ecosystem
 
     @property
     def range(self) -> str:

@@ -130,9 +130,7 @@ class HttpUpstream:
         if not address.own:
             self._rules.check(address.url)
         brief = request.document or request.probe
-        if self._slots.are_free(brief=brief):
-            await self._slots.take(brief=brief)  # does not wait
-        else:
+        if not self._slots.take_now(brief=brief):
             # Before the line: nobody waits in it for a host that is not going to be asked.
             self._exchange.look(request, address)
             await self._queue(brief=brief)
