@@ -41,6 +41,11 @@ class _Held:
         self._refused: str | None = None
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether no 401 is remembered, for what is live or for what was before it."""
+        return self._refused is None
+
+    @property
     def refused(self) -> bool:
         """Whether the upstream answered 401 to it; another one in its place is not meant."""
         return self._refused is not None and self._refused == self.live.header
@@ -74,7 +79,10 @@ class _Slot:
 
     def of(self, header: str) -> _Held | None:
         """The one that has this header."""
-        return next((held for held in self.held if held.live.header == header), None)
+        for held in self.held:  # mostly one: `next` would cost more
+            if held.live.header == header:
+                return held
+        return None
 
     def lifetime(self) -> Lifetime | None:
         """The longest of those that the upstream takes, or of all; None: not known of each."""
@@ -192,10 +200,12 @@ class Credentials:  # implements proxy.model.TokenSource
 
     def accepted(self, ecosystem: str, header: str) -> None:
         """Note that the upstream took `header`."""
-        if (held := self._holder(ecosystem, header)) is not None:
-            if held.refused:
-                self._tell(ecosystem, _mark(header), False)  # noqa: FBT003  # see `on_news`
-            held.accept()
+        held = self._holder(ecosystem, header)
+        if held is None or held.is_untouched:
+            return
+        if held.refused:
+            self._tell(ecosystem, _mark(header), False)  # noqa: FBT003  # see `on_news`
+        held.accept()
 
     def refused(self, ecosystem: str, header: str, now: float) -> None:
         """Note that the upstream answered 401 to `header`; what was read since is not meant."""

@@ -229,7 +229,7 @@ class Exchange:
         outcome = "error"
         try:
             with self._deadlines.within(seconds):
-                response = await session.ask(url, headers, request.body)
+                response = await session.ask(address, headers, request.body)
             outcome = str(response.status)
             if role is Role.REGISTRY and response.status == 401 and _challenge(response):
                 outcome = "challenge"

@@ -25,6 +25,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from proxy.upstream.addresses import Address
 from proxy.upstream.session import READ_BUFFER, Answer, NotHttp
 
 MAX_ORIGINS: Final = 256
@@ -90,7 +91,7 @@ class Questions:
         self._connector = session.connector
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
         # By origin: what the connector has to know of a request, which is nothing of its own.
-        self._origins: OrderedDict[URL, aiohttp.ClientRequest] = OrderedDict()
+        self._origins: OrderedDict[str, aiohttp.ClientRequest] = OrderedDict()
 
     @property
     def origins(self) -> int:
@@ -101,28 +102,28 @@ class Questions:
         """Close every connection."""
         await self._session.close()
 
-    async def ask(self, url: URL, fields: Mapping[str, str], body: bytes = b"") -> Answer:
+    async def ask(self, address: Address, fields: Mapping[str, str], body: bytes = b"") -> Answer:
         """Ask, and wait for the head. `body`: of a POST. Raises one of `session.FAILURES`."""
         if not body and self._shown is None:
-            return await self._get(url, fields)
+            return await self._get(address, fields)
         return await self._session.request(
             "POST" if body else "GET",
-            url,
+            address.url,
             headers=fields,
             data=body or None,
             allow_redirects=False,
             proxy_headers=self._shown,
         )
 
-    async def _get(self, url: URL, fields: Mapping[str, str]) -> PlainAnswer:
-        about = self._about(url)
-        head = _head(url, about.headers["Host"], fields)
+    async def _get(self, address: Address, fields: Mapping[str, str]) -> PlainAnswer:
+        about = self._about(address)
+        head = _head(address.url, about.headers["Host"], fields)
         try:
             connection = await self._connector.connect(about, [], self._timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
         try:
-            return await self._ask(connection, url, head)
+            return await self._ask(connection, address.url, head)
         except BaseException:
             connection.close()
             raise
@@ -143,13 +144,12 @@ class Questions:
             raise NotHttp from error
         return PlainAnswer(url, message.code, message.headers, content, connection)
 
-    def _about(self, url: URL) -> aiohttp.ClientRequest:
-        origin = url.origin()
-        about = self._origins.get(origin)
+    def _about(self, address: Address) -> aiohttp.ClientRequest:
+        about = self._origins.get(address.origin)
         if about is None:
-            loop = asyncio.get_running_loop()
+            loop, origin = asyncio.get_running_loop(), address.url.origin()
             about = aiohttp.ClientRequest("GET", origin, loop=loop, session=self._session)
-            self._origins[origin] = about
+            self._origins[address.origin] = about
             if len(self._origins) > MAX_ORIGINS:
                 self._origins.popitem(last=False)
         return about

@@ -7,6 +7,7 @@ import pytest
 from yarl import URL
 
 from proxy.errors import Malformed
+from proxy.upstream.addresses import Address
 from proxy.upstream.questions import MAX_ORIGINS, Questions
 from proxy.upstream.session import NotHttp, make_session
 from tests.running import trusting
@@ -15,11 +16,15 @@ from tests.unit.upstream_room import OK, Raw, ask, room
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 
 
+def at(url: URL) -> Address:
+    return Address(url, str(url.origin()), own=True)
+
+
 async def test_an_address_and_its_fields_go_out_byte_for_byte_and_in_one_head() -> None:
     async with Raw(lambda _: OK) as raw:
         questions = Questions(make_session(trusting(None), connect_timeout=1.0), 1.0)
         url = URL(f"{raw.url}/a%2Fb%20c?sig=%2B/x%3D&n", encoded=True)
-        answer = await questions.ask(url, {"Accept": "text/html", "User-Agent": "me"})
+        answer = await questions.ask(at(url), {"Accept": "text/html", "User-Agent": "me"})
         assert (answer.status, await answer.content.read()) == (200, b"ok")
         await questions.close()
     (head,) = raw.heads
@@ -38,7 +43,7 @@ async def test_a_value_that_would_end_its_line_goes_nowhere(value: str) -> None:
     async with Raw(lambda _: OK) as raw:
         questions = Questions(make_session(trusting(None), connect_timeout=1.0), 1.0)
         with pytest.raises(ValueError, match="line break"):
-            await questions.ask(URL(raw.url), {"If-None-Match": value})
+            await questions.ask(at(URL(raw.url)), {"If-None-Match": value})
         await questions.close()
         assert raw.connections == 0
 
@@ -69,7 +74,7 @@ async def test_what_is_no_http_is_said_to_be_none() -> None:
     async with Raw(lambda _: b"SSH-2.0-OpenSSH_9.2\r\n\r\n") as raw:
         questions = Questions(make_session(trusting(None), connect_timeout=1.0), 1.0)
         with pytest.raises(NotHttp):
-            await questions.ask(URL(raw.url), {})
+            await questions.ask(at(URL(raw.url)), {})
         await questions.close()
         async with room(raw.url) as made:
             with pytest.raises(Malformed, match="not valid HTTP"):
@@ -83,6 +88,6 @@ async def test_what_is_known_of_origins_is_bounded() -> None:
             url = URL(f"http://127.0.{number // 200}.{number % 200 + 1}:{raw.port}/")
             if url.host != raw.host:
                 with pytest.raises(aiohttp.ClientConnectorError):
-                    await questions.ask(url, {})
+                    await questions.ask(at(url), {})
         assert questions.origins <= MAX_ORIGINS
         await questions.close()
