@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Final, final
 
 import aiohttp
@@ -102,11 +102,13 @@ class Questions:
         """Close every connection."""
         await self._session.close()
 
-    async def ask(self, address: Address, fields: Mapping[str, str], body: bytes = b"") -> Answer:
+    def ask(
+        self, address: Address, fields: Mapping[str, str], body: bytes = b""
+    ) -> Awaitable[Answer]:
         """Ask, and wait for the head. `body`: of a POST. Raises one of `session.FAILURES`."""
         if not body and self._shown is None:
-            return await self._get(address, fields)
-        return await self._session.request(
+            return self._get(address, fields)
+        return self._session.request(
             "POST" if body else "GET",
             address.url,
             headers=fields,
