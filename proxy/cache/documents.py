@@ -29,7 +29,7 @@ from proxy.cache.threads import aside
 from proxy.cache.variants import Variant, Variants
 from proxy.cache.verdicts import from_text, to_text
 from proxy.cache.whole import receive
-from proxy.ecosystems.base import Ecosystem
+from proxy.ecosystems.base import Ecosystem, Table
 from proxy.errors import Blocked, Malformed, ProxyError, Unavailable
 from proxy.model import (
     ArtifactTarget,
@@ -102,6 +102,10 @@ class Documents:
         return await self._variants.get(
             ecosystem, target, held.document, held.sha256, links, coding=coding
         )
+
+    def table(self, ecosystem: Ecosystem, package: str, held: Held) -> Table | None:
+        """What a listing of a package says, where that is ready: it need not be located in it."""
+        return self._variants.table(ecosystem, package, held.document.url, held.sha256)
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held

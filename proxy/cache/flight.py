@@ -211,11 +211,13 @@ class Flight:
     def detach(self, follower: Follower) -> None:
         """Leave. The last one's leaving stops a flight that is not worth finishing."""
         self._followers.discard(follower)
-        self.moved_on()
+        if self._leader is not None:
+            self.moved_on()
         if self._followers:
             return
         if self.done:
-            self._replace([])
+            if self._parts:
+                self._replace([])
         elif self._stop is not None and self._leaving is None and not self._worth_finishing():
             loop = asyncio.get_running_loop()
             self._leaving = loop.call_later(LEAVE_PAUSE, self._abandon)
@@ -268,7 +270,7 @@ class Flight:
             self._leaving.cancel()
             self._leaving = None
         self._wake()
-        if not self._followers:
+        if self._parts and not self._followers:
             self._replace([])
 
     def _replace(self, parts: list[_Part]) -> None:

@@ -94,9 +94,11 @@ class Flights:
         flight = self._running.get(name)
         joined = flight is not None and not flight.done and flight.joinable
         if flight is None or not joined:
-            if (known := self._decisions.find(name, self._clock())) is not None:
+            now = self._clock()
+            if (known := self._decisions.find(name, now)) is not None:
                 raise known
-            flight = self._start(ecosystem, key, name, permit)
+            no_cache = self._wrong.find(name, now) is not None
+            flight = self._start(ecosystem, key, name, permit, no_cache=no_cache)
         if joined:
             self._metrics.follower(ecosystem.name)
         follower = flight.attach(head_only=head_only)
@@ -120,15 +122,17 @@ class Flights:
             flying.close()
         return stored
 
-    def _start(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flight:
-        no_cache = self._wrong.find(name, self._clock()) is not None
-        flight, about = Flight(permit.source.size), permit.compare
+    def _start(
+        self, ecosystem: Ecosystem, key: str, name: str, permit: Permit, *, no_cache: bool
+    ) -> Flight:
+        source, about = permit.source, permit.compare
+        flight = Flight(source.size)
         order = Order(
-            *(ecosystem.name, key, name, permit.source, lambda: facts_of(permit, self._clock())),
+            *(ecosystem.name, key, name, source, lambda: facts_of(permit, self._clock())),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
-            verifier=_verifier(ecosystem, permit.source),
-            judge=judge_of(ecosystem, permit.source),
+            verifier=_verifier(ecosystem, source) if source.seal else None,
+            judge=judge_of(ecosystem, source) if source.digest is None else None,
         )
         if about is not None:
             every = self._checksums.every
@@ -212,10 +216,8 @@ class Flights:
         self._decisions.remember(order.name, error, self._clock(), seconds)
 
 
-def _verifier(ecosystem: Ecosystem, source: Source) -> Callable[[], Verifier] | None:
-    """What makes a judge of a sealed artifact; None: it has no seal."""
-    if not source.seal:
-        return None
+def _verifier(ecosystem: Ecosystem, source: Source) -> Callable[[], Verifier]:
+    """What makes a judge of a sealed artifact."""
     if not isinstance(ecosystem, Sealing):
         raise AssertionError(  # noqa: TRY004  # a defect of the ecosystem
             "an ecosystem has sealed what it cannot verify"

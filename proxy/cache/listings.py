@@ -8,6 +8,7 @@ Non-goals: which listing is asked first, what their silence means (`rights`).
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import final
@@ -47,15 +48,17 @@ class Listings:
         links: Links,
         *,
         facts: ArtifactFacts | None,
-        limit: Callable[[], float | None],
+        deadline: float | None,
     ) -> Permit:
-        """The decision of a listing. `facts`: of the stored copy. `limit`: seconds that are left.
+        """The decision of a listing. `facts`: of the stored copy. `deadline`: a moment of the
+        event loop's clock, if it has to be made by then.
 
         Raises NotListed, NotFound, else what asking and reading raise.
         """
 
         async def ask(here: DocumentTarget) -> Held:
-            return await self._documents.get(ecosystem, here, grant, links, limit=limit())
+            limit = None if deadline is None else _left(deadline)
+            return await self._documents.get(ecosystem, here, grant, links, limit=limit)
 
         return await self._follow(ecosystem, target, listing, ask, facts)
 
@@ -114,6 +117,9 @@ class Listings:
     async def _read(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: DocumentTarget, held: Held
     ) -> Source | Further:
+        table = self._documents.table(ecosystem, target.package, held)
+        if table is not None:
+            return table.find(target)
         key = (ecosystem.name, listing.path, held.sha256, target.path)
         found = self._located.get(key)
         if found is None:
@@ -123,11 +129,15 @@ class Listings:
         return found
 
 
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - asyncio.get_running_loop().time())
+
+
 def _permit(source: Source, steps: list[tuple[Step, Held]]) -> Permit:
-    first = steps[0][0]
-    sha256 = first.sha256
-    if len(steps) > 1:
-        every = "\n".join(step.sha256 for step, _ in steps)
-        sha256 = hashlib.sha256(every.encode("ascii")).hexdigest()
+    first, held = steps[0]
+    if len(steps) == 1:
+        return Permit(source, first.document.path, first.sha256, held.status, (first,))
+    every = "\n".join(step.sha256 for step, _ in steps)
+    sha256 = hashlib.sha256(every.encode("ascii")).hexdigest()
     status = next((held.status for _, held in reversed(steps) if held.status != HIT), HIT)
     return Permit(source, first.document.path, sha256, status, tuple(step for step, _ in steps))

@@ -18,7 +18,6 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from math import inf
 from typing import final
 
@@ -110,10 +109,11 @@ class Rights:
             )
         for listing in in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
-            limit = partial(_left, deadline) if own else _no_limit
             try:
                 return await self._listings.look(
-                    *(ecosystem, target, listing, grant, links), facts=facts, limit=limit
+                    *(ecosystem, target, listing, grant, links),
+                    facts=facts,
+                    deadline=deadline if own else None,  # without another one nothing can be said
                 )
             except (NotListed, NotFound):
                 continue
@@ -328,11 +328,3 @@ class Rights:
 
 
 _SAYS_NOTHING = (Outcome.SILENCE, Outcome.RUBBISH)
-
-
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - asyncio.get_running_loop().time())
-
-
-def _no_limit() -> None:
-    """Of a listing that the stored copy does not stand on: without it nothing can be said."""

@@ -51,17 +51,22 @@ class Shelf:
 
     async def load(self, key: str) -> Held | None:
         """What is held; its status says hit, its age nothing."""
-        loose, stored = self._loose.get(key), await self._load_stored(key)
+        record, ready = self._storage.lookup(key), self._ready.get(key)
+        if record is None:
+            stored = None
+        elif ready is not None and ready[0] is record:
+            stored = ready[1]
+        else:
+            stored = await self._load_stored(key, record, ready)
+        loose = self._loose.get(key)
         if loose is None or (stored and stored.facts.checked_at > loose.facts.checked_at):
             return stored
         return loose
 
-    async def _load_stored(self, key: str) -> Held | None:
-        record, ready = self._storage.lookup(key), self._ready.get(key)
-        if record is None:
-            return None
-        if ready is not None and ready[0] is record:
-            return ready[1]
+    async def _load_stored(
+        self, key: str, record: Record, ready: tuple[Record | None, Held] | None
+    ) -> Held | None:
+        """What an entry holds. `ready`: read of another one, perhaps of the same bytes."""
         if (facts := DocumentFacts.of_record(record)) is None or facts.refused:
             return None
         if ready is not None and ready[1].sha256 == record.sha256:

@@ -131,19 +131,24 @@ class ShortFlights:
     async def bring(self, flight: Flight, order: Order, writer: Writer) -> Heard | None:
         """Fetch, verify, commit, and end the flight; or give what was heard, with the flight as it
         was. Raises what the upstream raises, with the claim given back."""
-        heard: Heard | None = None
+        response: UpstreamResponse | None = None
         try:
-            heard = Heard(await self._upstream.open(order.request()), writer)
-            content = await self._content(flight, order, heard)
+            response = await self._upstream.open(order.request())
+            heard = Heard(response, writer)
+            size = self._size(order, response.head)
+            if size is None:
+                return heard
+            flight.size = size  # tells whether it is worth finishing
+            content = await heard.whole(size, self._clock)
             if content is None:
                 return heard
-            await heard.close()
+            await response.close()
             sha256 = hashlib.sha256(content, usedforsecurity=False).hexdigest()
             if not _fulfils(order.source.digest, content, sha256):
                 return heard
         except BaseException as error:
-            if heard is not None:
-                await heard.close()
+            if response is not None:
+                await response.close()
             resign(flight, writer, to_text(error) if isinstance(error, ProxyError) else "")
             raise
         if self._store(flight, order, writer, content, sha256):
@@ -151,14 +156,12 @@ class ShortFlights:
         heard.writer = None
         return heard
 
-    async def _content(self, flight: Flight, order: Order, heard: Heard) -> bytes | None:
-        """All of the body; None: there is something about it."""
-        head, size = heard.head, order.source.size
-        size = head.size if size is None else size
+    def _size(self, order: Order, head: Head) -> int | None:
+        """Bytes of a body that can be one; None: there is something about it."""
+        size = head.size if order.source.size is None else order.source.size
         if size is None or size > self._most or head.size not in (None, size) or head.start:
             return None
-        flight.size = size  # tells whether it is worth finishing
-        return await heard.whole(size, self._clock)
+        return size
 
     def _store(
         self, flight: Flight, order: Order, writer: Writer, content: bytes, sha256: str

@@ -92,6 +92,10 @@ class Variants:
             return plain
         return await self._pack((*key, coding), plain)
 
+    def table(self, ecosystem: Ecosystem, package: str, url: str, sha256: str) -> Table | None:
+        """What a listing of a package at `url`, of that SHA-256, says, where it is ready."""
+        return self._tables.get((ecosystem.name, package, url, sha256))
+
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document, sha256: str
     ) -> Source | Further:
@@ -99,9 +103,6 @@ class Variants:
 
         Raises NotListed, Malformed. A listing that names many artifacts is read once for them all.
         """
-        table = self._tables.get((ecosystem.name, target.package, listing.url, sha256))
-        if table is not None:
-            return table.find(target)
         if isinstance(ecosystem, Cataloguing):
             return (await self._catalogue(ecosystem, listing, sha256)).find(target)
         if len(listing.body) <= TABLE_LIMIT and isinstance(ecosystem, Tabulating):

@@ -91,17 +91,27 @@ class JavaScript:
         connects asks the same rules. Raises NotListed, Malformed."""
         if not target.version:
             raise NotListed(target.filename)
-        return packument.locate(target, listing)
+        return self.tabulate(target.package, listing).find(target)
+
+    def tabulate(self, package: str, listing: Document) -> packument.Tarballs:
+        """See `Tabulating`: the tarballs of a packument. Raises Malformed."""
+        return packument.tabulate(package, listing)
 
     def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
         """Make the document that a client gets. Raises Malformed, NotFound."""
+        return self.rewrite_tabulated(target, document, links)[0]
+
+    def rewrite_tabulated(
+        self, target: DocumentTarget, document: Document, links: Links
+    ) -> tuple[Document, packument.Tarballs | None]:
+        """See `Tabulating`. Raises Malformed, NotFound."""
         form = target.representation
         if not target.based:
             # A statement: passed on byte for byte, or not at all.
             json_object(document.body, standard)
-            return Document(document.body, form, document.url)
-        body = packument.rewrite(target.package, target.part, form, document, links)
-        return Document(body, form, document.url)
+            return Document(document.body, form, document.url), None
+        body, table = packument.rewrite(target.package, target.part, form, document, links)
+        return Document(body, form, document.url), table
 
     def sift(self, target: ForwardTarget, body: bytes, may: Callable[[str, str], bool]) -> bytes:
         """See `Sifting`: the packages of an audit."""

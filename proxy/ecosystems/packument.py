@@ -19,7 +19,8 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 from urllib.parse import unquote, urlsplit
 
 from proxy.ecosystems import javascript_names as names
@@ -41,41 +42,63 @@ _KEPT: Final = (
     *("peerDependenciesMeta", "dependenciesMeta", "acceptDependencies", "bundleDependencies"),
     *("bundledDependencies", "hasInstallScript", "_hasShrinkwrap", "funding"),
 )
+_TOLD: Final = ("tarball", "integrity", "shasum")
 _INSTALLING: Final = ("preinstall", "install", "postinstall")
 
 
-def rewrite(package: str, part: str, media_type: str, document: Document, links: Links) -> bytes:
-    """Make the form of a packument that a client gets.
+@final
+@dataclass(frozen=True, slots=True)
+class Tarballs:
+    """Implements `Table`: what a packument at the URL `base` says of its versions' tarballs."""
+
+    base: str
+    dists: Mapping[str, Mapping[str, object]]
+
+    def find(self, target: ArtifactTarget) -> Source:
+        """Find a version's tarball. Raises NotListed."""
+        dist = self.dists.get(target.version) if target.version else None
+        url = None if dist is None else _address(dist, self.base)
+        if dist is None or url is None:
+            raise NotListed(target.filename)
+        try:
+            digest = digest_of(dist)
+        except InvalidDigest as error:
+            raise NotListed(target.filename) from error
+        return Source(url, target.package, target.version, digest)
+
+
+def tabulate(package: str, listing: Document) -> Tarballs:
+    """Read what a packument says of its tarballs. Raises Malformed."""
+    return _tarballs(_versions(_read(package, listing.body)), listing.url)
+
+
+def rewrite(
+    package: str, part: str, media_type: str, document: Document, links: Links
+) -> tuple[bytes, Tarballs]:
+    """Make the form of a packument that a client gets; also: what `tabulate` makes of it.
 
     `part`: "", a version or a tag, or `TAGS` behind a slash. Raises Malformed, NotFound.
     """
     top = _read(package, document.body)
-    versions = _proxied(package, _versions(top), document.url, links)
+    versions = _versions(top)
+    made = _form(top, _proxied(package, versions, document.url, links), part, media_type)
+    return _write(made), _tarballs(versions, document.url)
+
+
+def _form(
+    top: Mapping[str, object], versions: Mapping[str, _Object], part: str, media_type: str
+) -> object:
     tags = {tag: version for tag, version in _tags(top).items() if version in versions}
     if part == f"/{TAGS}":
-        return _write(tags)
+        return tags
     if part:
         found = versions.get(part) or versions.get(tags.get(part, ""))
         if found is None:
-            raise NotFound(f"The upstream has no version or tag {part} of {package}.")
-        return _write(found)
+            raise NotFound(f"The upstream has no version or tag {part} of {top['name']}.")
+        return found
     if media_type == ABBREVIATED:
-        return _write(_abbreviated(top, tags, versions))
-    return _write({**top, TAGS: tags, "versions": versions})
-
-
-def locate(target: ArtifactTarget, listing: Document) -> Source:
-    """Find a version's tarball. Raises NotListed, Malformed."""
-    top = _read(target.package, listing.body)
-    manifest = _versions(top).get(target.version)
-    url = _tarball(manifest, listing.url) if isinstance(manifest, dict) else None
-    if not isinstance(manifest, dict) or url is None:
-        raise NotListed(target.filename)
-    try:
-        digest = digest_of(manifest["dist"])
-    except InvalidDigest as error:
-        raise NotListed(target.filename) from error
-    return Source(url, target.package, target.version, digest)
+        return _abbreviated(top, tags, versions)
+    return {**top, TAGS: tags, "versions": versions}
 
 
 def digest_of(dist: object) -> Digest | None:
@@ -83,7 +106,7 @@ def digest_of(dist: object) -> Digest | None:
 
     None: nothing is promised. Raises InvalidDigest for a promise that nobody could check.
     """
-    if not isinstance(dist, dict):
+    if not isinstance(dist, Mapping):
         return None
     integrity, shasum = dist.get("integrity"), dist.get("shasum")
     if integrity:
@@ -120,10 +143,23 @@ def _tags(top: Mapping[str, object]) -> dict[str, str]:
     return tags
 
 
+def _tarballs(versions: Mapping[str, object], base: str) -> Tarballs:
+    dists = {
+        version: {name: dist[name] for name in _TOLD if name in dist}
+        for version, manifest in versions.items()
+        if isinstance(manifest, dict) and isinstance(dist := manifest.get("dist"), dict)
+    }
+    return Tarballs(base, dists)
+
+
 def _tarball(manifest: Mapping[str, object], base: str) -> str | None:
     """The absolute address of a version's tarball; None: there is none that could be used."""
     dist = manifest.get("dist")
-    link = dist.get("tarball") if isinstance(dist, dict) else None
+    return _address(dist, base) if isinstance(dist, dict) else None
+
+
+def _address(dist: Mapping[str, object], base: str) -> str | None:
+    link = dist.get("tarball")
     found = resolve(base, link) if isinstance(link, str) else None
     return found[0] if found is not None else None
 

@@ -109,7 +109,7 @@ class Room:
 
     async def look(self) -> Permit:
         return await self.listings.look(
-            *(Chain(), WANTED, document_at("/a"), GRANT, Links()), facts=None, limit=lambda: None
+            *(Chain(), WANTED, document_at("/a"), GRANT, Links()), facts=None, deadline=None
         )
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.ecosystems.javascript import JavaScript
+from proxy.ecosystems.javascript_names import tarball_path
 from proxy.errors import Malformed, NotFound, NotListed
 from proxy.model import ArtifactTarget, Digest, Document, DocumentTarget, HostRules, Links
 from tests.unit.test_javascript import FULL, SHORT, artifact, classify, document
@@ -329,6 +330,24 @@ names = st.from_regex(
 numbers = st.from_regex(
     r"[0-9]{1,2}\.[0-9]\.[0-9](-[a-z0-9.-]{1,6})?(\+[a-z0-9]{1,4})?", fullmatch=True
 )
+
+
+@given(names, st.lists(numbers, min_size=1, max_size=4, unique=True))
+def test_what_comes_with_a_rewritten_packument_finds_its_tarballs(
+    package: str, versions: list[str]
+) -> None:
+    odd = version("0.0.0-odd", package, dist={"integrity": "odd"})
+    top = packument(package, odd, *(version(number, package) for number in versions))
+    wanted = document(f"/javascript/{package}", SHORT)
+    listing = Document(json.dumps(top).encode(), FULL, ORIGIN + wanted.path)
+    made, table = JS.rewrite_tabulated(wanted, listing, LINKS)
+    assert made == JS.rewrite(wanted, listing, LINKS)
+    assert table is not None
+    for number in versions:
+        target = artifact(tarball_path(package, number))
+        assert table.find(target) == JS.locate(target, listing)
+    with pytest.raises(NotListed):
+        table.find(artifact(tarball_path(package, "0.0.0-odd")))
 
 
 @given(names, st.lists(numbers, min_size=1, max_size=4, unique=True))
