@@ -22,7 +22,6 @@ from proxy.storage.layout import (
     body_name,
     entry_bytes,
     entry_name,
-    hashed,
     parse_entry,
 )
 
@@ -170,7 +169,7 @@ class DiskWriter:
             self._claim.fill(data, durable=durable)
             return self._claim.name
         # A name of its own: who follows this flight may be about to open the body by its name.
-        name = f"flights/{hashed(f'entry {self._name}')}"
+        name = f"{self._name}-entry"
         self._folder.write_new(name, data, durable=durable)
         return name
 
