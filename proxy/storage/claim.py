@@ -10,8 +10,7 @@ that is made and removed for each fetch costs more than the fetch: ext4 passes o
 the last minutes' removals when it looks for a free one (measured: 0.4 ms after 1000 of them).
 
 The claim is one block written in one call, with a checksum, so that a reader that meets a write
-half-way notices and reads again. Names: `flights/<hash of name>` for the claim, `flights/<hash of
-"body" and name>` for the body.
+half-way notices and reads again.
 
 Reading: `flock(2)`, LMDB's lock table; ext4 `recently_deleted`. Non-goals: network file systems.
 """

@@ -4,7 +4,8 @@ Layout (a change of it is a new version folder)::
 
     v1/bodies/<aa>/<sha256>          the bytes; shared by all entries that have the same ones
     v1/entries/<aa>/<hash of key>    metadata, the truth: key, sha256, size, fields (JSON)
-    v1/flights/<hash>                bodies in the making, and the claims on them
+    v1/flights/<hash>                claims on bodies in the making
+    v1/flights/body-<hash>           these bodies; what else is there has no claim on it
     v1/session                       whether the last stop was a clean one
     v1/doubt                         there when the index has missed something
     v1/generation                    replaced when what processes remember counts no more
@@ -46,9 +47,10 @@ from proxy.storage.layout import (
     PARTS,
     VERSION,
     body_name,
+    claim_name,
     entry_bytes,
     entry_name,
-    hashed,
+    flight_name,
     parse_entry,
 )
 from proxy.storage.session import Session
@@ -202,13 +204,13 @@ class DiskStorage:
 
     def claim(self, key: str, name: str) -> DiskWriter | ForeignFlight:
         """See `Storage.claim`."""
-        body = f"flights/{hashed(f'body {name}')}"
         try:
-            claim = ClaimFile(self.folder, f"flights/{hashed(name)}")
+            claim = ClaimFile(self.folder, claim_name(name))
         except OSError as error:
             raise self._place.failed(error) from error
         # Another process may have stored it since the last look.
         self._known.forget(key)
+        body = flight_name(claim.name)
         if not claim.owned:
             return ForeignFlight(self._place, key, body, claim)
         if claim.inherited:
@@ -300,7 +302,8 @@ class DiskStorage:
         self._drop(record.key, record.sha256)
 
     def _temporary(self) -> str:
-        return f"flights/{hashed(f'{os.getpid()} {next(self._serial)} {time.monotonic_ns()}')}"
+        # Of another container a process may have the same number.
+        return f"flights/{os.getpid()}-{next(self._serial)}-{time.monotonic_ns()}"
 
     def _sweep(self) -> None:
         """Remove what dead processes left half-done: nobody else is in."""

@@ -64,10 +64,12 @@ class Folder:
     def _parent(self, name: str) -> tuple[int, str]:
         """Open the folder that a name stands in; its descriptor, to be closed, and the rest."""
         folder, _, last = name.rpartition("/")
-        try:
-            return self._straight.open(folder, _DOWN), last
-        except OSError:
-            return self._step_by_step(name)
+        fd = self._straight.open(folder, _DOWN)
+        if fd >= 0:
+            return fd, last
+        if fd == -errno.ENOENT:
+            raise FileNotFoundError(errno.ENOENT, "a folder is missing")
+        return self._step_by_step(name)
 
     def _step_by_step(self, name: str) -> tuple[int, str]:
         """The same where that did not go, to find out why. Raises OSError, Linked."""
@@ -133,7 +135,7 @@ class Folder:
         return fd, opened(fd)
 
     def _open_there(self, name: str, flags: int) -> int:
-        fd = self._straight.find(name, flags)
+        fd = self._straight.open(name, flags)
         if fd >= 0:
             return fd
         if fd in _TOLD_AT_ONCE:
@@ -147,7 +149,7 @@ class Folder:
 
     def find(self, name: str, limit: int) -> tuple[bytes, os.stat_result] | None:
         """The same for what may well be missing: None then, which costs less than an error."""
-        fd = self._straight.find(name, _READ)
+        fd = self._straight.open(name, _READ)
         if fd == -errno.ENOENT:
             return None
         if fd >= 0:
@@ -272,8 +274,9 @@ class Folder:
 
     def _make_way(self, folder: str) -> None:
         """Make a folder below a part, in place of a file perhaps."""
-        with suppress(FileNotFoundError, NotADirectoryError, FileExistsError):
-            return self._make_new(folder)
+        missing = suppress(FileNotFoundError, NotADirectoryError, FileExistsError)
+        with missing, self._in(folder) as (fd, last):
+            return os.mkdir(last, 0o700, dir_fd=fd)
         self.make()
         with self._in(folder) as (fd, last):
             if not stat.S_ISDIR(_mode(last, fd)):
@@ -281,10 +284,6 @@ class Folder:
                     os.unlink(last, dir_fd=fd)
             _make(fd, last)
         return None
-
-    def _make_new(self, folder: str) -> None:
-        with self._in(folder) as (fd, last):
-            os.mkdir(last, 0o700, dir_fd=fd)
 
     def free(self) -> int:
         """Bytes that may still be written to the disk; 0 also when no file can be made."""

@@ -16,7 +16,6 @@ import time
 from typing import Final, final
 
 from proxy.storage.folder import Folder
-from proxy.storage.layout import hashed
 
 LOG = logging.getLogger(__name__)
 NAME: Final = "generation"
@@ -40,10 +39,10 @@ class Generation:
 
     def advance(self) -> None:
         """Have every process forget what it remembers. Never raises."""
-        stamp = f"{os.getpid()} {time.time_ns()}"
+        stamp = f"{os.getpid()}-{time.time_ns()}"
         try:
             # Another file in its place: its identity changes, whatever the clock's ticks.
-            self._folder.write(f"flights/{hashed(stamp)}", NAME, stamp.encode("ascii"))
+            self._folder.write(f"flights/{stamp}", NAME, stamp.encode("ascii"))
         except OSError as error:
             LOG.warning("running proxies cannot be told to forget: %s", error.strerror)
 

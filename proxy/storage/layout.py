@@ -26,6 +26,16 @@ def hashed(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def claim_name(name: str) -> str:
+    """Where the claim on a body in the making stands."""
+    return f"flights/{hashed(name)}"
+
+
+def flight_name(claim: str) -> str:
+    """Where the body stands that a claim is on."""
+    return claim.replace("/", "/body-", 1)
+
+
 @lru_cache(maxsize=1024)  # one request looks its entry up several times
 def entry_name(key: str) -> str:
     """Where the metadata of a key stands."""

@@ -35,21 +35,14 @@ class StraightWay:
         self._call = ctypes.CDLL(None, use_errno=True).syscall
         self._hows: dict[int, bytes] = {}
         self.usable = True
-        try:
-            os.close(self.open("", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        except OSError as error:
-            self.usable = error.errno not in _UNKNOWN
+        fd = self.open("", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if fd >= 0:
+            os.close(fd)
+        self.usable = -fd not in _UNKNOWN
 
     def open(self, name: str, flags: int) -> int:
-        """A descriptor of `name` (no leading slash); a new file is 0600. Raises OSError, also
-        where a link is on the way."""
-        fd = self.find(name, flags)
-        if fd < 0:
-            raise OSError(-fd, os.strerror(-fd))
-        return fd
-
-    def find(self, name: str, flags: int) -> int:
-        """The same for what may well be missing: the negative `errno` in place of an error."""
+        """A descriptor of `name` (no leading slash), a new file being 0600; or the negative
+        `errno`, also where a link is on the way. What may well be missing is no error here."""
         if not self.usable:
             return -errno.ENOSYS
         how = self._hows.get(flags)

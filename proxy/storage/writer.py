@@ -5,6 +5,7 @@ Reading: see `base` and `claim`. Non-goals: finished entries (`disk`).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from proxy.storage.layout import (
     body_name,
     entry_bytes,
     entry_name,
-    hashed,
     parse_entry,
 )
 
@@ -96,6 +96,7 @@ class DiskWriter:
         self._name = name
         self._claim = claim
         self._placed = False  # body and entry have their final names
+        self._closed = False
         self._fd = -1
         self.size = 0
         if adopt:
@@ -109,6 +110,8 @@ class DiskWriter:
     def _file(self) -> int:
         """The descriptor of the temporary file. Raises OSError."""
         if self._fd < 0:
+            if self._closed:
+                raise OSError(errno.EBADF, "the writer is closed")
             self._fd = self._create()
         return self._fd
 
@@ -146,20 +149,20 @@ class DiskWriter:
         return record
 
     def _make_visible(self, record: Record) -> None:
-        fd, durable = self._file(), record.size > FSYNC_FROM
-        entry = self._describe(entry_bytes(record), durable=durable)
+        fd, data, entry = self._file(), entry_bytes(record), entry_name(self._key)
         body = (self._name, body_name(record.sha256))
         try:
-            if durable:
+            if record.size > FSYNC_FROM:
                 os.fsync(fd)
                 self._folder.replace(body)
                 self._folder.sync_parent(body[1])
-                self._folder.replace((entry, entry_name(self._key)))
+                # Not before: whoever comes while the disk is slow reads the claim.
+                self._folder.replace((self._describe(data, durable=True), entry))
             else:
-                self._folder.replace(body, (entry, entry_name(self._key)))
+                self._folder.replace(body, (self._describe(data, durable=False), entry))
         except OSError:
             if self._claim is None:
-                self._folder.unlink(entry)
+                self._folder.unlink(self._entry)
             raise
         if self._claim is not None:
             self._claim.became()
@@ -169,10 +172,13 @@ class DiskWriter:
         if self._claim is not None:
             self._claim.fill(data, durable=durable)
             return self._claim.name
-        # A name of its own: who follows this flight may be about to open the body by its name.
-        name = f"flights/{hashed(f'entry {self._name}')}"
-        self._folder.write_new(name, data, durable=durable)
-        return name
+        self._folder.write_new(self._entry, data, durable=durable)
+        return self._entry
+
+    @property
+    def _entry(self) -> str:
+        """A name beside that of the body, which somebody may be about to open."""
+        return f"{self._name}-entry"
 
     def open(self) -> DiskBody:
         """See `Writer.open`."""
@@ -200,7 +206,7 @@ class DiskWriter:
 
     def close(self) -> None:
         """See `Writer.close`. The claim goes last: until then nobody else begins this body."""
-        fd, self._fd = self._fd, -1
+        fd, self._fd, self._closed = self._fd, -1, True
         if fd >= 0:
             os.close(fd)
             if not self._placed:

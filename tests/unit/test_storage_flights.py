@@ -292,6 +292,42 @@ def test_a_body_of_which_nothing_came_is_no_file(tmp_path: Path) -> None:
     storage.close()
 
 
+def test_a_closed_writer_takes_nothing_more(tmp_path: Path) -> None:
+    storage = DiskStorage(tmp_path)
+    for writer in (storage.create("a"), storage.claim("b", "b")):
+        assert not isinstance(writer, Foreign)
+        writer.close()
+        with pytest.raises(StorageFailed):
+            writer.write(b"x")
+    assert not flights(tmp_path)
+    storage.close()
+
+
+def test_who_comes_while_a_large_body_is_synced_hears_how_far_it_is(tmp_path: Path) -> None:
+    storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+    data = bytes(FSYNC_FROM + 1)
+    writer = storage.claim("key", "name")
+    assert not isinstance(writer, Foreign)
+    writer.write(data)
+    told = Progress(received=len(data), size=len(data), headed=True)
+    writer.tell(told)
+    sync, heard = storage.folder.sync_parent, []
+
+    def slow(name: str) -> None:
+        foreign = follow(other)
+        heard.append(foreign.progress())
+        foreign.close()
+        sync(name)
+
+    storage.folder.sync_parent = slow  # type: ignore[method-assign]
+    writer.commit(sha256(data), {})
+    writer.close()
+    assert heard == [told]
+    assert get(other, "key") == data
+    storage.close()
+    other.close()
+
+
 @pytest.mark.parametrize("size", [4, FSYNC_FROM + 1])
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_commit_that_fails_at_the_entry_leaves_the_old_one_and_nothing_half_done(
