@@ -31,6 +31,7 @@ _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!$&'()+,.:;=@\[\]^_`{}~-]*")
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION_START = re.compile(r"-(?=[vV]?[0-9])")
 _WHEEL_PARTS = (5, 6)
+_TAGGED = (".egg", ".exe", ".msi")
 # A version that is spelled the normal way already (PEP 440 without epochs), as nearly all are.
 _PART = r"(?:0|[1-9][0-9]*)"
 _NORMAL = re.compile(
@@ -81,12 +82,12 @@ def guess(filename: str) -> str:
 
     Of several ways to cut, the first whose rest is a version (PEP 440) is taken.
     """
-    stem = _stem(filename)
+    stem, ending = _split(filename)
     cuts = [(stem[: m.start()], stem[m.end() :]) for m in _VERSION_START.finditer(stem)]
-    if filename.lower().endswith(".whl"):
+    if ending == ".whl":
         del cuts[1:]
     named = [(name, rest) for name, rest in cuts if is_project_name(name)]
-    good = (name for name, rest in named if _is_version(_first_version(filename, rest)))
+    good = (name for name, rest in named if _is_version(_first_version(ending, rest)))
     name = next(good, named[0][0] if named else "")
     return normalise(name) if name and belongs(filename, normalise(name)) else ""
 
@@ -99,28 +100,29 @@ def local_parts(version: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)  # asked several times for each file
 def _version_text(filename: str, project: str) -> str | None:
-    stem = _stem(filename)
-    if filename.lower().endswith(".whl"):
+    stem, ending = _split(filename)
+    if ending == ".whl":
         parts = stem.split("-")
         mine = len(parts) in _WHEEL_PARTS and normalise(parts[0]) == project
         return (parts[1] or None) if mine else None
     for match in _VERSION_START.finditer(stem):
         if normalise(stem[: match.start()]) == project:
-            return _first_version(filename, stem[match.end() :])
+            return _first_version(ending, stem[match.end() :])
     return None
 
 
-def _stem(filename: str) -> str:
+def _split(filename: str) -> tuple[str, str]:
+    """Take the ending off, in small letters; "" where it has none of those that are known."""
     lower = filename.lower()
     for ending in _ENDINGS:
         if lower.endswith(ending):
-            return filename[: -len(ending)]
-    return filename
+            return filename[: -len(ending)], ending
+    return filename, ""
 
 
-def _first_version(filename: str, rest: str) -> str:
+def _first_version(ending: str, rest: str) -> str:
     """Cut the tags off that eggs and installers carry behind their version."""
-    if filename.lower().endswith((".egg", ".exe", ".msi")):
+    if ending in _TAGGED:
         return rest.split("-", 1)[0]
     return rest
 

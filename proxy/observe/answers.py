@@ -1,4 +1,4 @@
-"""The three numbers that every answer moves: how many, how long, how much.
+"""The three numbers that every answer moves, ours and an upstream's: how many, how long, how much.
 
 Purpose: the library's counters take a lock and walk their buckets at each step, three times an
 answer: as much as a tenth of a whole hit. Here an answer is four additions in the one thread that
@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from math import inf, isinf
-from typing import final
+from typing import NamedTuple, final
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -24,33 +24,43 @@ from prometheus_client.registry import Collector
 class _Group:
     """One ecosystem's answers: those of each bucket's length; seconds and bytes of all of them."""
 
-    __slots__ = ("bounds", "counts", "seconds", "sent")
+    __slots__ = ("bounds", "bytes", "counts", "seconds")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.seconds = 0.0
-        self.sent = 0
+        self.bytes = 0
 
 
 @final
 class Cell:
-    """The answers of one set of labels: ecosystem, status, cache."""
+    """The answers of one set of labels, of which the first is the ecosystem."""
 
     __slots__ = ("_group", "labels", "number")
 
-    def __init__(self, labels: tuple[str, str, str], group: _Group) -> None:
+    def __init__(self, labels: tuple[str, ...], group: _Group) -> None:
         self.labels = labels
         self.number = 0
         self._group = group
 
-    def count(self, seconds: float, sent: int) -> None:
-        """One more: `sent` bytes of body in so many seconds."""
+    def count(self, seconds: float, size: int) -> None:
+        """One more: `size` bytes of body in so many seconds."""
         group = self._group
         self.number += 1
         group.seconds += seconds
-        group.sent += sent
+        group.bytes += size
         group.counts[bisect_left(group.bounds, seconds)] += 1
+
+
+class Words(NamedTuple):
+    """What the three families are called, and told to be: `number` by these labels, of which the
+    first is the ecosystem; `seconds` and `bytes` by that alone."""
+
+    number: tuple[str, str]
+    labels: tuple[str, ...]
+    seconds: tuple[str, str]
+    bytes: tuple[str, str]
 
 
 @final
@@ -58,40 +68,34 @@ class Answers(Collector):
     """`names`: of ecosystems, each with its series from the start; `bounds`: of the buckets, in
     seconds, ascending. Count in one thread only; collect from any."""
 
-    def __init__(self, namespace: str, names: Sequence[str], bounds: Sequence[float]) -> None:
-        self._namespace = namespace
+    def __init__(self, words: Words, names: Sequence[str], bounds: Sequence[float]) -> None:
+        self._words = words
         self._groups = {name: _Group(tuple(bounds)) for name in names}
-        self._cells: dict[tuple[str, str, str], Cell] = {}
+        self._cells: dict[tuple[str, ...], Cell] = {}
 
-    def cell(self, ecosystem: str, status: str, cache: str) -> Cell:
+    def cell(self, *labels: str) -> Cell:
         """Where the answers with these labels are counted, each one of a closed set."""
-        labels = (ecosystem, status, cache)
         found = self._cells.get(labels)
         if found is None:
-            found = self._cells[labels] = Cell(labels, self._groups[ecosystem])
+            found = self._cells[labels] = Cell(labels, self._groups[labels[0]])
         return found
+
+    def more(self, ecosystem: str, size: int) -> None:
+        """So many bytes of a body that was not counted with its answer."""
+        self._groups[ecosystem].bytes += size
 
     def collect(self) -> Iterable[Metric]:
         """The three families."""
-        requests = CounterMetricFamily(
-            f"{self._namespace}_requests",
-            "Answers to clients, by what the cache did.",
-            labels=("ecosystem", "status", "cache"),
-        )
+        words = self._words
+        numbers = CounterMetricFamily(*words.number, labels=words.labels)
         for cell in list(self._cells.values()):
-            requests.add_metric(cell.labels, cell.number)
-        seconds = HistogramMetricFamily(
-            f"{self._namespace}_request_seconds",
-            "From request to the last byte.",
-            labels=("ecosystem",),
-        )
-        sent = CounterMetricFamily(
-            f"{self._namespace}_bytes_sent", "Body bytes to clients.", labels=("ecosystem",)
-        )
+            numbers.add_metric(cell.labels, cell.number)
+        seconds = HistogramMetricFamily(*words.seconds, labels=words.labels[:1])
+        volume = CounterMetricFamily(*words.bytes, labels=words.labels[:1])
         for name, group in self._groups.items():
             seconds.add_metric((name,), _cumulated(group), group.seconds)
-            sent.add_metric((name,), group.sent)
-        return (requests, seconds, sent)
+            volume.add_metric((name,), group.bytes)
+        return (numbers, seconds, volume)
 
 
 def _cumulated(group: _Group) -> list[tuple[str, float]]:

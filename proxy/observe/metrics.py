@@ -19,7 +19,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     generate_latest,
 )
@@ -27,7 +26,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from proxy.observe.answers import Answers, Cell
+from proxy.observe.answers import Answers, Cell, Words
 from proxy.observe.totals import Family, dump
 
 NAMESPACE = "cgr_proxy"
@@ -50,12 +49,24 @@ LIMITS = (
 )
 """The keys of `[limits]` that something can reach; `min_rate` by direction."""
 _UNAUTHORIZED = "401"
+_OURS = Words(
+    (f"{NAMESPACE}_requests", "Answers to clients, by what the cache did."),
+    ("ecosystem", "status", "cache"),
+    (f"{NAMESPACE}_request_seconds", "From request to the last byte."),
+    (f"{NAMESPACE}_bytes_sent", "Body bytes to clients."),
+)
+_THEIRS = Words(
+    (f"{NAMESPACE}_upstream_requests", "Requests to upstreams, each try."),
+    ("ecosystem", "outcome"),
+    (f"{NAMESPACE}_upstream_seconds", "One try, to the end of the head."),
+    (f"{NAMESPACE}_upstream_bytes", "Body bytes from upstreams."),
+)
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
 
 
 class Metrics:
-    """The numbers of one proxy. All methods are cheap, and safe from any thread but `request` and
-    `answers`.
+    """The numbers of one proxy. All methods are cheap, and safe from any thread but those that
+    count answers, ours and the upstreams'.
 
     `ecosystems`: the names that may appear as label. `version`: of the program.
     """
@@ -66,13 +77,15 @@ class Metrics:
         self._statuses = {status: str(status) for status in STATUSES}
         self._cache_states = frozenset(CACHE_STATES)
         self._outcomes = frozenset(UPSTREAM_OUTCOMES)
-        self._upstream_children: dict[tuple[str, str], Counter] = {}
         ProcessCollector(registry=self._registry)
         self._cells: dict[tuple[str, int, str], Cell] = {}
-        self._answers = Answers(NAMESPACE, sorted(self._ecosystems | {OTHER}), _SECONDS)
+        names = sorted(self._ecosystems | {OTHER})
+        self._answers = Answers(_OURS, names, _SECONDS)
         self._registry.register(self._answers)
-        self._make_upstream_metrics(sorted(self._ecosystems | {OTHER}))
-        self._make_cache_metrics(sorted(self._ecosystems | {OTHER}))
+        self._upstreams = Answers(_THEIRS, names, _SECONDS)
+        self._registry.register(self._upstreams)
+        self._make_upstream_metrics(names)
+        self._make_cache_metrics(names)
         self._gauge("build_info", "The running version.", ("version",)).labels(version).set(1)
 
     # --- what happened -----------------------------------------------------------------------
@@ -101,21 +114,16 @@ class Metrics:
     def upstream_request(self, ecosystem: str, outcome: str, seconds: float) -> None:
         """One exchange with an upstream ended: `outcome` is one of `UPSTREAM_OUTCOMES`.
 
-        A 401 counts as a failure of our pull token besides.
+        A 401 counts as a failure of our pull token besides. For the loop's thread only.
         """
         ecosystem = self._ecosystem(ecosystem)
-        key = (ecosystem, _among(outcome, self._outcomes))
-        child = self._upstream_children.get(key)
-        if child is None:
-            child = self._upstream_children[key] = self._upstream_requests.labels(*key)
-        child.inc()
-        self._upstream_seconds[ecosystem].observe(seconds)
+        self._upstreams.cell(ecosystem, _among(outcome, self._outcomes)).count(seconds, 0)
         if outcome == _UNAUTHORIZED:
             self._auth_failures[ecosystem].inc()
 
     def upstream_bytes(self, ecosystem: str, count: int) -> None:
-        """Bytes of body came from an upstream."""
-        self._bytes_received[self._ecosystem(ecosystem)].inc(count)
+        """Bytes of body came from an upstream. For the loop's thread only."""
+        self._upstreams.more(self._ecosystem(ecosystem), count)
 
     def limit_reached(self, limit: str) -> None:
         """A limit of the configuration, one of `LIMITS`, cost somebody something."""
@@ -194,14 +202,6 @@ class Metrics:
     # --- construction -------------------------------------------------------------------------
 
     def _make_upstream_metrics(self, names: Sequence[str]) -> None:
-        self._upstream_requests = self._counter(
-            "upstream_requests_total", "Requests to upstreams, each try.", ("ecosystem", "outcome")
-        )
-        seconds = self._histogram("upstream_seconds", "One try, to the end of the head.")
-        self._upstream_seconds = {name: seconds.labels(name) for name in names}
-        self._bytes_received = self._by_ecosystem(
-            "upstream_bytes_total", "Body bytes from upstreams.", names
-        )
         self._auth_failures = self._by_ecosystem(
             "upstream_auth_failures_total", "Upstream refused our pull token.", names
         )
@@ -237,16 +237,6 @@ class Metrics:
 
     def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(name, text, labels, namespace=NAMESPACE, registry=self._registry)
-
-    def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(
-            name,
-            text,
-            ("ecosystem",),
-            namespace=NAMESPACE,
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
 
     def _ecosystem(self, name: str) -> str:
         return _among(name or NONE, self._ecosystems)

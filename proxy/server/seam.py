@@ -115,7 +115,10 @@ class RepeatingHandler(RequestHandler):
         sent, transport = 0, self.transport
         if transport is None or transport.is_closing():
             return False
-        if self._fd >= 0 and not transport.get_write_buffer_size():
+        if self._fd < 0:
+            transport.write(head + body)  # with TLS each write is a record and a send of its own
+            return True
+        if not transport.get_write_buffer_size():
             try:
                 sent = os.writev(self._fd, (head, body))
             except OSError:

@@ -44,6 +44,23 @@ def test_an_upstream_401_is_a_failure_of_our_token() -> None:
     assert value(metrics, "upstream_seconds_count", ecosystem="python") == 3
 
 
+def test_an_upstreams_answers_are_timed_by_bucket_and_their_bytes_added_up() -> None:
+    metrics = Metrics(["python"])
+    for seconds in (0.0004, 0.2, 700.0):
+        metrics.upstream_request("python", "200", seconds)
+    metrics.upstream_bytes("python", 70)
+    metrics.upstream_bytes("python", 7)
+    buckets = {
+        bound: value(metrics, "upstream_seconds_bucket", ecosystem="python", le=bound)
+        for bound in ("0.001", "0.1", "0.5", "600.0", "+Inf")
+    }
+    assert buckets == {"0.001": 1, "0.1": 1, "0.5": 2, "600.0": 2, "+Inf": 3}
+    assert value(metrics, "upstream_seconds_sum", ecosystem="python") == 700.2004
+    assert value(metrics, "upstream_bytes_total", ecosystem="python") == 77
+    assert value(metrics, "upstream_seconds_count", ecosystem="other") == 0
+    assert value(metrics, "request_seconds_count", ecosystem="python") == 0
+
+
 def test_each_event_has_its_counter() -> None:
     metrics = Metrics(["python"])
     metrics.digest_mismatch("python")
