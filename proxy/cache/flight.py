@@ -227,11 +227,11 @@ class Flight:
         if self._leader is not None and not self._leader.done():
             self._leader.set_result(None)
 
-    async def change(self) -> None:
-        """Wait for the next thing that the leader tells."""
-        waiter = asyncio.get_running_loop().create_future()
+    def change(self) -> asyncio.Future[None]:
+        """To be awaited: the next thing that the leader tells."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        await waiter
+        return waiter
 
     def spot(self, offset: int) -> Spot:
         """Where the visible bytes at `offset` lie."""
