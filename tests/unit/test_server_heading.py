@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -27,8 +28,10 @@ from proxy.server.tls import Certificates
 from proxy.server.walk import Walk
 from proxy.server.wire import Server
 from tests.engine import quick, until
+from tests.origin import Origin
 from tests.origin.oidc import AUDIENCE, JobIssuer, SigningKey
-from tests.running import answers
+from tests.running import answers, running
+from tests.unit.test_server_hot import line
 
 PYTHON = frozenset({"python"})
 NOW = 1_800_000_000.0
@@ -271,3 +274,22 @@ async def test_a_body_that_is_announced_is_told() -> None:
         for fields in ("", "Content-Encoding: gzip\r\n"):
             await one.ask(fields=fields)
     assert [one.bare for one in room.told if isinstance(one, Heading)] == [True, False]
+
+
+@pytest.mark.parametrize("path", ["/python/simple/a%00/", "/javascript/a%5cb", "/nothing/%2e%2e/"])
+async def test_a_path_that_no_one_reads_is_refused_in_the_same_words_behind_a_known_heading(
+    tmp_path: Path, path: str
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        refusals = []
+        for first in ("/healthz?", "/python/simple/alpha/"):  # nobody is identified for a probe
+            async with line(proxy) as one:
+                await one.ask(one.question(first))
+                refusals.append(await one.ask(one.question(path)))
+        told = [(one.status, one.header("Content-Type"), len(one.body)) for one in refusals]
+        assert told[0] == told[1]
+        assert told[0][0] == 400
+        ecosystem = path.split("/")[1] if "nothing" not in path else "none"
+        body, _ = proxy.app.metrics.render()
+        labels = f'cache="none",ecosystem="{ecosystem}",status="400"'
+        assert f"cgr_proxy_requests_total{{{labels}}} 2.0" in body.decode()
