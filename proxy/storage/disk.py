@@ -135,13 +135,10 @@ class DiskStorage:
         """See `Storage.lookup`."""
         if (known := self._known.find(key)) is not None:
             return known
-        if self._known.is_missing(key):
-            return None
         name = entry_name(key)
         try:
             found = self.folder.find(name, MAX_ENTRY)
             if found is None:
-                self._known.missed(key)
                 return None
             raw, status = found
             record = parse_entry(raw, suspect=status.st_mtime < self._session.suspect_before)
@@ -208,8 +205,6 @@ class DiskStorage:
             claim = ClaimFile(self.folder, claim_name(name))
         except OSError as error:
             raise self._place.failed(error) from error
-        # Another process may have stored it since the last look.
-        self._known.forget(key)
         body = flight_name(claim.name)
         if not claim.owned:
             return ForeignFlight(self._place, key, body, claim)

@@ -1,12 +1,10 @@
-"""Entries that were read before, good as long as their files are the very same ones, and a moment
-ago were not there.
+"""Entries that were read before, good as long as their files are the very same ones.
 
 Purpose: reading an entry means opening each folder on the way, reading, parsing and checking it;
 looking whether its file is still the same costs a twentieth of that. An entry is never changed in
 place but replaced by another file, by whichever process, so a file of the same identity holds what
 it held. Changes by this process count at once; those of another one are looked for at most once in
-`LOOK` seconds: one request for what is missing asks for it several times in less. Who claims what
-is missing MUST have it looked for anew (`forget`).
+`LOOK` seconds.
 
 A file system's clock ticks a few hundred times a second. What is younger than a tick might be
 replaced within it, by a file that reuses the same number: that is not kept (git's "racy" entries).
@@ -25,8 +23,6 @@ from typing import final
 from proxy.storage.base import Record
 
 MAX_KNOWN = 4096
-MAX_MISSING = 64
-"""So many are missed in `LOOK` seconds, at most."""
 RACY = 0.02
 """Seconds for which a file is too young to be known by its identity."""
 LOOK = 0.001
@@ -55,7 +51,6 @@ class Known:
         self._limit = limit
         self._clock = clock
         self._records: dict[str, _Entry] = {}
-        self._missing: dict[str, float] = {}
 
     def find(self, key: str) -> Record | None:
         """The record of a key, if its file is still the one that it was read from."""
@@ -85,21 +80,9 @@ class Known:
             with suppress(KeyError, StopIteration, RuntimeError):  # another thread was faster
                 del records[next(iter(records))]
 
-    def missed(self, key: str) -> None:
-        """There is no entry of that key."""
-        if len(self._missing) >= MAX_MISSING:
-            self._missing.clear()
-        self._missing[key] = monotonic()
-
-    def is_missing(self, key: str) -> bool:
-        """Tell whether there was none a moment ago."""
-        missed = self._missing.get(key)
-        return missed is not None and monotonic() - missed < LOOK
-
     def forget(self, key: str) -> None:
-        """This process has just changed or removed it, or is about to."""
+        """This process has just changed or removed it."""
         self._records.pop(key, None)
-        self._missing.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._records)

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.storage.base import Record
 from proxy.storage.disk import DiskStorage
-from proxy.storage.known import LOOK, MAX_MISSING, RACY, Known
+from proxy.storage.known import LOOK, RACY, Known
 from proxy.storage.layout import entry_name
 from tests.unit.stored import put, sha256
 
@@ -84,53 +84,6 @@ def test_what_another_process_changes_is_read_again(storage: DiskStorage, tmp_pa
     pause()
     assert storage.lookup("a") is None
     other.close()
-
-
-def unseen(storage: DiskStorage, key: str) -> None:
-    """Have an entry be missed just before another process stores it."""
-    for _ in range(OFTEN):
-        storage._known.missed(key)
-        if storage.lookup(key) is None:
-            return
-    raise AssertionError("always looked for")
-
-
-def test_what_is_missing_is_looked_for_once_in_a_moment(
-    storage: DiskStorage, tmp_path: Path
-) -> None:
-    other = DiskStorage(tmp_path)
-    put(other, "a", b"x")
-    unseen(storage, "a")
-    pause()
-    assert storage.lookup("a") is not None
-    other.close()
-
-
-def test_what_this_process_stores_is_no_longer_missing(storage: DiskStorage) -> None:
-    for key in ("a", "b"):
-        put(storage, key, b"x")
-        storage.remove(key)
-        assert storage.lookup(key) is None
-    put(storage, "a", b"x")
-    assert storage.lookup("a") is not None
-    storage.share("b", sha256(b"x"), {})
-    assert storage.lookup("b") is not None
-
-
-def test_who_claims_what_is_missing_looks_for_it_anew(storage: DiskStorage, tmp_path: Path) -> None:
-    other = DiskStorage(tmp_path)
-    put(other, "a", b"x")
-    unseen(storage, "a")
-    storage.claim("a", "name").close()
-    assert storage.lookup("a") is not None
-    other.close()
-
-
-def test_no_more_than_so_many_are_missing() -> None:
-    seen = Known()
-    for number in range(2 * MAX_MISSING):
-        seen.missed(str(number))
-        assert len(seen._missing) <= MAX_MISSING
 
 
 def test_a_file_that_was_touched_is_read_again(storage: DiskStorage) -> None:
