@@ -8,7 +8,8 @@ bytes are not kept waiting and a fast one's come in large batches. What is in ne
 is bounded.
 
 A body that pours (`UpstreamResponse.pours`) is received into blocks that are used again and again:
-memory that is made for each piece costs more than what is put there.
+memory that is made for each piece costs more than what is put there. They are mapped, not taken from
+the heap: when the body is here they are the machine's again.
 
 Small bodies, and what goes on in memory after the disk failed, are taken in at once.
 
@@ -18,6 +19,7 @@ Reading: performance notes of varnish's fetch threads. Non-goals: judging the wh
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, final
@@ -51,8 +53,8 @@ class Intake:
         self._leader = leader
         self._leave_disk = leave_disk
         self._waiting: deque[Piece] = deque()
-        self._blocks: list[bytearray] = []  # those that are free
-        self._drawn: bytearray | None = None  # the one that is being filled
+        self._blocks: list[mmap.mmap] = []  # those that are free
+        self._drawn: mmap.mmap | None = None  # the one that is being filled
         self._made = 0
         self._pending = 0  # bytes that wait or are being worked on
         self._total = leader.transfer.received  # with all that was put
@@ -74,9 +76,9 @@ class Intake:
         view = memoryview(self._drawn)
         return view[: await response.read_into(view)]
 
-    def _block(self) -> bytearray:
+    def _block(self) -> mmap.mmap:
         self._made += 1
-        return bytearray(BLOCK)
+        return mmap.mmap(-1, BLOCK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     async def put(self, piece: Piece) -> None:
         """Take a piece in, or at least take note of it.
@@ -165,7 +167,7 @@ class Intake:
         """Pieces are in: there is room for others."""
         for piece in batch:
             self._pending -= len(piece)
-            if isinstance(piece, memoryview) and isinstance(piece.obj, bytearray):
+            if isinstance(piece, memoryview) and isinstance(piece.obj, mmap.mmap):
                 self._blocks.append(piece.obj)
         self._moved.set()
 
