@@ -8,8 +8,8 @@ bytes are not kept waiting and a fast one's come in large batches. What is in ne
 is bounded.
 
 A body that pours (`UpstreamResponse.pours`) is received into blocks that are used again and again:
-memory that is made for each piece costs more than what is put there. They are mapped, not taken from
-the heap: when the body is here they are the machine's again.
+memory that is made for each piece costs more than what is put there. They are mapped, not taken
+from the heap: when the body is here they are the machine's again.
 
 Small bodies, and what goes on in memory after the disk failed, are taken in at once.
 
