@@ -3,8 +3,8 @@
 Purpose: nothing incomplete and nothing wrong is ever finished or stored. Size and digest come from
 the listing where it has them; the upstream's own claims about its bytes prove nothing. A broken
 transfer is resumed where a digest will tell whether the rest belongs to it; what has no digest may
-be judged by what it is (`judging`). When another process
-already fetches the same body, it is followed instead (`relay`).
+be judged by what it is (`judging`). When another process already fetches the same body, it is
+followed instead (`relay`). Most small ones of known digest are brought by `short`.
 
 Reading: design rules 5 to 10; pypi/support 5879 and nodejs/build 3194 (caches in between that
 served wrong or cut bytes: one more try past them). Non-goals: who is waiting (`flight` knows).
@@ -22,7 +22,7 @@ from typing import final
 from proxy.cache.comparison import ComparisonFailed
 from proxy.cache.extracts import Extracts
 from proxy.cache.flight import Flight
-from proxy.cache.intake import Intake
+from proxy.cache.intake import Intake, Piece
 from proxy.cache.judging import compare_stored, look
 from proxy.cache.leader import Leader
 from proxy.cache.order import Order
@@ -260,10 +260,10 @@ class Download:
         try:
             while True:
                 asked = self._clock()
-                piece: bytes | memoryview
+                piece: Piece
                 try:
                     if pieces is None:
-                        piece = await intake.draw(response)
+                        piece = await intake.draw(response.read_into)
                     else:
                         piece = await anext(pieces, b"")
                 except Unavailable:

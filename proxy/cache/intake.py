@@ -21,19 +21,16 @@ from __future__ import annotations
 import asyncio
 import mmap
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, final
 
 from proxy.cache.leader import Leader
 from proxy.cache.threads import in_thread, outlast
 from proxy.errors import StorageFailed
-from proxy.upstream.base import UpstreamResponse
 
 AT_ONCE: Final = 1 << 20  # bytes of a body that is not worth a thread
 BACKLOG: Final = 4 << 20
 BLOCK: Final = 512 << 10
-
-
 Piece = bytes | memoryview
 
 
@@ -66,15 +63,15 @@ class Intake:
         """Blocks that were made."""
         return self._made
 
-    async def draw(self, response: UpstreamResponse) -> memoryview:
-        """The next bytes of an answer that pours; none: that was all.
+    async def draw(self, read_into: Callable[[memoryview], Awaitable[int]]) -> memoryview:
+        """The next bytes of an answer that pours, which `read_into` reads; none: that was all.
 
         They are in a block of ours: MUST be `put`, or be forgotten, before more is drawn.
         """
         if self._drawn is None:
             self._drawn = self._blocks.pop() if self._blocks else self._block()
         view = memoryview(self._drawn)
-        return view[: await response.read_into(view)]
+        return view[: await read_into(view)]
 
     def _block(self) -> mmap.mmap:
         self._made += 1

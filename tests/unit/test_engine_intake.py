@@ -177,7 +177,7 @@ async def test_followers_have_the_last_byte_before_the_body_is_stored() -> None:
 
 
 class Spring:
-    """Implements the pouring side of `UpstreamResponse`: some bytes a time, of `BODY`."""
+    """An answer that pours (see `UpstreamResponse.read_into`): some bytes of `BODY` at a time."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -196,7 +196,7 @@ async def test_a_body_that_is_poured_is_whole_and_in_order(most: int) -> None:
     leader, writer = leading()
     writer.go.set()
     intake, spring = Intake(leader, refuse), Spring(most)
-    while piece := await intake.draw(spring):  # type: ignore[arg-type]
+    while piece := await intake.draw(spring.read_into):
         await intake.put(piece)
     await intake.end()
     assert leader.transfer.proven
@@ -208,7 +208,7 @@ async def test_a_body_that_is_poured_waits_for_a_slow_disk_with_its_blocks() -> 
     intake, spring = Intake(leader, refuse), Spring(1000)
 
     async def pour() -> None:
-        while piece := await intake.draw(spring):  # type: ignore[arg-type]
+        while piece := await intake.draw(spring.read_into):
             await intake.put(piece)
 
     pouring = asyncio.ensure_future(pour())
@@ -227,7 +227,7 @@ async def test_a_disk_that_fails_under_a_body_that_is_poured_leaves_every_byte_i
     writer.go.set()
     follower = leader.flight.attach()
     intake, spring = Intake(leader, lambda leader, _: leader.leave_disk()), Spring(BLOCK)
-    while piece := await intake.draw(spring):  # type: ignore[arg-type]
+    while piece := await intake.draw(spring.read_into):
         await intake.put(piece)
     await intake.end()
     assert leader.transfer.proven
@@ -243,6 +243,6 @@ async def test_bytes_that_are_here_already_are_passed_over_and_their_block_used_
     writer.go.set()
     intake, spring = Intake(leader, refuse), Spring(BLOCK)
     for _ in range(3):
-        assert await intake.draw(spring)  # type: ignore[arg-type]
+        assert await intake.draw(spring.read_into)
     assert intake.blocks == 1
     await intake.end()
