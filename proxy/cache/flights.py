@@ -30,7 +30,7 @@ from proxy.cache.permits import Permit, facts_of
 from proxy.cache.rights import Rights
 from proxy.cache.status import CacheStatus
 from proxy.ecosystems.base import Ecosystem, Sealing, Verifier
-from proxy.errors import DigestMismatch, ProxyError, Unavailable
+from proxy.errors import DigestMismatch, Unavailable
 from proxy.model import Source
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Body, Storage
@@ -164,8 +164,7 @@ class Flights:
             del self._leaders[flight]
             if self._running.get(order.name) is flight:
                 del self._running[order.name]
-            if flight.error is not None:
-                self._failed(ecosystem, order, permit, flight, flight.error, stopped=stopped)
+            self._note(ecosystem, order, permit, flight, stopped=stopped)
 
     async def _whole(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Body:
         """The verified and stored whole of an artifact that is to be extracted from it."""
@@ -192,17 +191,12 @@ class Flights:
         found.close()
         raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
 
-    def _failed(  # noqa: PLR0913  # one caller
-        self,
-        ecosystem: Ecosystem,
-        order: Order,
-        permit: Permit,
-        flight: Flight,
-        error: ProxyError,
-        *,
-        stopped: bool,
+    def _note(
+        self, ecosystem: Ecosystem, order: Order, permit: Permit, flight: Flight, *, stopped: bool
     ) -> None:
-        """Note how it failed."""
+        """Note how it failed, if it did."""
+        if (error := flight.error) is None:
+            return
         if flight.headed:
             # Whoever has a part of it has bytes that nobody vouched for.
             self._opening.doubt(order.key)
