@@ -1,8 +1,9 @@
 """One request from line to answer: the walk through the rooms, in order.
 
-1. framing and Host, 2. who asks (401), 3. the path (400, 404), 4. what it means to its ecosystem,
-5. the right to it (403), 6. the cache, 7. the answer. An error at any step is worded once, by
-the ecosystem whose client will show it; the access log and the metrics hear of every answer.
+1. framing and Host, 2. who asks (401; both were found out a moment ago, perhaps: `heading`),
+3. the path (400, 404), 4. what it means to its ecosystem, 5. the right to it (403), 6. the cache,
+7. the answer. An error at any step is worded once, by the ecosystem whose client will show it; the
+access log and the metrics hear of every answer.
 
 Reading: design section 1. Non-goals: anything that one of the rooms decides.
 """

@@ -89,7 +89,7 @@ class Headings:
         Raises what the gate does, and for a name that we are not to be called.
         """
         request, certificates = walk.request, self._certificates
-        clients = walk.clients = self._gate.clients
+        clients = self._gate.clients
         if clients.open_to_loopback:
             self._own_names.require(request)
         walk.peer = peer = peer_of(request, self._trusted)
