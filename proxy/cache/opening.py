@@ -134,7 +134,8 @@ class Opening:
         digests: str | None = None,
         content: bytes | None = None,
     ) -> Stored:
-        """`digests`: where they are known already; None: as the entry has them."""
+        """`digests`: where they are known already; None: as the entry has them. `content`: all of
+        a small one, where it is in memory."""
         doubted = self._doubts.find(record.key, self._clock()) is not None
         if digests is None:
             facts = self.facts(record)

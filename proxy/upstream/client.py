@@ -2,8 +2,8 @@
 
 Purpose: the course of a question: its place in the line, the tries it gets, and the redirects it
 follows, by hand and byte for byte. One host's answer is the work of `exchange`, the library and
-its traps that of `session`. The pull token goes to the configured origin and is dropped for good
-at the first redirect that leaves it.
+its traps that of `session` and `questions`. The pull token goes to the configured origin and is
+dropped for good at the first redirect that leaves it.
 
 Reading: design section 5; RFC 9110 section 15.4. Non-goals: caching, single flight, HEAD.
 """

@@ -46,8 +46,8 @@ class Pace:
 
 @final
 class HttpResponse:
-    """Implements `UpstreamResponse` over an aiohttp response. `released` is told, once, that it is
-    closed; `received` of the size of each piece, in bytes; `slow` that they come too slowly.
+    """Implements `UpstreamResponse` over an `Answer`. `released` is told, once, that it is closed;
+    `received` of the size of each piece, in bytes; `slow` that they come too slowly.
     """
 
     def __init__(  # noqa: PLR0913  # made once, by `client`
