@@ -94,7 +94,7 @@ class Variants:
 
     def table(self, ecosystem: Ecosystem, package: str, url: str, sha256: str) -> Table | None:
         """What a listing of a package at `url`, of that SHA-256, says, where it is ready."""
-        return self._tables.get((ecosystem.name, package, url, sha256))
+        return self._tables.get(_table_key(ecosystem, package, url, sha256))
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document, sha256: str
@@ -114,7 +114,7 @@ class Variants:
     async def _table(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document, sha256: str
     ) -> Table:
-        key = (ecosystem.name, target.package, listing.url, sha256)
+        key = _table_key(ecosystem, target.package, listing.url, sha256)
         if (known := self._tables.get(key)) is not None:
             return known
         if len(listing.body) <= LARGE:
@@ -170,7 +170,7 @@ class Variants:
             return ecosystem.rewrite(target, document, links)
         made, table = ecosystem.rewrite_tabulated(target, document, links)
         if table is not None:
-            key = (ecosystem.name, target.package, document.url, sha256)
+            key = _table_key(ecosystem, target.package, document.url, sha256)
             self._tables.put(key, table, TABLE_SIZE * len(document.body))
         return made
 
@@ -191,3 +191,10 @@ class Variants:
         variant = Variant(made.body, made.media_type, f'"{sha256[:40]}"', made.headers)
         self._ready.put(key, variant, len(made.body))
         return variant
+
+
+def _table_key(
+    ecosystem: Ecosystem, package: str, url: str, sha256: str
+) -> tuple[str, str, str, str]:
+    """What one table is kept by: where two packages share a listing, each has its own."""
+    return ecosystem.name, package, url, sha256

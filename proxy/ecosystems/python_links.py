@@ -35,7 +35,6 @@ from proxy.model import ArtifactTarget, Digest, Links, Source, Whole, encode_pat
 
 _LONGEST_LINK = 1000
 
-
 Paths = tuple[str | None, ...]
 
 
