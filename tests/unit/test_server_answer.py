@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
@@ -18,6 +18,7 @@ from proxy.server.sending import AT_ONCE, finish
 from proxy.server.wire import Server, body_size
 from tests.engine import until
 from tests.running import answers
+from tests.unit.narrow import narrow_client
 
 FIELDS = {"Server": "x", "X-Name": "\u00e4", "Content-Type": "text/plain"}
 PLAIN = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -50,18 +51,8 @@ class Room:
     def _refuse(_: web.BaseRequest, status: int) -> web.StreamResponse:
         return Answer(status=status, body=b"refused")
 
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[socket.socket]:
-        await self.listener.start()
-        host, port = self.listener.url.removeprefix("http://").split(":")
-        with socket.socket() as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            one.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(one, (host, int(port)))
-            try:
-                yield one
-            finally:
-                await self.listener.close()
+    def client(self) -> AbstractAsyncContextManager[socket.socket]:
+        return narrow_client(self.listener)
 
     async def tell(self, *questions: bytes) -> bytes:
         """All that comes back, without dates; the last question ends the connection."""

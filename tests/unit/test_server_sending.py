@@ -6,8 +6,7 @@ import asyncio
 import fcntl
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from proxy.server.sending import AT_ONCE, IN_STORE, PIECE, Sender, finish
 from proxy.server.wire import Server
 from tests.engine import quick, until
 from tests.running import answers
+from tests.unit.narrow import narrow_client
 
 BODY = bytes(range(256)) * 80_000  # 20 MB
 QUESTION = b"%s /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -55,16 +55,8 @@ class Room:
         assert isinstance(connection.transport, asyncio.Transport)
         return connection.transport.get_write_buffer_size()
 
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[socket.socket]:
-        await self.listener.start()
-        host, port = self.listener.url.removeprefix("http://").split(":")
-        with socket.socket() as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            one.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(one, (host, int(port)))
-            yield one
-        await self.listener.close()
+    def client(self) -> AbstractAsyncContextManager[socket.socket]:
+        return narrow_client(self.listener)
 
 
 async def take_all(one: socket.socket) -> bytes:
