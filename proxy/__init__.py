@@ -28,9 +28,11 @@ registries and apk repositories there may be further ones, by alias; one `egress
 before all); storage keeps whole, verified entries under opaque keys. Documents are stored as the
 upstream sent them and rewritten on the way out; artifacts are verified and streamed.
 
-One short cut: a question that was answered less than a second ago is answered before it is parsed
+Short cuts: a question that was answered less than a second ago is answered before it is parsed
 (`server/seam`, `server/hot`), if the rooms say, each time, that all of it still holds
-(`server/repeats`): who asks, what the organisation may have, what is held.
+(`server/repeats`): who asks, what the organisation may have, what is held. And who
+asks, and on what conditions, is found out once for a burst of requests that differ in their path
+only (`server/heading`); what they may have is asked each time.
 
 Three kinds of thing, never mixed:
 
@@ -60,8 +62,8 @@ these and `cli` only; `observe` (logs, metrics) is a leaf for every room but the
 pure: no clock, no I/O, no loop, no randomness.
 
 Where to begin reading: `errors` and `model` (the words), `ecosystems/base` (the contract of a
-protocol), `server/handler` (the walk), `cache/documents`, `cache/artifacts`, `cache/rights` and
-`cache/download` (the engine).
+protocol), `server/handler` (the walk), `cache/documents`, `cache/artifacts`, `cache/rights`,
+`cache/short` (the way of most misses) and `cache/download` (the engine).
 """
 
 __version__ = "0.1.0"
