@@ -135,7 +135,8 @@ class Headings:
 
 def is_lasting(principal: Principal, request: web.BaseRequest) -> bool:
     """Whether who is known by what a request shows stays so while the table of clients is the same
-    one: what ID tokens and certificates show ends by itself, or begins to count."""
+    one: what ID tokens and certificates show ends by itself, or begins to count, and with a
+    credential that is nobody's a network's client is let in on some paths only."""
     if principal.kind == "token":
         return True
     return principal.kind in ("network", "loopback") and "Authorization" not in request.headers
