@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -26,6 +26,9 @@ from yarl import URL
 
 from proxy.egress import Egress
 from proxy.errors import InsecureUpstream, Malformed, ProxyError, Unavailable
+
+if TYPE_CHECKING:
+    from aiohttp.tracing import Trace
 
 READ_BUFFER = 256 * 1024
 MAX_SIDE_BODY = 64 * 1024
@@ -80,6 +83,29 @@ class Answer(Protocol):
         ...
 
 
+@final
+class _Connector(aiohttp.TCPConnector):
+    """Does not give out a connection on which something has come that nobody asked for.
+
+    The library parses it while the connection is idle, and would take it for the answer to the next
+    question: a front server's 408 to an idle client, or what belongs to somebody else's question.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # the library's
+    ) -> Connection:
+        """See `aiohttp.BaseConnector.connect`."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or not protocol.should_close:
+                return connection
+            connection.close()
+
+
 def make_session(
     tls: ssl.SSLContext,
     *,
@@ -93,7 +119,7 @@ def make_session(
     With `egress` only that one's name is looked up here, so `resolver` is not asked; its
     `headers` go with each request (see `Exchange`).
     """
-    connector = aiohttp.TCPConnector(
+    connector = _Connector(
         limit=0,
         ssl=tls,
         resolver=ThreadedResolver() if egress or resolver is None else resolver,
