@@ -66,9 +66,9 @@ class Answer(web.Response):
         headers.setdefault("Content-Type", _OCTETS)
         headers.setdefault("Date", http_date(int(time())))
         head = b"%b\r\n" % head_of(self)
-        request.writer.output_size += len(head) + len(body)
         if not connection.put(head, body):
             raise ConnectionResetError("nobody is there any more")
+        request.writer.output_size += len(head) + len(body)
         self._is_out = True
         return True
 

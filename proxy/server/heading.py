@@ -36,7 +36,7 @@ from proxy.server.walk import Walk
 LIFE = 1.0  # seconds
 MAX_KNOWN = 1000
 LONGEST: Final = 4096  # bytes
-_VERSION: Final = len(b"HTTP/1.1")
+_VERSION: Final = len(b" HTTP/1.1")
 
 
 @final
@@ -144,5 +144,8 @@ def is_lasting(principal: Principal, request: web.BaseRequest) -> bool:
 
 def _name(question: bytes, peer: str) -> tuple[bytes, str]:
     """What all requests have alike that differ in their path only: the rest of their bytes, from
-    the version at the end of the first line on, and the address that they came from."""
+    the version at the end of the first line on, and the address that they came from.
+
+    The space before the version is part of it: without one it is the end of a path, and the request
+    is of the version 0.9, which names none."""
     return question[question.index(b"\r\n") - _VERSION :], peer

@@ -42,6 +42,7 @@ class Room:
             await finish(request, answer, 0)
         except ConnectionError as error:
             self.broken.append(error)
+            self.sizes.append(body_size(request, None))
             raise
         self.at_once.append(bool(answer.keep_alive) and not answer.prepared)
         self.sizes.append(body_size(request, answer))
@@ -158,7 +159,7 @@ async def test_no_more_is_answered_than_the_client_takes() -> None:
         await until(lambda: room.at_once == [True] * many)
 
 
-async def test_to_who_has_gone_nothing_is_sent() -> None:
+async def test_to_who_has_gone_nothing_is_sent_and_nothing_is_counted() -> None:
     def make() -> web.Response:
         (connection,) = room.server.connections
         assert connection.transport is not None
@@ -168,6 +169,7 @@ async def test_to_who_has_gone_nothing_is_sent() -> None:
     room = Room(make)
     assert await room.tell(PLAIN) == b""
     assert [type(error) for error in room.broken] == [ConnectionResetError]
+    assert room.sizes == [0]
 
 
 def test_a_head_is_status_line_and_fields_but_those_that_differ() -> None:

@@ -168,6 +168,15 @@ async def test_another_version_is_another_heading() -> None:
     assert room.known == [False, False]
 
 
+async def test_a_path_that_ends_like_a_version_has_no_heading_of_that_version() -> None:
+    room = Room(HERE)
+    async with opened(room) as one:
+        await one.ask()
+        await one.ask("/aHTTP/1.1", line="GET {}")
+    assert room.known == [False, False]
+    assert room.names == ["here", "505"]
+
+
 async def test_what_is_no_get_in_one_piece_is_read_each_time() -> None:
     room = Room(HERE)
     async with opened(room) as one:
