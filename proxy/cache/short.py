@@ -146,13 +146,13 @@ class ShortFlights:
             sha256 = hashlib.sha256(content, usedforsecurity=False).hexdigest()
             if not _fulfils(order.source.digest, content, sha256):
                 return heard
+            if self._store(flight, order, writer, content, sha256):
+                return None
         except BaseException as error:
             if response is not None:
                 await response.close()
             resign(flight, writer, to_text(error) if isinstance(error, ProxyError) else "")
             raise
-        if self._store(flight, order, writer, content, sha256):
-            return None
         heard.writer = None
         return heard
 

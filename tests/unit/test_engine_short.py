@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,8 @@ from proxy.cache.order import Order
 from proxy.errors import DigestMismatch, NotFound, ProxyError, Unavailable
 from proxy.model import Algorithm, Digest, Source
 from proxy.observe.metrics import Metrics
+from proxy.storage.base import is_foreign
+from proxy.storage.disk import DiskStorage
 from proxy.storage.memory import MemoryStorage
 from proxy.upstream.base import Head, UpstreamRequest
 from tests.failing import FailingStorage
@@ -127,12 +130,17 @@ class World:
         self.now += seconds
 
     async def fly(
-        self, source: Source = SOURCE, *, most: int = 1 << 30, flight: Flight | None = None
+        self,
+        source: Source = SOURCE,
+        *,
+        most: int = 1 << 30,
+        flight: Flight | None = None,
+        facts: Callable[[], ArtifactFacts] | None = None,
     ) -> Flight:
         """Run a flight to its end; it may be watched."""
         flight = flight or Flight(source.size)
-        facts = ArtifactFacts("/x", "p", "1", source.digest, 0, 0)
-        order = Order("python", "key", "name", source, lambda: facts)
+        known = ArtifactFacts("/x", "p", "1", source.digest, 0, 0)
+        order = Order("python", "key", "name", source, facts or (lambda: known))
         await Download(
             self.storage,
             self,
@@ -296,3 +304,21 @@ async def test_who_stops_a_short_flight_lets_go_of_answer_and_claim() -> None:
         await running
     assert (answer.closed, world.stored) == (True, None)
     assert isinstance(flight.error, Unavailable)
+
+
+async def test_a_claim_is_given_back_also_where_storing_fails_for_another_reason(
+    tmp_path: Path,
+) -> None:
+    def facts() -> ArtifactFacts:
+        raise MemoryError
+
+    world, flight = World(answer := Answer(BODY, size=SIZE)), Flight(SIZE)
+    storage = DiskStorage(tmp_path)
+    world.storage = FailingStorage(storage)
+    with pytest.raises(MemoryError):
+        await world.fly(flight=flight, facts=facts)
+    assert (answer.closed, isinstance(flight.error, Unavailable)) == (True, True)
+    claimed = storage.claim("key", "name")
+    assert not is_foreign(claimed)  # else whoever asks next would wait for nobody
+    claimed.close()
+    storage.close()
