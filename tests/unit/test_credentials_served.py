@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from proxy.access.exchange import TRIES
 from tests.origin import Origin, OriginThread, status
 from tests.origin.credentials import Pair
 from tests.running import Process, Running, basic, process, running
@@ -397,9 +398,10 @@ async def test_ten_minutes_of_load_with_tokens_of_sixty_seconds_lose_no_request(
             # What the issuer made and the fault then kept back was never used.
             assert 600 / 42 - 1 <= len(sent) <= 600 / 30 + 2
             assert sent <= {f"Bearer {token.token}" for token in issued}
-            # One exchange for each renewal, and at most one for each second that it was away.
+            # One exchange for each renewal. While the issuer was away: pauses of 0.7, 1.4, 2.8 and
+            # 5.6 seconds at least, so five times in what is 12 seconds and a slow machine's own.
             met = origin.platform.count("GET", r"aud=libraries\.cgr\.dev", "issuer")
-            assert len(sent) <= met <= len(sent) + 12
+            assert len(sent) <= met <= len(sent) + 5 * TRIES
             assert await ready(proxy) == {"status": "ok"}
             proxy.keep_secret(WORKLOAD, *WORKLOAD.split("."), *origin.platform.issued)
             proxy.keep_secret(*(part for t in issued for part in t.token.split(".")[1:]))
