@@ -30,9 +30,9 @@ upstream sent them and rewritten on the way out; artifacts are verified and stre
 
 Short cuts: a question that was answered less than a second ago is answered before it is parsed
 (`server/seam`, `server/hot`), if the rooms say, each time, that all of it still holds
-(`server/repeats`): who asks, what the organisation may have, what is held. And who
-asks, and on what conditions, is found out once for a burst of requests that differ in their path
-only (`server/heading`); what they may have is asked each time.
+(`server/repeats`): who asks, what the organisation may have, what is held. And who asks, and on
+what conditions, is found out once for a burst of requests that differ in their path only
+(`server/heading`); what they may have is asked each time.
 
 Three kinds of thing, never mixed:
 

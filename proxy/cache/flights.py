@@ -159,6 +159,7 @@ class Flights:
             stopped = True
             raise
         except Exception:
+            # A defect, whichever: who waits was told by `Download.run`, and nobody asks the task.
             LOG.exception("a flight failed inside the proxy")
         finally:
             del self._leaders[flight]
