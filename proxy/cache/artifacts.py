@@ -31,7 +31,7 @@ from proxy.cache.rights import Rights
 from proxy.cache.singleflight import SingleFlight
 from proxy.cache.status import HIT, CacheStatus
 from proxy.ecosystems.base import Ecosystem
-from proxy.errors import StorageFailed, Unavailable, UpstreamVerdict
+from proxy.errors import ProxyError, StorageFailed, Unavailable, UpstreamVerdict
 from proxy.model import ArtifactTarget, ChecksumTarget, Grant, Links, upstream_name
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Record, Storage
@@ -136,6 +136,30 @@ class Artifacts:
             self._rights.refuse_known(name)
             return Described(permit.source.size, CacheStatus(fwd="miss"))
         return await self._flights.fly(ecosystem, key, name, permit, head_only=head_only)
+
+    def begin(self, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant) -> Flying | None:
+        """Begin the flight of what is certainly not here and may be had, or join it, if that can be
+        said without waiting; its head is not known yet. None: ask `get`, nothing has happened.
+
+        Whoever can send it all at once asks `landed` at its end. Who cannot gives it to `hand_on`
+        and asks `get`.
+        """
+        if not target.listed_in:
+            return None
+        key = self._key(ecosystem, target)
+        if self._storage.lookup(key) is not None:
+            return None
+        try:
+            permit = self._rights.permit_at_hand(ecosystem, target, grant)
+        except ProxyError:
+            return None
+        if permit is None:
+            return None
+        return self._flights.begin(ecosystem, key, flight_name(key, permit.source), permit)
+
+    def hand_on(self, flying: Flying) -> None:
+        """See `Flights.hand_on`."""
+        self._flights.hand_on(flying)
 
     async def checksum(
         self, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant, links: Links

@@ -103,9 +103,9 @@ class Documents:
             ecosystem, target, held.document, held.sha256, links, coding=coding
         )
 
-    def table(self, ecosystem: Ecosystem, package: str, held: Held) -> Table | None:
+    def table(self, ecosystem: Ecosystem, package: str, url: str, sha256: str) -> Table | None:
         """What a listing of a package says, where that is ready: it need not be located in it."""
-        return self._variants.table(ecosystem, package, held.document.url, held.sha256)
+        return self._variants.table(ecosystem, package, url, sha256)
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held
@@ -203,10 +203,16 @@ class Documents:
         self, ecosystem: Ecosystem, target: DocumentTarget, sha256: str
     ) -> Standing | None:
         """As `standing`, for the very bytes that something was read off a moment ago."""
+        held, stands = self.in_memory(ecosystem, target)
+        return stands if held is not None and held.sha256 == sha256 else None
+
+    def in_memory(
+        self, ecosystem: Ecosystem, target: DocumentTarget
+    ) -> tuple[Held, Standing] | tuple[None, None]:
+        """What was read of a document last, with its `standing`. None: only `get` can tell."""
         held = self._shelf.ready(self._key(ecosystem, target))
-        if held is None or held.sha256 != sha256:
-            return None
-        return self.standing(ecosystem, target, held)
+        stands = self.standing(ecosystem, target, held) if held is not None else None
+        return (held, stands) if held is not None and stands is not None else (None, None)
 
     # --- inside ------------------------------------------------------------------------------
 

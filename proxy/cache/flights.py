@@ -19,16 +19,17 @@ from typing import final
 from proxy.cache.checksums import Checksums, not_before
 from proxy.cache.decisions import FAILURE_PAUSE, Decisions, Refusals
 from proxy.cache.download import Download
-from proxy.cache.flight import Flight
+from proxy.cache.flight import SMALL, Flight
 from proxy.cache.found import Flying, Stored
 from proxy.cache.freshness import Policy
+from proxy.cache.handed import Handed
 from proxy.cache.judging import judge_of
 from proxy.cache.keys import beside, flight_name
 from proxy.cache.opening import DOUBT, Opening
 from proxy.cache.order import Order
-from proxy.cache.permits import Permit, facts_of
+from proxy.cache.permits import Permit, facts_of, is_plain
 from proxy.cache.rights import Rights
-from proxy.cache.status import CacheStatus
+from proxy.cache.status import COLLAPSED, STORED, CacheStatus
 from proxy.ecosystems.base import Ecosystem, Sealing, Verifier
 from proxy.errors import DigestMismatch, Unavailable
 from proxy.model import Source
@@ -68,9 +69,11 @@ class Flights:
         self._wrong: Decisions[bool] = Decisions()
         self._running: dict[str, Flight] = {}
         self._leaders: dict[Flight, asyncio.Task[None]] = {}
+        self._handed = Handed()
 
     async def close(self) -> None:
         """Stop every flight."""
+        self._handed.close()
         leaders = list(self._leaders.values())
         for task in leaders:
             task.cancel()
@@ -91,26 +94,55 @@ class Flights:
 
         Stored: it has landed meanwhile. Raises its failure, and what is remembered of the last one.
         """
-        flight = self._running.get(name)
-        joined = flight is not None and not flight.done and flight.joinable
-        if flight is None or not joined:
-            now = self._clock()
-            if (known := self._decisions.find(name, now)) is not None:
-                raise known
-            no_cache = self._wrong.find(name, now) is not None
-            flight = self._start(ecosystem, key, name, permit, no_cache=no_cache)
-        if joined:
-            self._metrics.follower(ecosystem.name)
-        follower = flight.attach(head_only=head_only)
+        flying = self._handed.take(name) if not head_only else None
+        if flying is None:
+            flying = self._board(ecosystem, key, name, permit, head_only=head_only)
+        follower, flight = flying.follower, flying.follower.flight
         try:
             await follower.head()
         except BaseException:
             follower.leave()
             raise
-        unstored = flight.spooling or (flight.done and flight.record is None)
-        status = CacheStatus(fwd="miss", stored=not joined and not unstored, collapsed=joined)
-        flying = Flying(follower, status)
+        if flight.spooling or (flight.done and flight.record is None):
+            status = CacheStatus(fwd="miss", collapsed=flying.status.collapsed)
+            return Flying(follower, status)
         return self.landed(flying) or flying
+
+    def begin(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flying | None:
+        """Join the small flight of what a permit allows, or begin it, and wait for nothing.
+
+        None: there is something about it, only `fly` can tell; nothing has happened then.
+        """
+        if not is_plain(permit):
+            return None
+        flight, now = self._running.get(name), self._clock()
+        if flight is None:
+            known = self._decisions.holds(name, now) or self._wrong.find(name, now)
+            if known or (permit.source.size or 0) > SMALL:
+                return None
+        elif flight.done or not flight.joinable or flight.size is None or flight.size > SMALL:
+            return None
+        return self._board(ecosystem, key, name, permit, head_only=False)
+
+    def hand_on(self, flying: Flying) -> None:
+        """Keep what `begin` gave for the next `fly`, which goes on with it as if it had come first:
+        of the client that cannot be answered from here. Closes it when none comes."""
+        self._handed.keep(flying)
+
+    def _board(
+        self, ecosystem: Ecosystem, key: str, name: str, permit: Permit, *, head_only: bool
+    ) -> Flying:
+        """Join or begin a flight. Raises what is remembered of the last one."""
+        flight = self._running.get(name)
+        if flight is not None and not flight.done and flight.joinable:
+            self._metrics.follower(ecosystem.name)
+            return Flying(flight.attach(head_only=head_only), COLLAPSED, name=name)
+        now = self._clock()
+        if (known := self._decisions.find(name, now)) is not None:
+            raise known
+        no_cache = self._wrong.find(name, now) is not None
+        flight = self._start(ecosystem, key, name, permit, no_cache=no_cache)
+        return Flying(flight.attach(head_only=head_only), STORED, name=name)
 
     def landed(self, flying: Flying) -> Stored | None:
         """Turn a flight that has landed into the stored artifact; the flight is left then."""

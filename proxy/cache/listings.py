@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import final
 
 from proxy.cache.documents import Documents, Held
 from proxy.cache.entry import ArtifactFacts
+from proxy.cache.found import Standing
 from proxy.cache.permits import Permit, Step, permit_of
 from proxy.cache.ready import Ready
 from proxy.cache.status import HIT
@@ -23,12 +25,22 @@ from proxy.errors import Malformed, NotFound
 from proxy.model import ArtifactTarget, DocumentTarget, Further, Grant, Links, Source
 
 BUDGET = 4 << 20
+MOST_CURRENT = 512
 MOST_STEPS = 6
 """Documents that are asked for one artifact; no protocol needs more."""
 
 
 class _NeverHeardOf(Exception):  # no error: caught here
     """A document that is not held."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """A listing that was in memory a moment ago, its `url`, and how to ask whether it still is."""
+
+    step: Step
+    url: str
+    stands: Standing
 
 
 @final
@@ -38,6 +50,7 @@ class Listings:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
         self._located: Ready[Source | Further] = Ready(BUDGET)
+        self._current: dict[tuple[str, ...], _Current] = {}
 
     async def look(  # noqa: PLR0913  # one caller
         self,
@@ -61,6 +74,37 @@ class Listings:
             return await self._documents.get(ecosystem, here, grant, links, limit=limit)
 
         return await self._follow(ecosystem, target, listing, ask, facts)
+
+    def at_hand(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, listing: DocumentTarget
+    ) -> Permit | None:
+        """What `look` would decide of what is not stored, where one fresh listing that is in memory
+        says it all; None: only `look` can tell. Raises NotListed, Malformed."""
+        key = (ecosystem.name, listing.upstream, listing.package, listing.version, listing.path)
+        current = self._current.get(key)
+        if current is None or current.stands() is None:
+            current = self._renew(key, ecosystem, listing)
+            if current is None or current.stands() is None:
+                return None
+        url, sha256 = current.url, current.step.sha256
+        found = self._known(ecosystem, target, current.step.document, url, sha256)
+        if not isinstance(found, Source):
+            return None
+        return Permit(found, listing.path, sha256, HIT, (current.step,))
+
+    def _renew(
+        self, key: tuple[str, ...], ecosystem: Ecosystem, listing: DocumentTarget
+    ) -> _Current | None:
+        """Look for a listing in memory. None: it is not there."""
+        self._current.pop(key, None)
+        held, stands = self._documents.in_memory(ecosystem, listing)
+        if held is None or stands is None:
+            return None
+        current = _Current(Step(listing, held.sha256), held.document.url, stands)
+        self._current[key] = current
+        if len(self._current) > MOST_CURRENT:
+            del self._current[next(iter(self._current))]
+        return current
 
     async def last(
         self,
@@ -117,16 +161,27 @@ class Listings:
     async def _read(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: DocumentTarget, held: Held
     ) -> Source | Further:
-        table = self._documents.table(ecosystem, target.package, held)
-        if table is not None:
-            return table.find(target)
-        key = (ecosystem.name, listing.path, held.sha256, target.path)
-        found = self._located.get(key)
+        found = self._known(ecosystem, target, listing, held.document.url, held.sha256)
         if found is None:
             found = await self._documents.locate(ecosystem, target, held)
             more = found.location if isinstance(found, Source) else found.target.path
+            key = (ecosystem.name, listing.path, held.sha256, target.path)
             self._located.put(key, found, 1024 + len(more))
         return found
+
+    def _known(
+        self,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+        listing: DocumentTarget,
+        url: str,
+        sha256: str,
+    ) -> Source | Further | None:
+        """What was read off a listing of that address and SHA-256 before; None: nothing yet."""
+        table = self._documents.table(ecosystem, target.package, url, sha256)
+        if table is not None:
+            return table.find(target)
+        return self._located.get((ecosystem.name, listing.path, sha256, target.path))
 
 
 def _left(deadline: float) -> float:

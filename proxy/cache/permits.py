@@ -39,6 +39,20 @@ class Permit:
     target: ArtifactTarget | None = None
 
 
+def is_plain(permit: Permit) -> bool:
+    """Tell whether the digest in its listing is all that a body has to fulfil, and it comes by
+    itself."""
+    source = permit.source
+    return (
+        source.digest is not None
+        and not source.seal
+        and not source.extracted
+        and source.whole is None
+        and permit.compare is None
+        and permit.target is None
+    )
+
+
 def withheld_of(facts: ArtifactFacts, permit: Permit) -> str:
     """The verdict that a stored artifact is under. One at an address that is no longer listed is
     no news."""

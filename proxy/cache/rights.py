@@ -107,6 +107,8 @@ class Rights:
                 compare=target if target.checksum_of else None,
                 target=target if target.of_package else None,
             )
+        if facts is None and (known := self.permit_at_hand(ecosystem, target, grant)) is not None:
+            return known
         for listing in in_order(target, grant, facts):
             own = facts is not None and listing.path == facts.listing
             try:
@@ -127,6 +129,20 @@ class Rights:
                 # make the client wait longer for the same answer.
                 raise
         raise NotFound("No current index page of the upstream lists this file.")
+
+    def permit_at_hand(
+        self, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant
+    ) -> Permit | None:
+        """What `permit` would decide of what is listed and not stored, where the listings that are
+        in memory say it; None: only `permit` can tell. Raises Malformed."""
+        if grant.ecosystem != ecosystem.name:
+            return None
+        for listing in in_order(target, grant, None):
+            try:
+                return self._listings.at_hand(ecosystem, target, listing)
+            except NotListed:
+                continue
+        return None
 
     def doubt(self, ecosystem: Ecosystem, permit: Permit) -> None:
         """Have the listings of a permit asked again before their time: the promise was not kept."""

@@ -58,6 +58,8 @@ class CacheStatus:
 DENIED = f"{NAME}; detail=denied"
 PASSED_ON = f"{NAME}; fwd=bypass"
 HIT = CacheStatus()
+STORED = CacheStatus(fwd="miss", stored=True)
+COLLAPSED = CacheStatus(fwd="miss", collapsed=True)
 
 
 def stale(error: ProxyError, ttl: int, *, remembered: bool = False) -> CacheStatus:
