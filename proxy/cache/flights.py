@@ -22,7 +22,6 @@ from proxy.cache.download import Download
 from proxy.cache.flight import SMALL, Flight
 from proxy.cache.found import Flying, Stored
 from proxy.cache.freshness import Policy
-from proxy.cache.handed import Handed
 from proxy.cache.judging import judge_of
 from proxy.cache.keys import beside, flight_name
 from proxy.cache.opening import DOUBT, Opening
@@ -69,11 +68,9 @@ class Flights:
         self._wrong: Decisions[bool] = Decisions()
         self._running: dict[str, Flight] = {}
         self._leaders: dict[Flight, asyncio.Task[None]] = {}
-        self._handed = Handed()
 
     async def close(self) -> None:
         """Stop every flight."""
-        self._handed.close()
         leaders = list(self._leaders.values())
         for task in leaders:
             task.cancel()
@@ -94,9 +91,14 @@ class Flights:
 
         Stored: it has landed meanwhile. Raises its failure, and what is remembered of the last one.
         """
-        flying = self._handed.take(name) if not head_only else None
-        if flying is None:
-            flying = self._board(ecosystem, key, name, permit, head_only=head_only)
+        flying = self._board(ecosystem, key, name, permit, head_only=head_only)
+        return await self.follow(flying)
+
+    async def follow(self, flying: Flying) -> Stored | Flying:
+        """Go on with what `begin` gave: wait until a head may be sent.
+
+        Stored: it has landed meanwhile. Raises its failure, and leaves it then.
+        """
         follower, flight = flying.follower, flying.follower.flight
         try:
             await follower.head()
@@ -124,11 +126,6 @@ class Flights:
             return None
         return self._board(ecosystem, key, name, permit, head_only=False)
 
-    def hand_on(self, flying: Flying) -> None:
-        """Keep what `begin` gave for the next `fly`, which goes on with it as if it had come first:
-        of the client that cannot be answered from here. Closes it when none comes."""
-        self._handed.keep(flying)
-
     def _board(
         self, ecosystem: Ecosystem, key: str, name: str, permit: Permit, *, head_only: bool
     ) -> Flying:
@@ -136,13 +133,13 @@ class Flights:
         flight = self._running.get(name)
         if flight is not None and not flight.done and flight.joinable:
             self._metrics.follower(ecosystem.name)
-            return Flying(flight.attach(head_only=head_only), COLLAPSED, name=name)
+            return Flying(flight.attach(head_only=head_only), COLLAPSED)
         now = self._clock()
         if (known := self._decisions.find(name, now)) is not None:
             raise known
         no_cache = self._wrong.find(name, now) is not None
         flight = self._start(ecosystem, key, name, permit, no_cache=no_cache)
-        return Flying(flight.attach(head_only=head_only), STORED, name=name)
+        return Flying(flight.attach(head_only=head_only), STORED)
 
     def landed(self, flying: Flying) -> Stored | None:
         """Turn a flight that has landed into the stored artifact; the flight is left then."""

@@ -44,11 +44,13 @@ from proxy.server import responses
 from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
+from proxy.server.errand import handed
 from proxy.server.errors import refusal, render
 from proxy.server.front import base_url, check_framing, check_no_body
 from proxy.server.heading import Heading, Headings
 from proxy.server.noted import noted_path
 from proxy.server.passing import pass_on
+from proxy.server.prompt import PromptWay
 from proxy.server.repeats import Repeats
 from proxy.server.rooms import Rooms
 from proxy.server.sending import finish
@@ -71,6 +73,8 @@ class Handler:
         self._headings = Headings(
             *(rooms.gate, rooms.own_names, rooms.trusted_proxies, rooms.certificates)
         )
+        self.prompt = PromptWay(rooms, self._ids, self._headings, self._understanding)
+        """The way of small artifacts that are not here; see `proxy.server.errand.Prompt`."""
         self._repeats = Repeats(
             *(rooms.gate, rooms.door, rooms.documents, rooms.hot, rooms.audit),
             certified=rooms.certificates is not None,
@@ -78,7 +82,11 @@ class Handler:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
-        walk = Walk(request, self._ids.next(), time.perf_counter())
+        begun = handed(request)
+        if begun is None:
+            walk = Walk(request, self._ids.next(), time.perf_counter())
+        else:
+            walk = Walk(request, begun.id, begun.started, begun=begun.flying)
         health = self._rooms.health
         response: web.StreamResponse | None = None
         health.running += 1
@@ -91,6 +99,8 @@ class Handler:
             return response
         finally:
             health.running -= 1
+            if walk.begun is not None:  # what has come in between is no answer to it
+                walk.begun.close()
             self._note(walk, response)
 
     def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
@@ -253,9 +263,14 @@ class Handler:
         self, walk: Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant
     ) -> web.StreamResponse:
         rooms, request = self._rooms, walk.request
-        found = await rooms.artifacts.get(
-            ecosystem, target, grant, self._links(walk), head_only=request.method == "HEAD"
-        )
+        begun, walk.begun = walk.begun, None
+        found: Stored | Flying | Described
+        if begun is not None:
+            found = await rooms.artifacts.follow(begun)
+        else:
+            found = await rooms.artifacts.get(
+                ecosystem, target, grant, self._links(walk), head_only=request.method == "HEAD"
+            )
         try:
             # Never an unverified 206: wait for the verdict a little, else send the whole.
             if (

@@ -1,0 +1,241 @@
+"""The prompt way: a small artifact that is not here is fetched without a task that waits for it.
+
+Purpose: of what a plain miss costs here, most is aiohttp's parser, its task, our coroutines and the
+response object. A request whose heading was read a moment ago (`heading`), and whose path names an
+artifact that can be fetched at once, is understood where its bytes come in, and its answer is
+written by whoever notes that the flight has landed.
+
+The steps are those of the general way (`handler`), in its order, and so is every byte: fields,
+log, numbers and audit record. Whatever is not that plain is left to it: before anything has
+happened by saying None, later by handing on what was begun (`errand`). It alone words refusals and
+failures, and sends what is large.
+
+Reading: design section 1. Non-goals: hits (`hot`), documents, parts, HEADs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import final
+
+from proxy.cache.entry import one_digest
+from proxy.cache.flight import Flight
+from proxy.cache.found import Flying
+from proxy.ecosystems.base import Ecosystem
+from proxy.errors import ProxyError
+from proxy.model import Algorithm, ArtifactTarget, Digest, Grant, Principal, RequestLine
+from proxy.observe.audit import AuditRecord
+from proxy.observe.metrics import NONE
+from proxy.observe.request_id import RequestIds
+from proxy.server import responses
+from proxy.server.canonical import canonicalise
+from proxy.server.errand import ErrandHandler
+from proxy.server.heading import Heading, Headings, version_at
+from proxy.server.rooms import Rooms
+from proxy.server.understanding import Meaning, Understanding, Words
+from proxy.server.walk import LEFT, purl_of
+from proxy.storage.base import Record
+
+LOG = logging.getLogger(__name__)
+_METHOD = "GET"
+_START = b"GET /"
+_TARGET_AT = len(b"GET ")
+
+
+@final
+class PromptWay:
+    """Sets out for small artifacts. What `headings` and `understanding` know is the handler's."""
+
+    def __init__(
+        self, rooms: Rooms, ids: RequestIds, headings: Headings, understanding: Understanding
+    ) -> None:
+        self._rooms = rooms
+        self._ids = ids
+        self._headings = headings
+        self._understanding = understanding
+
+    def __call__(self, question: bytes, peer: str, connection: ErrandHandler) -> _Errand | None:
+        """See `proxy.server.errand.Prompt`. Never raises."""
+        heading = self._headings.known(question, peer) if question.startswith(_START) else None
+        if heading is None or not heading.plain:
+            return None
+        try:
+            return self._set_out(question, heading, connection)
+        except ProxyError:
+            return None
+        except Exception:
+            # A defect, whichever: here it would cost the connection, there it is an answer.
+            LOG.exception("the prompt way failed; the general one is taken")
+            return None
+
+    def _set_out(
+        self, question: bytes, heading: Heading, connection: ErrandHandler
+    ) -> _Errand | None:
+        line, ecosystem, target = self._understand(question, heading)
+        if not isinstance(target, ArtifactTarget):  # nor is the path of a probe one
+            return None
+        grant = self._require(heading.principal, ecosystem, target)
+        flying = self._rooms.artifacts.begin(ecosystem, target, grant)
+        if flying is None:
+            return None
+        self._rooms.health.running += 1
+        about = _About(self._ids.next(), heading, line, ecosystem, target)
+        return _Errand(self._rooms, connection, question, about, flying)
+
+    def _understand(self, question: bytes, heading: Heading) -> Meaning:
+        """What the path means, whoever asks. Raises what the general way does."""
+        # Strange bytes are no path of ours in whichever coding: the general way says so.
+        text = question[_TARGET_AT : version_at(question)].decode("ascii", "replace")
+        words = Words(_METHOD, text, heading.host, heading.accept)
+        known = self._understanding.find(words)
+        if known is not None:
+            return known
+        line = canonicalise(_METHOD, text, host=heading.host, accept=heading.accept)
+        ecosystem = self._rooms.mounts.require(line.segments)
+        meaning = Meaning(line, ecosystem, ecosystem.classify(line))
+        self._understanding.keep(words, meaning)
+        return meaning
+
+    def _require(self, principal: Principal, ecosystem: Ecosystem, target: ArtifactTarget) -> Grant:
+        rooms = self._rooms
+        purl = purl_of(ecosystem, target) if principal.packages else ""
+        scopes = rooms.mounts.scopes(ecosystem)
+        return rooms.door.require(principal, ecosystem.name, target, scopes, purl)
+
+
+@final
+class _About:
+    """Who asks for what. `id`: of the request. `started`: seconds of the performance counter."""
+
+    __slots__ = ("ecosystem", "heading", "id", "line", "started", "target")
+
+    def __init__(
+        self,
+        request_id: str,
+        heading: Heading,
+        line: RequestLine,
+        ecosystem: Ecosystem,
+        target: ArtifactTarget,
+    ) -> None:
+        self.id = request_id
+        self.started = time.perf_counter()
+        self.heading = heading
+        self.line = line
+        self.ecosystem = ecosystem
+        self.target = target
+
+
+@final
+class _Errand:
+    """Implements `Errand`: one request, its flight, and what is said at its end."""
+
+    __slots__ = ("_about", "_connection", "_is_over", "_question", "_rooms", "flying")
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        connection: ErrandHandler,
+        question: bytes,
+        about: _About,
+        flying: Flying,
+    ) -> None:
+        self._rooms = rooms
+        self._connection = connection
+        self._question = question
+        self._about = about
+        self._is_over = False
+        self.flying = flying
+        self._wait(flying.follower.flight)
+
+    @property
+    def id(self) -> str:
+        """See `Errand`."""
+        return self._about.id
+
+    @property
+    def started(self) -> float:
+        """See `Errand`."""
+        return self._about.started
+
+    def left(self) -> None:
+        """See `Errand`."""
+        self.flying.close()
+        if not self._is_over:
+            self._end()
+            self._note(LEFT, 0, NONE)
+
+    def _wait(self, flight: Flight) -> None:
+        if flight.done or flight.headed:
+            asyncio.get_running_loop().call_soon(self._told)
+        else:
+            flight.hear(self._told)
+
+    def _told(self) -> None:
+        """The flight has come further."""
+        if self._is_over:
+            return
+        flight = self.flying.follower.flight
+        if flight.record is not None and flight.content:
+            self._answer(flight, flight.record, flight.content)
+        elif flight.done or flight.headed:
+            # It has failed, it is large, or it could not be stored.
+            self._end()
+            self._connection.hand_back(self._question)
+        else:
+            self._wait(flight)
+
+    def _answer(self, flight: Flight, record: Record, content: bytes) -> None:
+        status = self.flying.status
+
+        def digest_by(algorithm: Algorithm) -> Digest | None:
+            return one_digest(record.sha256, " ".join(map(str, flight.digests)), algorithm)
+
+        self._end()
+        about = self._about
+        head = responses.landed(about.target, about.id, record, str(status), digest_by)
+        sent = self._connection.put(head, content)
+        self.flying.close()
+        if sent:
+            self._note(200, len(content), status.label, f"sha256:{record.sha256}")
+        else:
+            self._note(LEFT, 0, status.label)
+        self._connection.done()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._rooms.health.running -= 1
+
+    def _note(self, status: int, sent: int, cache: str, digest: str = "") -> None:
+        """Tell metrics, access log and audit log, as `Handler` does. `digest`: of what was sent."""
+        rooms, about = self._rooms, self._about
+        heading, ecosystem, path = about.heading, about.ecosystem.name, about.line.path
+        seconds = time.perf_counter() - about.started
+        rooms.metrics.request(ecosystem, status, cache, seconds, sent)
+        shown = cache if cache != NONE else ""
+        principal, peer = heading.principal, heading.peer.shown
+        rooms.access_log.append(
+            *(about.id, principal.name, peer, _METHOD, path, ecosystem, status, sent, seconds),
+            *(shown, heading.agent),
+        )
+        if digest and rooms.audit.on:
+            purl = purl_of(about.ecosystem, about.target)
+            rooms.audit.append(
+                AuditRecord(
+                    time.time(),
+                    about.id,
+                    "served",
+                    principal.name,
+                    principal.kind,
+                    peer,
+                    ecosystem,
+                    purl,
+                    path,
+                    status,
+                    sent,
+                    digest,
+                    shown,
+                    "",
+                )
+            )
