@@ -269,8 +269,9 @@ class Artifacts:
         return self._opening.open(record, CacheStatus(fwd="miss", stored=True), 0)
 
     def _key(self, ecosystem: Ecosystem, target: ArtifactTarget) -> str:
-        origin = self._origins[upstream_name(ecosystem.name, target.upstream)]
-        return artifact_key(ecosystem.name, origin, target)
+        name = ecosystem.name
+        known_as = upstream_name(name, target.upstream) if target.upstream else name
+        return artifact_key(name, self._origins[known_as], target)
 
     async def _recheck(self, record: Record) -> bool:
         async def recheck() -> bool:

@@ -99,15 +99,21 @@ class Download:
             claimed = self._claim(order)
             if claimed is not None and is_foreign(claimed):
                 found = await self._relay.follow(flight, order, claimed)
+                if found is End.LANDED:
+                    return None
+                if found is End.ABANDONED:
+                    continue
+                claimed = found
             elif claimed is not None and self._relay.take_stored(flight, order):
                 # Another process stored it between our look and our claim.
                 return claimed.close()
-            else:
-                return await self._lead(flight, order, claimed)
-            if found is End.LANDED:
-                return None
-            if found is not End.ABANDONED:
-                return await self._lead(flight, order, found)
+            heard: Heard | None = None
+            if claimed is not None and is_short(flight, order) and not claimed.size:
+                heard = await self._short.bring(flight, order, claimed)
+                if heard is None:
+                    return None
+                claimed = heard.writer
+            return await self._lead(flight, order, claimed, heard)
         raise Unavailable("Nobody could finish it; try again.", retry_after=1)
 
     def _claim(self, order: Order) -> Writer | Foreign | None:
@@ -119,16 +125,7 @@ class Download:
 
     # --- leading -----------------------------------------------------------------------------
 
-    async def _lead(self, flight: Flight, order: Order, writer: Writer | None) -> None:
-        heard: Heard | None = None
-        if writer is not None and not writer.size and is_short(flight, order):
-            heard = await self._short.bring(flight, order, writer)
-            if heard is None:
-                return
-            writer = heard.writer
-        await self._bring(flight, order, writer, heard)
-
-    async def _bring(
+    async def _lead(
         self, flight: Flight, order: Order, writer: Writer | None, heard: Heard | None
     ) -> None:
         """The general way. `heard`: what the first question has led to, if it was asked."""

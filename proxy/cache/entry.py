@@ -183,23 +183,31 @@ class ArtifactFacts:
 
     def fields(self) -> Fields:
         """The form that storage keeps."""
-        return {
+        digest = self.digest
+        fields: dict[str, Field] = {
             "location": self.location,
             "package": self.package,
             "version": self.version,
-            "digest": str(self.digest) if self.digest else None,
+            "digest": f"{digest.algorithm}:{digest.hex}" if digest else None,
             "fetched_at": self.fetched_at,
             "checked_at": self.checked_at,
             "listing": self.listing,
             "listing_sha256": self.listing_sha256,
             "withheld": self.withheld,
-            **_fields_of(self.whole),
-            **({"extracted": self.extracted} if self.extracted else {}),
-            **({"digests": self.digests} if self.digests else {}),
-            **({"compared": self.compared} if self.compared else {}),
-            **({"superseded": self.superseded} if self.superseded else {}),
-            **({"seal": self.seal} if self.seal else {}),
         }
+        if self.whole is not None:
+            fields.update(_fields_of(self.whole))
+        if self.extracted:
+            fields["extracted"] = self.extracted
+        if self.digests:
+            fields["digests"] = self.digests
+        if self.compared:
+            fields["compared"] = self.compared
+        if self.superseded:
+            fields["superseded"] = self.superseded
+        if self.seal:
+            fields["seal"] = self.seal
+        return fields
 
     def digest_by(self, algorithm: str, sha256: str) -> Digest | None:
         """The digest of the stored body, of that SHA-256, by an algorithm; None: not computed."""
@@ -228,9 +236,7 @@ def _whole(fields: Fields) -> Whole | None:
     return Whole(str(path), _digest(fields.get("whole_digest"))) if path else None
 
 
-def _fields_of(whole: Whole | None) -> Fields:
-    if whole is None:
-        return {}
+def _fields_of(whole: Whole) -> Fields:
     return {"whole_path": whole.path, "whole_digest": str(whole.digest) if whole.digest else None}
 
 

@@ -30,7 +30,7 @@ from proxy.cache.permits import Permit, facts_of, is_plain
 from proxy.cache.rights import Rights
 from proxy.cache.status import COLLAPSED, STORED, CacheStatus
 from proxy.ecosystems.base import Ecosystem, Sealing, Verifier
-from proxy.errors import DigestMismatch, Unavailable
+from proxy.errors import DigestMismatch, ProxyError, Unavailable
 from proxy.model import Source
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Body, Storage
@@ -117,29 +117,39 @@ class Flights:
         """
         if not is_plain(permit):
             return None
-        flight, now = self._running.get(name), self._clock()
-        if flight is None:
-            known = self._decisions.holds(name, now) or self._wrong.find(name, now)
-            if known or (permit.source.size or 0) > SMALL:
-                return None
-        elif flight.done or not flight.joinable or flight.size is None or flight.size > SMALL:
+        if (flight := self._running.get(name)) is not None:
+            small = flight.size is not None and flight.size <= SMALL
+            return self._join(ecosystem, flight) if small else None
+        now = self._clock()
+        known = self._decisions.holds(name, now) or self._wrong.find(name, now)
+        if known or (permit.source.size or 0) > SMALL:
             return None
-        return self._board(ecosystem, key, name, permit, head_only=False)
+        flight = self._start(ecosystem, key, name, permit, no_cache=False)
+        return Flying(flight.attach(), STORED)
 
     def _board(
         self, ecosystem: Ecosystem, key: str, name: str, permit: Permit, *, head_only: bool
     ) -> Flying:
         """Join or begin a flight. Raises what is remembered of the last one."""
         flight = self._running.get(name)
-        if flight is not None and not flight.done and flight.joinable:
-            self._metrics.follower(ecosystem.name)
-            return Flying(flight.attach(head_only=head_only), COLLAPSED)
+        joined = self._join(ecosystem, flight, head_only=head_only) if flight is not None else None
+        if joined is not None:
+            return joined
         now = self._clock()
         if (known := self._decisions.find(name, now)) is not None:
             raise known
         no_cache = self._wrong.find(name, now) is not None
         flight = self._start(ecosystem, key, name, permit, no_cache=no_cache)
         return Flying(flight.attach(head_only=head_only), STORED)
+
+    def _join(
+        self, ecosystem: Ecosystem, flight: Flight, *, head_only: bool = False
+    ) -> Flying | None:
+        """Join a flight that is under way; None: nobody may any more."""
+        if flight.done or not flight.joinable:
+            return None
+        self._metrics.follower(ecosystem.name)
+        return Flying(flight.attach(head_only=head_only), COLLAPSED)
 
     def landed(self, flying: Flying) -> Stored | None:
         """Turn a flight that has landed into the stored artifact; the flight is left then."""
@@ -194,7 +204,8 @@ class Flights:
             del self._leaders[flight]
             if self._running.get(order.name) is flight:
                 del self._running[order.name]
-            self._note(ecosystem, order, permit, flight, stopped=stopped)
+            if (error := flight.error) is not None:
+                self._note(ecosystem, order, permit, flight, error, stopped=stopped)
 
     async def _whole(self, ecosystem: Ecosystem, key: str, permit: Permit) -> Body:
         """The verified and stored whole of an artifact that is to be extracted from it."""
@@ -221,12 +232,17 @@ class Flights:
         found.close()
         raise Unavailable("The proxy has no room for it; try again.", retry_after=5)
 
-    def _note(
-        self, ecosystem: Ecosystem, order: Order, permit: Permit, flight: Flight, *, stopped: bool
+    def _note(  # noqa: PLR0913  # all that is known
+        self,
+        ecosystem: Ecosystem,
+        order: Order,
+        permit: Permit,
+        flight: Flight,
+        error: ProxyError,
+        *,
+        stopped: bool,
     ) -> None:
-        """Note how it failed, if it did."""
-        if (error := flight.error) is None:
-            return
+        """Note how it failed."""
         if flight.headed:
             # Whoever has a part of it has bytes that nobody vouched for.
             self._opening.doubt(order.key)

@@ -18,16 +18,12 @@ SEPARATOR = "\0"
 
 def document_key(ecosystem: str, origin: str, target: DocumentTarget) -> str:
     """Name the entry of a document."""
-    return SEPARATOR.join(
-        (ecosystem, target.package, target.version, target.path, "document", origin)
-    )
+    return f"{ecosystem}\0{target.package}\0{target.version}\0{target.path}\0document\0{origin}"
 
 
 def artifact_key(ecosystem: str, origin: str, target: ArtifactTarget) -> str:
     """Name the entry of an artifact."""
-    return SEPARATOR.join(
-        (ecosystem, target.package, target.version, target.path, "artifact", origin)
-    )
+    return f"{ecosystem}\0{target.package}\0{target.version}\0{target.path}\0artifact\0{origin}"
 
 
 def beside(key: str, path: str) -> str:
@@ -49,4 +45,4 @@ def variant_key(ecosystem: str, origin: str, target: DocumentTarget) -> str:
 def flight_name(key: str, source: Source) -> str:
     """Name what one flight brings: an entry's body with the digest that its listing promises, from
     the address that it names. (What an address refuses says nothing about another one.)"""
-    return SEPARATOR.join((key, source.seal or str(source.promise), source.location))
+    return f"{key}\0{source.seal or source.digest or source.promise}\0{source.location}"

@@ -45,25 +45,24 @@ class Heard:
     """An answer that was begun to be read. Implements `UpstreamResponse`: who reads it hears that
     again, and then what is still to come.
 
-    `waited`: seconds, for the body. `writer`: to go on with; None: the store takes nothing.
+    `waited`: seconds, for the body. `writer`: to go on with; None: the store takes nothing. `here`:
+    all that was left of it, where that was taken at once.
     """
 
-    def __init__(self, response: UpstreamResponse, writer: Writer) -> None:
+    def __init__(self, response: UpstreamResponse, writer: Writer, here: bytes = b"") -> None:
         self.writer: Writer | None = writer
         self.waited = 0.0
         self._response = response
         self._rest: AsyncIterator[bytes] | None = None
-        self._kept: list[bytes] = []
+        self._kept = [here] if here else []
         self._error: ProxyError | None = None
-        self._is_whole = False  # what is kept is all there is
+        self._is_whole = bool(here)  # what is kept is all there is
 
     async def whole(self, size: int, clock: Callable[[], float]) -> bytes | None:
         """Read it to its end; None: it broke off, or has another size."""
         kept, received, started = self._kept, 0, clock()
-        if piece := self._response.here():  # as mostly
-            kept.append(piece)
-            self._is_whole = True
-            return piece if len(piece) == size else None
+        if self._is_whole:
+            return kept[0] if len(kept[0]) == size else None
         self._rest = rest = self._response.pieces()
         try:
             async for piece in rest:
@@ -134,26 +133,30 @@ class ShortFlights:
         response: UpstreamResponse | None = None
         try:
             response = await self._upstream.open(order.request())
-            heard = Heard(response, writer)
             size = self._size(order, response.head)
             if size is None:
-                return heard
+                return Heard(response, writer)
             flight.size = size  # tells whether it is worth finishing
-            content = await heard.whole(size, self._clock)
-            if content is None:
-                return heard
+            heard: Heard | None = None
+            content: bytes | None = response.here()
+            if not content or len(content) != size:  # else it has all come, as mostly
+                heard = Heard(response, writer, content or b"")
+                content = await heard.whole(size, self._clock)
+                if content is None:
+                    return heard
             await response.close()
             sha256 = hashlib.sha256(content, usedforsecurity=False).hexdigest()
-            if not _fulfils(order.source.digest, content, sha256):
-                return heard
-            if self._store(flight, order, writer, content, sha256):
+            right = _fulfils(order.source.digest, content, sha256)
+            if right and self._store(flight, order, writer, content, sha256):
                 return None
         except BaseException as error:
             if response is not None:
                 await response.close()
             resign(flight, writer, to_text(error) if isinstance(error, ProxyError) else "")
             raise
-        heard.writer = None
+        heard = heard or Heard(response, writer, content)
+        if right:
+            heard.writer = None
         return heard
 
     def _size(self, order: Order, head: Head) -> int | None:
