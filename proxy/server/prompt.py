@@ -20,12 +20,11 @@ import logging
 import time
 from typing import final
 
-from proxy.cache.entry import one_digest
 from proxy.cache.flight import Flight
 from proxy.cache.found import Flying
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import ProxyError
-from proxy.model import Algorithm, ArtifactTarget, Digest, Grant, Principal, RequestLine
+from proxy.model import ArtifactTarget, Grant, Principal, RequestLine
 from proxy.observe.audit import AuditRecord
 from proxy.observe.metrics import NONE
 from proxy.observe.request_id import RequestIds
@@ -74,7 +73,8 @@ class PromptWay:
         self, question: bytes, heading: Heading, connection: ErrandHandler
     ) -> _Errand | None:
         line, ecosystem, target = self._understand(question, heading)
-        if not isinstance(target, ArtifactTarget):  # nor is the path of a probe one
+        # Nor is the path of a probe one. Digests are told of what is compared with others first.
+        if not isinstance(target, ArtifactTarget) or target.digests:
             return None
         grant = self._require(heading.principal, ecosystem, target)
         flying = self._rooms.artifacts.begin(ecosystem, target, grant)
@@ -163,7 +163,8 @@ class _Errand:
         """See `Errand`."""
         self.flying.close()
         if not self._is_over:
-            self._end()
+            self._is_over = True
+            self._rooms.health.running -= 1
             self._note(LEFT, 0, NONE)
 
     def _wait(self, flight: Flight) -> None:
@@ -177,24 +178,24 @@ class _Errand:
         if self._is_over:
             return
         flight = self.flying.follower.flight
-        if flight.record is not None and flight.content:
-            self._answer(flight, flight.record, flight.content)
-        elif flight.done or flight.headed:
-            # It has failed, it is large, or it could not be stored.
-            self._end()
-            self._connection.hand_back(self._question)
-        else:
+        if not (flight.done or flight.headed):
             self._wait(flight)
+            return
+        self._is_over = True
+        self._rooms.health.running -= 1
+        record, content = flight.record, flight.content
+        # Else it has failed, it is large, or it could not be stored.
+        if record is None or not content or not self._answer(record, content):
+            self._connection.hand_back(self._question)
 
-    def _answer(self, flight: Flight, record: Record, content: bytes) -> None:
-        status = self.flying.status
-
-        def digest_by(algorithm: Algorithm) -> Digest | None:
-            return one_digest(record.sha256, " ".join(map(str, flight.digests)), algorithm)
-
-        self._end()
-        about = self._about
-        head = responses.landed(about.target, about.id, record, str(status), digest_by)
+    def _answer(self, record: Record, content: bytes) -> bool:
+        """Send it, note it, and let the connection go on; False: it cannot be sent from here."""
+        about, status = self._about, self.flying.status
+        try:
+            head = responses.landed(about.target, about.id, record, str(status))
+        except ValueError:
+            LOG.exception("no head for an artifact; the general way is taken")
+            return False
         sent = self._connection.put(head, content)
         self.flying.close()
         if sent:
@@ -202,10 +203,7 @@ class _Errand:
         else:
             self._note(LEFT, 0, status.label)
         self._connection.done()
-
-    def _end(self) -> None:
-        self._is_over = True
-        self._rooms.health.running -= 1
+        return True
 
     def _note(self, status: int, sent: int, cache: str, digest: str = "") -> None:
         """Tell metrics, access log and audit log, as `Handler` does. `digest`: of what was sent."""

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from time import time
 from typing import TypeAlias, assert_never
 
@@ -43,6 +44,7 @@ from proxy.storage.base import Record
 
 DigestBy: TypeAlias = Callable[[Algorithm], Digest | None]
 SERVER = "cgr-proxy"
+_PLACE = "<here>"  # stands in no field
 _IMMUTABLE = "private, max-age=31536000, immutable"
 # What a browser could run when it shows it: it is downloaded instead.
 _ACTIVE = ("text/html", "image/svg", "text/xml", "application/xml", "application/xhtml")
@@ -195,18 +197,28 @@ def _stored_fields(
     return fields
 
 
-def landed(
-    target: ArtifactTarget, request_id: str, record: Record, status: str, digest_by: DigestBy
-) -> bytes:
-    """The head that `stored` gives, with `Answer`, to a plain GET of what has just been stored and
-    has at least one byte. `status`: of the cache.
+def landed(target: ArtifactTarget, request_id: str, record: Record, status: str) -> bytes:
+    """The head that `stored` gives, with `Answer`, to a plain GET of what has just been stored, has
+    at least one byte, and of which no `digests` are told. `status`: of the cache.
 
     Raises ValueError for a field that would be more than one.
     """
-    fields = _base_fields(request_id)
-    fields += _stored_fields(target, record.sha256, status, 0, digest_by)
-    fields += [("Content-Length", str(record.size)), ("Date", http_date(int(time())))]
-    return b"%b\r\n" % worded(200, "OK", fields)
+    template = _landed_template(target.headers, target.media_type, status)
+    values = (request_id, record.sha256, record.size, http_date(int(time())))
+    return (template % values).encode("utf-8")
+
+
+@lru_cache(maxsize=64)  # nearly all of an ecosystem have the same one
+def _landed_template(headers: tuple[tuple[str, str], ...], media_type: str, status: str) -> str:
+    """A head with `%s` for the request's id, the SHA-256, the length and the date, in this order.
+
+    Made of what makes every head, so that it says what any other does."""
+    target = ArtifactTarget("", "", "", "", media_type=media_type, headers=headers)
+    fields = _base_fields(_PLACE)
+    fields += _stored_fields(target, _PLACE, status, 0, lambda _: None)
+    fields += [("Content-Length", _PLACE), ("Date", _PLACE)]
+    head = b"%b\r\n" % worded(200, "OK", fields)
+    return head.decode("utf-8").replace("%", "%%").replace(_PLACE, "%s")
 
 
 async def stored(  # noqa: PLR0913, PLR0917  # all that an answer is made of

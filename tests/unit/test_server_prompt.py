@@ -13,11 +13,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
+from proxy.cache.artifacts import Stored
 from proxy.cache.flight import SMALL
+from proxy.cache.status import COLLAPSED, STORED, CacheStatus
+from proxy.model import ArtifactTarget
 from proxy.server import heading as heading_module
+from proxy.server import responses
+from proxy.server.answer import Answer, head_of
+from proxy.server.conditional import UNCONDITIONAL
 from proxy.server.errand import Errand, ErrandHandler
 from proxy.server.stalled import reset
+from proxy.storage.base import Record
+from proxy.storage.memory import MemoryWriter
 from tests.certificates import Authority
 from tests.engine import KIB, bodies, data_of, noise, pattern, quick, until
 from tests.failing import failing
@@ -470,6 +479,41 @@ async def test_a_drain_waits_for_what_is_under_way(tmp_path: Path) -> None:
         assert (await line.read()).endswith(data_of(artifact))
         assert await line.reader.read(-1) == b""
         await drain
+
+
+@pytest.mark.parametrize("media_type", ["application/zip", "text/html", "a/b; c=%s"])
+@pytest.mark.parametrize("headers", [(), (("X-One", "100 %"), ("X-Two", "\u00e4"))])
+@pytest.mark.parametrize("status", [STORED, COLLAPSED])
+async def test_its_head_is_the_general_one(
+    media_type: str, headers: tuple[tuple[str, str], ...], status: CacheStatus
+) -> None:
+    target = ArtifactTarget("/a", "s", "p", "f", media_type=media_type, headers=headers)
+    record = Record("key", "ab" * 32, 3, {})
+    found = Stored(record, MemoryWriter().open(), status, 0, content=b"abc")
+    request = make_mocked_request("GET", "/a")
+    fields = responses.base_headers("an id")
+    answer = await responses.stored(request, UNCONDITIONAL, target, found, fields, 0)
+    assert isinstance(answer, Answer)
+    answer.headers["Content-Length"] = "3"
+    answer.headers["Date"] = "now"
+    head = responses.landed(target, "an id", record, str(status))
+    head = re.sub(rb"\r\nDate: [^\r]*GMT\r\n", b"\r\nDate: now\r\n", head)
+    assert head == head_of(answer) + b"\r\n"
+    found.close()
+
+
+async def test_a_head_that_cannot_be_made_is_left_to_the_general_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with room_in(tmp_path, tracebacks=True) as room, room.line() as line:
+        artifact = await ready(room, line)
+
+        def broken(*_: object) -> bytes:
+            raise ValueError("as the test wants it")
+
+        monkeypatch.setattr(responses, "landed", broken)
+        assert (await line.ask(line.question(artifact.link))).endswith(data_of(artifact))
+        assert (room.taken, room.proxy.app.health.running) == (1, 0)
 
 
 async def test_a_defect_of_it_costs_nobody_an_answer(
