@@ -235,9 +235,7 @@ class Flight:
         return waiter
 
     def hear(self, told: Callable[[], object]) -> None:
-        """Have `told` called when whoever waits for `change` would go on: once, and by the loop, so
-        that it is neither in the leader's way nor too early for what the leader notes at the end.
-        """
+        """Have `told` called, once and by the loop, when whoever awaits `change` would go on."""
         self._hearers.append(told)
 
     def spot(self, offset: int) -> Spot:
@@ -290,11 +288,9 @@ class Flight:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        if self._hearers:
-            hearers, self._hearers = self._hearers, []
-            loop = asyncio.get_running_loop()
-            for told in hearers:
-                loop.call_soon(told)
+        hearers, self._hearers = self._hearers, []
+        for told in hearers:
+            asyncio.get_running_loop().call_soon(told)
 
 
 @final

@@ -24,17 +24,17 @@ from proxy.cache.flight import Flight
 from proxy.cache.found import Flying
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import ProxyError
-from proxy.model import ArtifactTarget, Grant, Principal, RequestLine
-from proxy.observe.audit import AuditRecord
+from proxy.model import ArtifactTarget, Grant, Principal
 from proxy.observe.metrics import NONE
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
 from proxy.server.canonical import canonicalise
 from proxy.server.errand import ErrandHandler
 from proxy.server.heading import Heading, Headings, version_at
+from proxy.server.noting import About, note_errand
 from proxy.server.rooms import Rooms
 from proxy.server.understanding import Meaning, Understanding, Words
-from proxy.server.walk import LEFT, purl_of
+from proxy.server.walk import purl_of
 from proxy.storage.base import Record
 
 LOG = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class PromptWay:
     def _set_out(
         self, question: bytes, heading: Heading, connection: ErrandHandler
     ) -> _Errand | None:
+        started = time.perf_counter()
         line, ecosystem, target = self._understand(question, heading)
         # Nor is the path of a probe one. Digests are told of what is compared with others first.
         if not isinstance(target, ArtifactTarget) or target.digests:
@@ -81,7 +82,7 @@ class PromptWay:
         if flying is None:
             return None
         self._rooms.health.running += 1
-        about = _About(self._ids.next(), heading, line, ecosystem, target)
+        about = About(self._ids.next(), started, heading, line, ecosystem, target)
         return _Errand(self._rooms, connection, question, about, flying)
 
     def _understand(self, question: bytes, heading: Heading) -> Meaning:
@@ -106,28 +107,6 @@ class PromptWay:
 
 
 @final
-class _About:
-    """Who asks for what. `id`: of the request. `started`: seconds of the performance counter."""
-
-    __slots__ = ("ecosystem", "heading", "id", "line", "started", "target")
-
-    def __init__(
-        self,
-        request_id: str,
-        heading: Heading,
-        line: RequestLine,
-        ecosystem: Ecosystem,
-        target: ArtifactTarget,
-    ) -> None:
-        self.id = request_id
-        self.started = time.perf_counter()
-        self.heading = heading
-        self.line = line
-        self.ecosystem = ecosystem
-        self.target = target
-
-
-@final
 class _Errand:
     """Implements `Errand`: one request, its flight, and what is said at its end."""
 
@@ -138,7 +117,7 @@ class _Errand:
         rooms: Rooms,
         connection: ErrandHandler,
         question: bytes,
-        about: _About,
+        about: About,
         flying: Flying,
     ) -> None:
         self._rooms = rooms
@@ -165,7 +144,7 @@ class _Errand:
         if not self._is_over:
             self._is_over = True
             self._rooms.health.running -= 1
-            self._note(LEFT, 0, NONE)
+            note_errand(self._rooms, self._about, NONE, b"", "")
 
     def _wait(self, flight: Flight) -> None:
         if flight.done or flight.headed:
@@ -198,42 +177,6 @@ class _Errand:
             return False
         sent = self._connection.put(head, content)
         self.flying.close()
-        if sent:
-            self._note(200, len(content), status.label, f"sha256:{record.sha256}")
-        else:
-            self._note(LEFT, 0, status.label)
+        note_errand(self._rooms, about, status.label, content if sent else b"", record.sha256)
         self._connection.done()
         return True
-
-    def _note(self, status: int, sent: int, cache: str, digest: str = "") -> None:
-        """Tell metrics, access log and audit log, as `Handler` does. `digest`: of what was sent."""
-        rooms, about = self._rooms, self._about
-        heading, ecosystem, path = about.heading, about.ecosystem.name, about.line.path
-        seconds = time.perf_counter() - about.started
-        rooms.metrics.request(ecosystem, status, cache, seconds, sent)
-        shown = cache if cache != NONE else ""
-        principal, peer = heading.principal, heading.peer.shown
-        rooms.access_log.append(
-            *(about.id, principal.name, peer, _METHOD, path, ecosystem, status, sent, seconds),
-            *(shown, heading.agent),
-        )
-        if digest and rooms.audit.on:
-            purl = purl_of(about.ecosystem, about.target)
-            rooms.audit.append(
-                AuditRecord(
-                    time.time(),
-                    about.id,
-                    "served",
-                    principal.name,
-                    principal.kind,
-                    peer,
-                    ecosystem,
-                    purl,
-                    path,
-                    status,
-                    sent,
-                    digest,
-                    shown,
-                    "",
-                )
-            )
