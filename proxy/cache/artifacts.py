@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import final
 
@@ -235,8 +234,8 @@ class Artifacts:
             return self._opening.open(record, status, age)
         stored = await self._opening.ready(record, HIT, age)
         about = (record, facts)
-        return stored and replace(
-            stored, basis=lambda: self._grounds.of(ecosystem, target, name, permit, about)
+        return stored and stored._replace(
+            basis=lambda: self._grounds.of(ecosystem, target, name, permit, about)
         )
 
     def _find(self, key: str, permit: Permit) -> tuple[Record, ArtifactFacts] | tuple[None, None]:

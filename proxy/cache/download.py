@@ -16,7 +16,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 from proxy.cache.comparison import ComparisonFailed
@@ -298,7 +298,7 @@ class Download:
         facts = order.facts()
         if transfer.digests or leader.comparison.paths:
             digests = " ".join(map(str, transfer.digests))
-            facts = replace(facts, digests=digests, compared=leader.comparison.paths)
+            facts = facts._replace(digests=digests, compared=leader.comparison.paths)
         sha256, fields = transfer.sha256, facts.fields()
         try:
             if transfer.received <= COMMIT_IN_THREAD:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, NamedTuple, Self, TypeAlias
 
 from proxy.errors import InvalidDigest
 from proxy.model import Digest, Whole
@@ -123,8 +123,7 @@ class Compared:
     paths: str = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactFacts:
+class ArtifactFacts(NamedTuple):
     """Facts about a stored artifact.
 
     `listing`, `listing_sha256`: the document, and its very bytes, that listed it: while those are

@@ -18,7 +18,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import final
 
 from proxy.cache.entry import ArtifactFacts
@@ -72,7 +71,7 @@ class Extracts:
         proven = data is None
         if data is None:
             data = await self._of_stored(order, body or await _fetch_whole(order))
-        facts = replace(order.facts(), extracted="whole" if proven else "parts")
+        facts = order.facts()._replace(extracted="whole" if proven else "parts")
         await self._keep(flight, order.key, data, facts)
 
     # --- of the stored whole -----------------------------------------------------------------

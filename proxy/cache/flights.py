@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import final
 
@@ -175,8 +174,7 @@ class Flights:
         )
         if about is not None:
             every = self._checksums.every
-            order = replace(
-                order,
+            order = order._replace(
                 compare=lambda anew: every(ecosystem, about, no_cache=anew),
                 digests=tuple(name for name, _ in about.digests),
                 not_before=not_before(self._storage, key, about),
@@ -213,7 +211,7 @@ class Flights:
         if whole is None:
             raise AssertionError("an artifact is to be extracted from nothing")
         parent = Source(source.location, source.package, source.version, whole.digest, whole.size)
-        part = replace(permit, source=parent)
+        part = permit._replace(source=parent)
         key = beside(key, whole.path)
         name = flight_name(key, parent)
         found = await self.fly(ecosystem, key, name, part, head_only=False)

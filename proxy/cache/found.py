@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from proxy.cache.entry import one_digest
 from proxy.cache.flight import Follower
@@ -28,8 +29,7 @@ class Basis:
     stands: Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A stored artifact, its body open. `age` in seconds. The receiver MUST close it.
 
     `doubted`: a transfer of it failed a short while ago. A client that asks for the rest of what
@@ -44,10 +44,10 @@ class Stored:
     status: CacheStatus
     age: int
     doubted: bool = False
-    heal: Callable[[], None] = field(default=lambda: None)
+    heal: Callable[[], None] = lambda: None
     digests: str = ""
     content: bytes | None = None
-    basis: Callable[[], Basis | None] = field(default=lambda: None)
+    basis: Callable[[], Basis | None] = lambda: None
 
     def digest_by(self, algorithm: Algorithm) -> Digest | None:
         """Its digest by an algorithm; None: not computed."""
@@ -58,8 +58,7 @@ class Stored:
         self.body.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Flying:
+class Flying(NamedTuple):
     """An artifact on its way, its head known. The receiver MUST close it.
 
     Of one that `Flights.begin` gave the head is not known yet; `status` is right if it lands.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import final
 
 from proxy.cache.decisions import Decisions
@@ -122,7 +121,7 @@ class Opening:
             raise
         if content is not None:
             self._opened.remember(name, value=True, now=now, seconds=AGAIN)
-        return replace(stored, content=content)
+        return stored._replace(content=content)
 
     def _stored(  # noqa: PLR0913  # all that is known
         self,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.cache.entry import ArtifactFacts, Compared
 from proxy.cache.judging import Judge
@@ -14,8 +13,7 @@ from proxy.storage.base import Body
 from proxy.upstream.base import UpstreamRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What to fetch: under which key, from where, and the facts to keep with it.
 
     `name`: key and digest, what makes two flights the same one. `no_cache`: ask past caches in

@@ -6,6 +6,7 @@ Non-goals: making that decision (`rights`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.cache.entry import ArtifactFacts
 from proxy.cache.status import HIT, CacheStatus
@@ -20,8 +21,7 @@ class Step:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(NamedTuple):
     """A current listing decision: the source, and the document (path, SHA-256) that says so.
 
     `steps`: the documents that it stands on, in the order they were asked. Where there are several,

@@ -17,7 +17,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from math import inf
 from typing import final
 
@@ -123,7 +122,7 @@ class Rights:
                 if facts is not None and own and error.outcome in _SAYS_NOTHING:
                     with suppress(NotListed, NotFound):
                         permit = await self._listings.last(ecosystem, target, listing, facts)
-                        return replace(permit, status=stale(error, self._ttl(facts)))
+                        return permit._replace(status=stale(error, self._ttl(facts)))
                     continue
                 # Whether it is listed there cannot be told now: asking the others would only
                 # make the client wait longer for the same answer.
@@ -217,7 +216,7 @@ class Rights:
         """Note with a stored artifact that the upstream has taken it back."""
         if facts.withheld != (said := to_text(news)):
             LOG.warning("the upstream has taken back a stored artifact: %s", news.detail)
-            self._note(record, replace(facts, withheld=said))
+            self._note(record, facts._replace(withheld=said))
 
     def refuse_known(self, name: str) -> None:
         """Raise what is remembered against an artifact that is not stored.
@@ -265,19 +264,18 @@ class Rights:
         except ProxyError as error:
             self._remember(name, error)
             if error.outcome is Outcome.NEWS:
-                here = replace(stored[1], location=permit.source.location)
+                here = stored[1]._replace(location=permit.source.location)
                 self.withhold(stored[0], here, error)
             raise
         record, facts = stored
         mine = facts.digest_by(promised.algorithm, record.sha256) if promised else promised
         if promised is not None and promised != mine:
             LOG.info("the upstream's checksum file names other bytes than are stored")
-            self._note(record, replace(facts, superseded=str(promised)))
+            self._note(record, facts._replace(superseded=str(promised)))
             return
         now = self._clock()
         self._confirmed.remember(name, value=True, now=now, seconds=self._policy.ttl)
-        facts = replace(
-            facts,
+        facts = facts._replace(
             location=permit.source.location,
             checked_at=now,
             listing=permit.listing,

@@ -34,6 +34,7 @@ from proxy.errors import Malformed, NotAcceptable, NotListed
 from proxy.model import ArtifactTarget, Digest, Links, Source, Whole, encode_path
 
 _LONGEST_LINK = 1000
+_PATHS_BY_NAME = f"/{FILES}/{BY_NAME}/"
 
 Paths = tuple[str | None, ...]
 
@@ -128,8 +129,7 @@ class Offers:
         raise NotListed(target.filename)
 
     def _offer(self, path: str, filename: str) -> Offer:
-        _, mount, kind, *_ = *path.split("/"), ""
-        by_name = (mount, kind) == (FILES, BY_NAME)
+        by_name = path.startswith(_PATHS_BY_NAME)
         offer = self.by_name.get(filename) if by_name else self.by_path.get(path)
         if offer is None:
             raise NotListed(filename)

@@ -203,8 +203,10 @@ def checked_hashes(raw: Mapping[str, str]) -> dict[str, str] | None:
 
 def strongest(hashes: Mapping[str, str]) -> Digest | None:
     """Give the digest to verify with: sha256 first, which every client can compare."""
-    name = next((name for name in _STRENGTH if name in hashes), None)
-    return None if name is None else Digest.of(name, hashes[name])
+    for name in _STRENGTH:
+        if name in hashes:
+            return Digest.of(name, hashes[name])
+    return None
 
 
 def visible(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,8 @@ async def listed(proxy: Running, page: str = PAGE) -> bytes:
     """Have a listing in memory, and its table; how a client gets it. (An entry is known by its file
     only when that is a moment old.)"""
     line = canonicalise("GET", page, host="localhost")
-    ecosystem = next(one for one in ECOSYSTEMS if one.name == page.split("/")[1])
+    name = line.segments[0].removesuffix("-remediated")
+    ecosystem = next(one for one in ECOSYSTEMS if one.name == name)
     target = ecosystem.classify(line)
     assert isinstance(target, DocumentTarget)
     async with asyncio.timeout(LIMIT):
@@ -207,6 +209,22 @@ async def test_what_no_listing_names_and_what_may_not_be_asked_is_not_begun(tmp_
         assert Room(proxy, artifact.link, "python-remediated").begin() is None
         with pytest.raises(NotFound):
             await Room(proxy, unlisted).get()
+
+
+async def test_the_listing_that_names_it_may_be_the_second_one(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        one = noise(origin.content, 40 * KIB)
+        filename = one.filename.replace("1.0", "2.0")
+        other = replace(one, filename=filename, version="2.0", index="python-remediated")
+        origin.content.add(other)
+        room = Room(proxy, other.link, "python", "python-remediated")
+        await listed(proxy)
+        assert room.begin() is None  # only the one that does not name it is in memory
+        await listed(proxy, "/python-remediated/simple/bigblob/")
+        stored = await room.ended(room.begun())
+        stored.close()
+        assert stored.record.fields["listing"] == "/python-remediated/simple/bigblob/"
+        assert (await fetch(proxy, other.link)).cache == "cgr-proxy; hit"
 
 
 async def test_nothing_is_begun_that_the_upstream_has_just_refused(tmp_path: Path) -> None:

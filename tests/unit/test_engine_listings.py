@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from proxy.cache import listings
 from proxy.cache.documents import Documents
 from proxy.cache.freshness import Policy
 from proxy.cache.listings import MOST_STEPS, Listings
@@ -27,6 +28,7 @@ from proxy.model import (
 )
 from proxy.storage.memory import MemoryStorage
 from proxy.upstream.base import Head, UpstreamRequest
+from tests.engine import quick
 from tests.unit.in_pieces import InPieces
 
 GRANT = Grant("farm", "chain", frozenset({"chain"}))
@@ -112,6 +114,9 @@ class Room:
             *(Chain(), WANTED, document_at("/a"), GRANT, Links()), facts=None, deadline=None
         )
 
+    def at_hand(self, path: str = "/a") -> Permit | None:
+        return self.listings.at_hand(Chain(), WANTED, document_at(path))
+
 
 @asynccontextmanager
 async def room(texts: Mapping[str, str]) -> AsyncIterator[Room]:
@@ -169,3 +174,71 @@ async def test_listings_that_refer_to_one_another_are_not_followed_for_ever() ->
             await made.look()
         assert made.pages.asked == ["/a", "/b"]
         assert MOST_STEPS < 10
+
+
+# --- without waiting ----------------------------------------------------------------------------
+
+
+async def test_a_listing_in_memory_says_at_once_what_asking_it_would() -> None:
+    async with room({"/a": "at /here"}) as made:
+        assert made.at_hand() is None
+        await made.look()
+        permit = await made.look()
+        assert permit.source.location == "/here"
+        assert (made.at_hand(), made.at_hand()) == (permit, permit)
+        assert made.pages.asked == ["/a"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_listing_that_has_to_be_asked_again_says_nothing_at_once(*, known: bool) -> None:
+    async with room({"/a": "at /here"}) as made:
+        await made.look()
+        permit = await made.look()
+        if known:
+            assert made.at_hand() == permit
+        made.documents.doubt(Chain(), document_at("/a"), permit.listing_sha256)
+        assert made.at_hand() is None
+        made.now += 299  # the doubt is as old as the listing may be
+        assert made.at_hand() is None
+        made.now += 1
+        assert made.at_hand() is None
+        made.now -= 301  # before anybody asked
+        assert made.at_hand() is None
+
+
+async def test_a_listing_that_has_changed_says_what_it_says_now() -> None:
+    async with room({"/a": "at /here"}) as made:
+        await made.look()
+        await made.look()
+        before = made.at_hand()
+        made.pages.texts["/a"] = "at /there"
+        made.now += 300
+        assert made.at_hand() is None
+        await made.look()
+        after = await made.look()
+        assert made.at_hand() == after
+        assert before is not None
+        assert (before.source.location, after.source.location) == ("/here", "/there")
+        assert before.listing_sha256 != after.listing_sha256
+
+
+async def test_a_listing_that_is_not_the_last_word_says_nothing_at_once() -> None:
+    async with room({"/a": "more /b", "/b": "at /here"}) as made:
+        for _ in range(3):
+            await made.look()
+        assert made.at_hand() is None
+
+
+async def test_only_so_many_listings_are_known_at_once() -> None:
+    with quick(listings, MOST_CURRENT=2):
+        async with room({"/a": "at /x", "/b": "at /y", "/c": "at /z"}) as made:
+            for _ in range(2):
+                for path in ("/a", "/b", "/c"):
+                    await made.listings.look(
+                        *(Chain(), WANTED, document_at(path), GRANT, Links()),
+                        facts=None,
+                        deadline=None,
+                    )
+            found = [made.at_hand(path) for path in ("/a", "/b", "/c", "/a")]
+            assert [one and one.source.location for one in found] == ["/x", "/y", "/z", "/x"]
+            assert len(made.listings._current) == 2

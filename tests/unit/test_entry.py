@@ -33,14 +33,14 @@ def record(fields: Fields) -> Record:
 def test_facts_are_read_back_as_they_were_written() -> None:
     assert ArtifactFacts.of_record(record(ARTIFACT.fields())) == ARTIFACT
     assert DocumentFacts.of_record(record(DOCUMENT.fields())) == DOCUMENT
-    bare = replace(ARTIFACT, digest=None, withheld="")
+    bare = ARTIFACT._replace(digest=None, withheld="")
     assert ArtifactFacts.of_record(record(bare.fields())) == bare
-    told = replace(bare, digests=f"sha1:{'ab' * 20} md5:{'cd' * 16}", compared="none")
+    told = bare._replace(digests=f"sha1:{'ab' * 20} md5:{'cd' * 16}", compared="none")
     assert ArtifactFacts.of_record(record(told.fields())) == told
 
 
 def test_digests_are_told_by_algorithm_and_never_made_up() -> None:
-    facts = replace(ARTIFACT, digests=f"sha1:{'ab' * 20} md5:{'cd' * 16} sha512:broken")
+    facts = ARTIFACT._replace(digests=f"sha1:{'ab' * 20} md5:{'cd' * 16} sha512:broken")
     assert facts.digest_by("sha1", SHA) == Digest("sha1", "ab" * 20)
     assert facts.digest_by("md5", SHA) == Digest("md5", "cd" * 16)
     assert facts.digest_by("sha256", SHA) == Digest("sha256", SHA)
@@ -49,7 +49,7 @@ def test_digests_are_told_by_algorithm_and_never_made_up() -> None:
 
 
 def test_what_has_been_superseded_fulfils_nothing_until_it_is_fetched_anew() -> None:
-    superseded = replace(ARTIFACT, superseded=f"sha1:{'ab' * 20}")
+    superseded = ARTIFACT._replace(superseded=f"sha1:{'ab' * 20}")
     again = ArtifactFacts.of_record(record(superseded.fields()))
     assert again == superseded
     for promised in (None, ARTIFACT.digest, Digest("sha256", SHA)):
@@ -92,11 +92,11 @@ def test_fields_that_are_not_ours_are_a_miss_and_never_an_error(
 def test_a_stored_body_is_held_against_what_is_promised_now(
     stored: Digest | None, promised: Digest | None, *, fulfils: bool
 ) -> None:
-    assert replace(ARTIFACT, digest=stored).fulfils(promised, SHA) is fulfils
+    assert ARTIFACT._replace(digest=stored).fulfils(promised, SHA) is fulfils
 
 
 def test_a_stored_body_is_held_against_the_seal_that_is_promised_now() -> None:
-    sealed = replace(ARTIFACT, digest=None, seal="one")
+    sealed = ARTIFACT._replace(digest=None, seal="one")
     known = ArtifactFacts.of_record(Record("key", SHA, 10, sealed.fields()))
     assert known == sealed
     assert [sealed.fulfils(None, SHA, seal) for seal in ("one", "two", "")] == [True, False, True]

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,7 +200,7 @@ async def test_a_verdict_that_is_noted_with_the_entry_counts_at_once(tmp_path: P
         assert facts is not None
         origin.block("bigblob", "1.0")
         verdict = to_text(Blocked("It is malware."))
-        proxy.app.storage.update(record, replace(facts, withheld=verdict).fields())
+        proxy.app.storage.update(record, facts._replace(withheld=verdict).fields())
         assert (await one.is_walked(question)).status == 403
         assert bodies(origin, artifact) == 1
 
