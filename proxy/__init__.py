@@ -32,7 +32,8 @@ Short cuts: a question that was answered less than a second ago is answered befo
 (`server/seam`, `server/hot`), if the rooms say, each time, that all of it still holds
 (`server/repeats`): who asks, what the organisation may have, what is held. And who asks, and on
 what conditions, is found out once for a burst of requests that differ in their path only
-(`server/heading`); what they may have is asked each time.
+(`server/heading`); what they may have is asked each time. With that, a small artifact that is not
+here is fetched without a task that waits for it (`server/prompt`, `server/errand`).
 
 Three kinds of thing, never mixed:
 

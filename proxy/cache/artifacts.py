@@ -140,8 +140,7 @@ class Artifacts:
         """Begin the flight of what is certainly not here and may be had, or join it, if that can be
         said without waiting; its head is not known yet. None: ask `get`, nothing has happened.
 
-        Whoever can send it all at once asks `landed` at its end. Who cannot gives it to `hand_on`
-        and asks `get`.
+        Who can send only a small whole, and finds that it is none, goes on with `follow`.
         """
         if not target.listed_in:
             return None
@@ -156,9 +155,9 @@ class Artifacts:
             return None
         return self._flights.begin(ecosystem, key, flight_name(key, permit.source), permit)
 
-    def hand_on(self, flying: Flying) -> None:
-        """See `Flights.hand_on`."""
-        self._flights.hand_on(flying)
+    async def follow(self, flying: Flying) -> Stored | Flying:
+        """See `Flights.follow`."""
+        return await self._flights.follow(flying)
 
     async def checksum(
         self, ecosystem: Ecosystem, target: ChecksumTarget, grant: Grant, links: Links

@@ -77,6 +77,7 @@ class Flight:
         self._parts: list[_Part] = []
         self._followers: set[Follower] = set()
         self._waiters: list[asyncio.Future[None]] = []
+        self._hearers: list[Callable[[], object]] = []
         self._leader: asyncio.Future[None] | None = None
         self._stop: Callable[[], object] | None = None
         self._leaving: asyncio.TimerHandle | None = None
@@ -233,6 +234,10 @@ class Flight:
         self._waiters.append(waiter)
         return waiter
 
+    def hear(self, told: Callable[[], object]) -> None:
+        """Have `told` called, once and by the loop, when whoever awaits `change` would go on."""
+        self._hearers.append(told)
+
     def spot(self, offset: int) -> Spot:
         """Where the visible bytes at `offset` lie."""
         return self._spot(offset, self.visible - offset)
@@ -283,6 +288,9 @@ class Flight:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        hearers, self._hearers = self._hearers, []
+        for told in hearers:
+            asyncio.get_running_loop().call_soon(told)
 
 
 @final

@@ -21,7 +21,6 @@ from proxy.cache.download import Download
 from proxy.cache.flight import SMALL, Flight
 from proxy.cache.found import Flying, Stored
 from proxy.cache.freshness import Policy
-from proxy.cache.handed import Handed
 from proxy.cache.judging import judge_of
 from proxy.cache.keys import beside, flight_name
 from proxy.cache.opening import DOUBT, Opening
@@ -68,11 +67,9 @@ class Flights:
         self._wrong: Decisions[bool] = Decisions()
         self._running: dict[str, Flight] = {}
         self._leaders: dict[Flight, asyncio.Task[None]] = {}
-        self._handed = Handed()
 
     async def close(self) -> None:
         """Stop every flight."""
-        self._handed.close()
         leaders = list(self._leaders.values())
         for task in leaders:
             task.cancel()
@@ -93,9 +90,14 @@ class Flights:
 
         Stored: it has landed meanwhile. Raises its failure, and what is remembered of the last one.
         """
-        flying = self._handed.take(name) if not head_only else None
-        if flying is None:
-            flying = self._board(ecosystem, key, name, permit, head_only=head_only)
+        flying = self._board(ecosystem, key, name, permit, head_only=head_only)
+        return await self.follow(flying)
+
+    async def follow(self, flying: Flying) -> Stored | Flying:
+        """Go on with what `begin` gave: wait until a head may be sent.
+
+        Stored: it has landed meanwhile. Raises its failure, and leaves it then.
+        """
         follower, flight = flying.follower, flying.follower.flight
         try:
             await follower.head()
@@ -116,43 +118,37 @@ class Flights:
             return None
         if (flight := self._running.get(name)) is not None:
             small = flight.size is not None and flight.size <= SMALL
-            return self._join(ecosystem, name, flight) if small else None
+            return self._join(ecosystem, flight) if small else None
         now = self._clock()
         known = self._decisions.holds(name, now) or self._wrong.find(name, now)
         if known or (permit.source.size or 0) > SMALL:
             return None
         flight = self._start(ecosystem, key, name, permit, no_cache=False)
-        return Flying(flight.attach(), STORED, name=name)
-
-    def hand_on(self, flying: Flying) -> None:
-        """Keep what `begin` gave for the next `fly`, which goes on with it as if it had come first:
-        of the client that cannot be answered from here. Closes it when none comes."""
-        self._handed.keep(flying)
+        return Flying(flight.attach(), STORED)
 
     def _board(
         self, ecosystem: Ecosystem, key: str, name: str, permit: Permit, *, head_only: bool
     ) -> Flying:
         """Join or begin a flight. Raises what is remembered of the last one."""
         flight = self._running.get(name)
-        if flight is not None and (
-            joined := self._join(ecosystem, name, flight, head_only=head_only)
-        ):
+        joined = self._join(ecosystem, flight, head_only=head_only) if flight is not None else None
+        if joined is not None:
             return joined
         now = self._clock()
         if (known := self._decisions.find(name, now)) is not None:
             raise known
         no_cache = self._wrong.find(name, now) is not None
         flight = self._start(ecosystem, key, name, permit, no_cache=no_cache)
-        return Flying(flight.attach(head_only=head_only), STORED, name=name)
+        return Flying(flight.attach(head_only=head_only), STORED)
 
     def _join(
-        self, ecosystem: Ecosystem, name: str, flight: Flight, *, head_only: bool = False
+        self, ecosystem: Ecosystem, flight: Flight, *, head_only: bool = False
     ) -> Flying | None:
         """Join a flight that is under way; None: nobody may any more."""
         if flight.done or not flight.joinable:
             return None
         self._metrics.follower(ecosystem.name)
-        return Flying(flight.attach(head_only=head_only), COLLAPSED, name=name)
+        return Flying(flight.attach(head_only=head_only), COLLAPSED)
 
     def landed(self, flying: Flying) -> Stored | None:
         """Turn a flight that has landed into the stored artifact; the flight is left then."""

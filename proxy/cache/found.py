@@ -64,14 +64,12 @@ class Stored(NamedTuple):
 class Flying(NamedTuple):
     """An artifact on its way, its head known. The receiver MUST close it.
 
-    `name`: of the flight, where its head is not known yet (see `Flights.begin`); `status` is right
-    then if it lands.
+    Of one that `Flights.begin` gave the head is not known yet; `status` is right if it lands.
     """
 
     follower: Follower
     status: CacheStatus
     age: int = 0
-    name: str = ""
 
     def digest_by(self, algorithm: Algorithm) -> Digest | None:
         """Its digest by an algorithm; None: not known, or not yet."""

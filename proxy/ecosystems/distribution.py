@@ -94,7 +94,9 @@ def guess(filename: str) -> str:
 
 def local_parts(version: str) -> tuple[str, ...]:
     """Give the parts of a local version: `("cgr", "1")` of `2.0+cgr.1`, or `()`."""
-    _, _, local = version.partition("+")
+    if "+" not in version:
+        return ()
+    local = version.partition("+")[2]
     return tuple(re.split(r"[._-]", local.lower())) if local else ()
 
 

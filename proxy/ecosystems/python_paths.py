@@ -45,6 +45,7 @@ PROVENANCE: Final = "application/vnd.pypi.integrity.v1+json"
 _PLAIN_JSON: Final = "application/json"
 _ACCEPT: Final = f"{simple_index.JSON}, {simple_index.HTML};q=0.2, {simple_index.TEXT_HTML};q=0.1"
 _MEDIA_TYPES: Final = {SIGNATURE: "application/pgp-signature", METADATA: OCTETS}
+_COMPANIONS: Final = tuple(_MEDIA_TYPES)
 
 
 @lru_cache(maxsize=1024)  # each file of a project has the same ones
@@ -99,6 +100,8 @@ def artifact(segments: Sequence[str]) -> ArtifactTarget | None:
 
 def split_companion(name: str) -> tuple[str, str]:
     """Split the name of a companion into its file's and its own ending; "": it is none."""
+    if not name.endswith(_COMPANIONS):
+        return name, ""
     for companion in _MEDIA_TYPES:
         if name.endswith(companion):
             return name[: -len(companion)], companion

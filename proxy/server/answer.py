@@ -81,8 +81,13 @@ def head_of(response: web.StreamResponse, but: frozenset[str] = frozenset()) -> 
     fields: Iterable[tuple[str, str]] = response.headers.items()
     if but:
         fields = [field for field in fields if field[0].lower() not in but]
+    return worded(response.status, response.reason, fields)
+
+
+def worded(status: int, reason: str | None, fields: Iterable[tuple[str, str]]) -> bytes:
+    """Status line and fields, in their order. Raises as `head_of`."""
     lines = [f"{name}: {value}\r\n" for name, value in fields]
-    text = f"HTTP/1.1 {response.status} {response.reason}\r\n{''.join(lines)}"
+    text = f"HTTP/1.1 {status} {reason}\r\n{''.join(lines)}"
     if not text.count("\r") == text.count("\n") == len(lines) + 1 or "\0" in text:
         raise ValueError("a header field holds a line break")
     return text.encode("utf-8")

@@ -21,9 +21,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NoReturn, cast
+from typing import Final, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from proxy.errors import BadRequest, MethodNotAllowed
@@ -36,7 +36,7 @@ MAX_QUERY = 2000
 MAX_PARAMETERS = 20
 
 _NO_SEGMENTS = frozenset({"", ".", ".."})
-_METHODS = frozenset({"GET", "HEAD", "POST"})
+_METHODS: Final[Mapping[str, Method]] = {"GET": "GET", "HEAD": "HEAD", "POST": "POST"}
 # RFC 3986 pchar and "/", plus the brackets that many clients send as they are. Runs of characters
 # between escapes: one alternative for each character takes five times as long.
 _PLAIN = r"[A-Za-z0-9._~!$&'()*+,;=:@/\[\]-]*"
@@ -74,7 +74,7 @@ def canonicalise(
     path, _, query = (target if target[:1] == "/" else _origin_form(target, host)).partition("?")
     segments, slash = _segments(path)
     return RequestLine(
-        method=cast(Method, method),  # narrowed by the check above
+        method=_METHODS[method],
         segments=segments,
         slash=slash,
         escaped="%" in path,

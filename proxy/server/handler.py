@@ -38,23 +38,24 @@ from proxy.model import (
     StaticTarget,
     Target,
 )
-from proxy.observe.metrics import NONE
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
 from proxy.server.canonical import canonicalise
 from proxy.server.coding import choose_coding
 from proxy.server.conditional import wants_range
+from proxy.server.errand import handed
 from proxy.server.errors import refusal, render
 from proxy.server.front import base_url, check_framing, check_no_body
 from proxy.server.heading import Heading, Headings
-from proxy.server.noted import noted_path
+from proxy.server.noting import note
 from proxy.server.passing import pass_on
+from proxy.server.prompt import PromptWay
 from proxy.server.repeats import Repeats
 from proxy.server.rooms import Rooms
 from proxy.server.sending import finish
 from proxy.server.understanding import Meaning, Understanding, Words
 from proxy.server.walk import Walk, digest_of
-from proxy.server.wire import abort, body_size
+from proxy.server.wire import abort
 
 LOG = logging.getLogger(__name__)
 RANGE_PATIENCE = 10.0  # seconds that a Range waits for a cold artifact to be verified
@@ -71,6 +72,8 @@ class Handler:
         self._headings = Headings(
             *(rooms.gate, rooms.own_names, rooms.trusted_proxies, rooms.certificates)
         )
+        self.prompt = PromptWay(rooms, self._ids, self._headings, self._understanding)
+        """The way of small artifacts that are not here; see `proxy.server.errand.Prompt`."""
         self._repeats = Repeats(
             *(rooms.gate, rooms.door, rooms.documents, rooms.hot, rooms.audit),
             certified=rooms.certificates is not None,
@@ -78,7 +81,11 @@ class Handler:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, send the answer, note it."""
-        walk = Walk(request, self._ids.next(), time.perf_counter())
+        begun = handed(request)
+        if begun is None:
+            walk = Walk(request, self._ids.next(), time.perf_counter())
+        else:
+            walk = Walk(request, begun.id, begun.started, begun=begun.flying)
         health = self._rooms.health
         response: web.StreamResponse | None = None
         health.running += 1
@@ -91,13 +98,15 @@ class Handler:
             return response
         finally:
             health.running -= 1
-            self._note(walk, response)
+            if walk.begun is not None:  # what has come in between is no answer to it
+                walk.begun.close()
+            note(self._rooms, walk, response)
 
     def refuse(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
         """Answer what the parser refused (400), or a defect of ours (500)."""
         walk = Walk(request, self._ids.next(), time.perf_counter())
         response = self._render(walk, refusal(status))
-        self._note(walk, response)
+        note(self._rooms, walk, response)
         return response
 
     async def _answer_or_error(self, walk: Walk) -> web.StreamResponse:
@@ -253,9 +262,14 @@ class Handler:
         self, walk: Walk, ecosystem: Ecosystem, target: ArtifactTarget, grant: Grant
     ) -> web.StreamResponse:
         rooms, request = self._rooms, walk.request
-        found = await rooms.artifacts.get(
-            ecosystem, target, grant, self._links(walk), head_only=request.method == "HEAD"
-        )
+        begun, walk.begun = walk.begun, None
+        found: Stored | Flying | Described
+        if begun is not None:
+            found = await rooms.artifacts.follow(begun)
+        else:
+            found = await rooms.artifacts.get(
+                ecosystem, target, grant, self._links(walk), head_only=request.method == "HEAD"
+            )
         try:
             # Never an unverified 206: wait for the verdict a little, else send the whole.
             if (
@@ -316,30 +330,3 @@ class Handler:
         return (
             certificates is not None and transport is not None and certificates.has_gone(transport)
         )
-
-    def _note(self, walk: Walk, response: web.StreamResponse | None) -> None:
-        """Tell metrics and access log; status 499: the client left before an answer."""
-        request = walk.request
-        seconds = time.perf_counter() - walk.started
-        status = response.status if response is not None else 499
-        name = walk.ecosystem.name if walk.ecosystem is not None else NONE
-        sent = body_size(request, response)
-        self._rooms.metrics.request(name, status, walk.cache, seconds, sent)
-        if walk.probed:
-            return
-        self._rooms.access_log.append(
-            walk.id,
-            walk.principal.name if walk.principal is not None else "",
-            walk.peer.shown if walk.peer is not None else "",
-            request.method,
-            walk.line.path if walk.line is not None else noted_path(request.raw_path),
-            name if name != NONE else "",
-            status,
-            sent,
-            seconds,
-            walk.cache if walk.cache != NONE else "",
-            request.headers.get("User-Agent", ""),
-            walk.failure,
-        )
-        if self._rooms.audit.on and (record := walk.audited(time.time(), status, sent)) is not None:
-            self._rooms.audit.append(record)

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from proxy.access.clients import Clients
 from proxy.access.gate import Gate
 from proxy.model import Principal
-from proxy.server.conditional import Conditions
+from proxy.server.conditional import UNCONDITIONAL, Conditions
 from proxy.server.front import Network, Peer, peer_of
 from proxy.server.own_names import OwnNames
 from proxy.server.responses import conditions_of
@@ -45,7 +46,8 @@ class Heading:
     """A heading that is well framed, of somebody who may come in.
 
     `clients`: the table that `principal` was found in. `bare`: there is no body, and nothing is
-    said of one.
+    said of one. `plain`: nor is a part asked for, or a condition made, or another version spoken,
+    and the connection goes on. `agent`: what the client calls itself, for the log.
     """
 
     peer: Peer
@@ -55,6 +57,8 @@ class Heading:
     accept: tuple[str, ...]
     conditions: Conditions
     bare: bool
+    plain: bool
+    agent: str
 
 
 @final
@@ -80,7 +84,11 @@ class Headings:
     def find(self, request: web.BaseRequest) -> Heading | None:
         """The heading of a request, if one with the same bytes was read with the same clients."""
         question = asked(request)
-        found = self._known.get(_name(*question)) if question is not None else None
+        return self.known(*question) if question is not None else None
+
+    def known(self, question: bytes, peer: str) -> Heading | None:
+        """The same, of the bytes of a request, and the address that they came from."""
+        found = self._known.get(_name(question, peer))
         return found if found is not None and found.clients is self._gate.clients else None
 
     async def read(self, walk: Walk, target: str) -> Heading:
@@ -104,14 +112,18 @@ class Headings:
             forwarded=peer.forwarded,
             lenient=target.startswith("/v2/"),
         )
+        conditions = conditions_of(request)
+        bare = not request.body_exists and "Content-Encoding" not in headers
         heading = Heading(
             peer,
             principal,
             clients,
             host=headers.get("Host"),
             accept=tuple(headers.getall("Accept", ())),
-            conditions=conditions_of(request),
-            bare=not request.body_exists and "Content-Encoding" not in headers,
+            conditions=conditions,
+            bare=bare,
+            plain=bare and conditions == UNCONDITIONAL and _is_plain(request),
+            agent=headers.get("User-Agent", ""),
         )
         if certificates is None:
             self._keep(request, heading)
@@ -142,10 +154,20 @@ def is_lasting(principal: Principal, request: web.BaseRequest) -> bool:
     return principal.kind in ("network", "loopback") and "Authorization" not in request.headers
 
 
+def _is_plain(request: web.BaseRequest) -> bool:
+    lasts = request.version == HttpVersion11 and request.keep_alive
+    return lasts and request.method == "GET" and "Expect" not in request.headers
+
+
+def version_at(question: bytes) -> int:
+    """Where in a question the version begins, with the space before it; negative: nowhere."""
+    return question.find(b"\r\n") - _VERSION
+
+
 def _name(question: bytes, peer: str) -> tuple[bytes, str]:
     """What all requests have alike that differ in their path only: the rest of their bytes, from
     the version at the end of the first line on, and the address that they came from.
 
     The space before the version is part of it: without one it is the end of a path, and the request
     is of the version 0.9, which names none."""
-    return question[question.index(b"\r\n") - _VERSION :], peer
+    return question[version_at(question) :], peer

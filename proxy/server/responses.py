@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from typing import assert_never
+from functools import lru_cache
+from time import time
+from typing import TypeAlias, assert_never
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -23,9 +26,9 @@ from proxy.cache.found import Described, Flying, Stored, Told
 from proxy.cache.status import PASSED_ON
 from proxy.cache.variants import Variant
 from proxy.errors import PreconditionFailed, ProxyError, Unavailable
-from proxy.model import ArtifactTarget, Document, DocumentTarget, StaticTarget
+from proxy.model import Algorithm, ArtifactTarget, Digest, Document, DocumentTarget, StaticTarget
 from proxy.server.accepting import check_accepted
-from proxy.server.answer import Answer
+from proxy.server.answer import Answer, http_date, worded
 from proxy.server.conditional import (
     Conditions,
     Failed,
@@ -37,8 +40,11 @@ from proxy.server.conditional import (
 )
 from proxy.server.sending import PIECE, BodyLost, Sender
 from proxy.server.wire import abort
+from proxy.storage.base import Record
 
+DigestBy: TypeAlias = Callable[[Algorithm], Digest | None]
 SERVER = "cgr-proxy"
+_PLACE = "<here>"  # stands in no field
 _IMMUTABLE = "private, max-age=31536000, immutable"
 # What a browser could run when it shows it: it is downloaded instead.
 _ACTIVE = ("text/html", "image/svg", "text/xml", "application/xml", "application/xhtml")
@@ -46,9 +52,15 @@ _ACTIVE = ("text/html", "image/svg", "text/xml", "application/xml", "application
 
 def base_headers(request_id: str) -> CIMultiDict[str]:
     """The fields of every answer."""
-    return CIMultiDict(
-        {"Server": SERVER, "X-Request-Id": request_id, "X-Content-Type-Options": "nosniff"}
-    )
+    return CIMultiDict(_base_fields(request_id))
+
+
+def _base_fields(request_id: str) -> list[tuple[str, str]]:
+    return [
+        ("Server", SERVER),
+        ("X-Request-Id", request_id),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
 
 
 def conditions_of(request: web.BaseRequest) -> Conditions:
@@ -160,12 +172,53 @@ def _describe(media_type: str, headers: CIMultiDict[str]) -> None:
         headers["Content-Security-Policy"] = "default-src 'none'"
 
 
-def _artifact_headers(target: ArtifactTarget, headers: CIMultiDict[str]) -> None:
-    headers.extend(target.headers)
-    headers["Cache-Control"] = _IMMUTABLE
-    headers["Content-Type"] = target.media_type
-    if target.media_type.startswith(_ACTIVE):
-        headers["Content-Disposition"] = "attachment"
+def _artifact_fields(target: ArtifactTarget) -> list[tuple[str, str]]:
+    media_type = target.media_type
+    fields = [*target.headers, ("Cache-Control", _IMMUTABLE), ("Content-Type", media_type)]
+    if media_type.startswith(_ACTIVE):
+        fields.append(("Content-Disposition", "attachment"))
+    return fields
+
+
+def _stored_fields(
+    target: ArtifactTarget, sha256: str, status: str, age: int, digest_by: DigestBy
+) -> list[tuple[str, str]]:
+    """What is said of the whole of a stored artifact, besides its length and the date."""
+    fields = _artifact_fields(target)
+    fields += [
+        ("Cache-Status", status),
+        ("ETag", f'"sha256:{sha256}"'),
+        ("Age", str(age)),
+        ("Accept-Ranges", "bytes"),
+    ]
+    for algorithm, name in target.digests:
+        if (digest := digest_by(algorithm)) is not None:
+            fields.append((name, digest.hex))
+    return fields
+
+
+def landed(target: ArtifactTarget, request_id: str, record: Record, status: str) -> bytes:
+    """The head that `stored` gives, with `Answer`, to a plain GET of what has just been stored, has
+    at least one byte, and of which no `digests` are told. `status`: of the cache.
+
+    Raises ValueError for a field that would be more than one.
+    """
+    template = _landed_template(target.headers, target.media_type, status)
+    values = (request_id, record.sha256, record.size, http_date(int(time())))
+    return (template % values).encode("utf-8")
+
+
+@lru_cache(maxsize=64)  # nearly all of an ecosystem have the same one
+def _landed_template(headers: tuple[tuple[str, str], ...], media_type: str, status: str) -> str:
+    """A head with `%s` for the request's id, the SHA-256, the length and the date, in this order.
+
+    Made of what makes every head, so that it says what any other does."""
+    target = ArtifactTarget("", "", "", "", media_type=media_type, headers=headers)
+    fields = _base_fields(_PLACE)
+    fields += _stored_fields(target, _PLACE, status, 0, lambda _: None)
+    fields += [("Content-Length", _PLACE), ("Date", _PLACE)]
+    head = b"%b\r\n" % worded(200, "OK", fields)
+    return head.decode("utf-8").replace("%", "%%").replace(_PLACE, "%s")
 
 
 async def stored(  # noqa: PLR0913, PLR0917  # all that an answer is made of
@@ -178,18 +231,12 @@ async def stored(  # noqa: PLR0913, PLR0917  # all that an answer is made of
 ) -> web.StreamResponse:
     """A stored artifact: 200, 206, 304, 416 or 412."""
     size = found.record.size
-    etag = f'"sha256:{found.record.sha256}"'
-    _artifact_headers(target, headers)
-    headers["Cache-Status"] = str(found.status)
-    headers["ETag"] = etag
-    headers["Age"] = str(found.age)
-    headers["Accept-Ranges"] = "bytes"
-    for algorithm, name in target.digests:
-        if (digest := found.digest_by(algorithm)) is not None:
-            headers[name] = digest.hex
+    sha256 = found.record.sha256
+    fields = _stored_fields(target, sha256, str(found.status), found.age, found.digest_by)
+    headers.extend(fields)
     if found.doubted and not conditions.if_range:
         conditions = replace(conditions, range=())
-    match select(conditions, etag=etag, size=size):
+    match select(conditions, etag=headers["ETag"], size=size):
         case Failed():
             raise PreconditionFailed("The artifact has another ETag (If-Match does not hold).")
         case NotModified():
@@ -269,7 +316,7 @@ async def flying(
     if flight.size is None and request.version < HttpVersion11:
         # Without a length the end of the body would be the end of the connection: spool first.
         await follower.settled(None)
-    _artifact_headers(target, headers)
+    headers.extend(_artifact_fields(target))
     headers["Cache-Status"] = str(found.status)
     headers["ETag"] = flight.etag
     response = web.StreamResponse(headers=headers)
@@ -292,7 +339,7 @@ def described(
     target: ArtifactTarget, found: Described, headers: CIMultiDict[str]
 ) -> web.StreamResponse:
     """The head of an artifact that is not here yet."""
-    _artifact_headers(target, headers)
+    headers.extend(_artifact_fields(target))
     headers["Cache-Status"] = str(found.status)
     response = web.StreamResponse(headers=headers)
     response.content_length = found.size

@@ -6,7 +6,7 @@ keeps to itself about a connection (`SEAM`). The lock file pins the version that
 with, a test says when another one has other names, and `Server` leaves all to the handler then.
 
 Reading: aiohttp `web_protocol.py` (`data_received`, `start`), asyncio `selector_events.py`.
-Non-goals: what the answers are (`hot`).
+Non-goals: what the answers are (`hot`), those that are not ready yet (`errand`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ READ = 16 << 10
 so much room made and taken back each time costs 13 us (measured), as much as a whole hit."""
 SEAM = (
     *("_waiter", "_messages", "_request_count", "_upgraded", "_paused", "_close", "_force_close"),
-    "_next_keepalive_close_time",
+    *("_next_keepalive_close_time", "_process_keepalive"),
 )
 """What answering before the parser leans on, besides `data_received`."""
 _END = b"\r\n\r\n"
@@ -82,7 +82,7 @@ class RepeatingHandler(RequestHandler):
         nothing else is under way: the parser, which is between two requests then, need not see it.
         """
         if not self._whole:
-            super().data_received(data)
+            self._go_on(data)
             return
         self._question = b""
         waiter, recall = self._waiter, self._recall
@@ -94,6 +94,20 @@ class RepeatingHandler(RequestHandler):
                 self._next_keepalive_close_time = now + KEEPALIVE
                 self.put(*found)
                 return
+            if self._set_out(data):
+                return
+        self._parse(data, idle=idle)
+
+    def _go_on(self, data: bytes) -> None:
+        """Take bytes that are no question's first ones."""
+        super().data_received(data)
+
+    def _set_out(self, _question: bytes) -> bool:
+        """Begin an answer that is not ready without the parser; False: that is not possible."""
+        return False
+
+    def _parse(self, data: bytes, *, idle: bool) -> None:
+        """Give bytes to the parser, which is between two requests. `idle`: as the handler is."""
         before = self._request_count
         super().data_received(data)
         parsed = self._request_count - before

@@ -41,7 +41,8 @@ class Walk:
     """One request on its way. `started`: seconds of the performance counter.
 
     `digest`: of the artifact's bytes, `sha256:...`, once it is known. `probed`: it is the question
-    of a machine that asks every few seconds, and no line in the log is worth it.
+    of a machine that asks every few seconds, and no line in the log is worth it. `begun`: the
+    flight that was begun for it before it came here; whoever takes it off MUST close it.
     """
 
     request: web.BaseRequest
@@ -59,6 +60,7 @@ class Walk:
     clients: Clients | None = None
     conditions: Conditions = UNCONDITIONAL
     stands: Standing | None = None
+    begun: Flying | None = None
 
     @property
     def failure(self) -> str:
@@ -68,11 +70,9 @@ class Walk:
     @property
     def purl(self) -> str:
         """The package that is asked for; "" where none is, or not known yet."""
-        if self.ecosystem is None or self.target is None or not self.target.package:
+        if self.ecosystem is None or self.target is None:
             return ""
-        target = self.target
-        version = target.version if isinstance(target, _VERSIONED) else ""
-        return self.ecosystem.purl(target.package, version)
+        return purl_of(self.ecosystem, self.target)
 
     def audited(self, now: float, status: int, sent: int) -> AuditRecord | None:
         """The record for the audit log; None: nothing that is worth keeping was decided.
@@ -113,6 +113,14 @@ class Walk:
         if not kept or self.request.method != "GET":
             return None
         return "served" if status in (200, 206, 304) or (status == LEFT and sent) else None
+
+
+def purl_of(ecosystem: Ecosystem, target: Target) -> str:
+    """The package URL of what a target is of; "" where it is of no package."""
+    if not target.package:
+        return ""
+    version = target.version if isinstance(target, _VERSIONED) else ""
+    return ecosystem.purl(target.package, version)
 
 
 def digest_of(found: Stored | Flying | Described) -> str:

@@ -21,7 +21,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import PayloadAccessError, RequestHandler, RequestPayloadError
 
-from proxy.server.seam import KEEPALIVE, SEAM, Recall, RepeatingHandler
+from proxy.server.errand import ErrandHandler, Prompt
+from proxy.server.seam import KEEPALIVE, SEAM, Recall
 from proxy.server.stalled import Stalled, reset, unsent
 
 LOG = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ Refuse = Callable[[web.BaseRequest, int], web.StreamResponse]
 
 
 @final
-class _Connection(RepeatingHandler):
+class _Connection(ErrandHandler):
     """One client connection."""
 
     __slots__ = ("_half_closed", "_refuse", "_stalled", "reached")
@@ -52,20 +53,15 @@ class _Connection(RepeatingHandler):
         self,
         server: Server,
         refuse: Refuse,
-        recall: Recall | None,
+        ready: tuple[Recall | None, Prompt | None],
         min_rate: int,
         **kwargs: Any,  # noqa: ANN401  # aiohttp's
     ) -> None:
-        super().__init__(server, recall, **kwargs)
+        super().__init__(server, *ready, **kwargs)
         self._refuse = refuse
         self.reached = server.reached
         self._stalled = Stalled(min_rate, server.reached)
         self._half_closed = False
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it waits for a next request. Bytes of an answer may still be on their way."""
-        return self._waiter is not None and not self._waiter.done() and not self._messages
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be told of every byte that waits in this process, not only of many."""
@@ -102,6 +98,12 @@ class _Connection(RepeatingHandler):
             transport.abort()
             return
         self._loop.call_later(HALF_CLOSED, self._expect_progress, now)
+
+    def done(self) -> None:
+        """See `ErrandHandler.done`; the last answer to a half-closed connection ends it."""
+        super().done()
+        if self._half_closed and self.is_idle:
+            self.force_close()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -141,8 +143,9 @@ class Server(web.Server):
     """aiohttp's low-level server with our connections, `limit` of them at most.
 
     `min_rate`: bytes a second that a client must take of what waits for it; 0: no minimum.
-    `recall`: answers a known question at once. `seam`: what aiohttp must have for that; without,
-    the handler answers everything. `reached` is told which limit was.
+    `recall`: answers a known question at once. `prompt`: sets out for answers that are ready in a
+    moment; only together with `recall`. `seam`: what aiohttp must have for both; without, the
+    handler answers everything. `reached` is told which limit was.
     """
 
     def __init__(  # noqa: PLR0913  # made once a listener
@@ -151,6 +154,7 @@ class Server(web.Server):
         refuse: Refuse,
         limit: int = MAX_CONNECTIONS,
         recall: Recall | None = None,
+        prompt: Prompt | None = None,
         *,
         min_rate: int = 0,
         seam: Sequence[str] = SEAM,
@@ -158,8 +162,9 @@ class Server(web.Server):
     ) -> None:
         super().__init__(handle, request_factory=self._request, handler_cancellation=True)
         self._refuse = refuse
-        self._recall = recall if all(hasattr(RequestHandler, name) for name in seam) else None
-        if self._recall is not recall:
+        is_known = all(hasattr(RequestHandler, name) for name in seam)
+        self._ready = (recall, prompt) if is_known else (None, None)
+        if not is_known and recall is not None:
             LOG.warning("this version of aiohttp is not known here: repeated hits are not faster")
         self._limit = limit
         self.reached = reached
@@ -215,7 +220,7 @@ class Server(web.Server):
         return _Connection(
             self,
             self._refuse,
-            self._recall,
+            self._ready,
             self._min_rate,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=KEEPALIVE,

@@ -75,7 +75,7 @@ def clients_listener(  # noqa: PLR0913  # every room that a request walks throug
     tls = live.tls.context if live.tls is not None else None
     limits = settings.limits
     server = Server(
-        *(handler, handler.refuse, limits.max_connections, hot.answer),
+        *(handler, handler.refuse, limits.max_connections, hot.answer, handler.prompt),
         min_rate=limits.min_rate,
         reached=metrics.limit_reached,
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cache import handed
 from proxy.cache.artifacts import Flying, Stored
 from proxy.cache.flight import SMALL
 from proxy.ecosystems import ECOSYSTEMS
@@ -25,11 +24,10 @@ from tests.engine import (
     fetch,
     noise,
     pattern,
-    quick,
     until,
 )
 from tests.failing import failing
-from tests.origin import Artifact, Origin, status, wrong_bytes
+from tests.origin import Origin, status, wrong_bytes
 from tests.running import Running, running, samples
 
 PAGE = "/python/simple/bigblob/"
@@ -269,30 +267,33 @@ async def test_nothing_is_begun_that_has_no_digest_of_its_own(tmp_path: Path) ->
         assert Room(proxy, f"{artifact.link}.metadata").begin() is None
 
 
-# --- what is handed on --------------------------------------------------------------------------
+# --- what is gone on with -----------------------------------------------------------------------
 
 
-async def test_what_is_handed_on_is_gone_on_with_as_if_it_had_come_first(tmp_path: Path) -> None:
+async def test_who_cannot_send_it_goes_on_with_it_as_if_nothing_had_been_begun(
+    tmp_path: Path,
+) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         artifact = noise(origin.content, 40 * KIB)
         await listed(proxy)
         held = origin.fault("store", pattern(artifact), hold=True)
         room = Room(proxy, artifact.link)
-        first, second = room.begun(), room.begun()
+        begun = [room.begun(), room.begun()]
         await held.reached()
-        room.artifacts.hand_on(first)
-        room.artifacts.hand_on(second)
-        asked = [asyncio.create_task(fetch(proxy, artifact.link)) for _ in range(2)]
-        await until(lambda: proxy.app.health.running == 2)
+        followed = [asyncio.create_task(room.artifacts.follow(one)) for one in begun]
         held.release()
-        assert sorted([(await one).cache for one in asked]) == [
-            "cgr-proxy; fwd=miss; collapsed",
+        found = [await one for one in followed]
+        assert all(isinstance(one, Stored) for one in found)
+        assert [str(one.status) for one in found] == [
             "cgr-proxy; fwd=miss; stored",
+            "cgr-proxy; fwd=miss; collapsed",
         ]
+        for one in found:
+            one.close()
         assert (await followers(proxy), bodies(origin, artifact)) == (1, 1)
 
 
-async def test_a_failure_that_is_handed_on_is_told_as_it_is(tmp_path: Path) -> None:
+async def test_its_failure_is_told_to_who_goes_on_with_it(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         artifact = noise(origin.content, 40 * KIB)
         await listed(proxy)
@@ -300,13 +301,11 @@ async def test_a_failure_that_is_handed_on_is_told_as_it_is(tmp_path: Path) -> N
         room = Room(proxy, artifact.link)
         flying = room.begun()
         with pytest.raises(NotFound):
-            await flying.follower.settled(None)
-        room.artifacts.hand_on(flying)
-        assert (await fetch(proxy, artifact.link)).status == 404
-        assert await followers(proxy) == 0
+            await room.artifacts.follow(flying)
+        assert not flying.follower.flight._followers
 
 
-async def test_what_the_disk_did_not_take_is_not_fetched_again_for_who_began_it(
+async def test_what_the_disk_did_not_take_is_there_for_who_goes_on_with_it(
     tmp_path: Path,
 ) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
@@ -314,38 +313,7 @@ async def test_what_the_disk_did_not_take_is_not_fetched_again_for_who_began_it(
         await listed(proxy)
         failing(proxy).fail("claim")
         room = Room(proxy, artifact.link)
-        flying = room.begun()
-        assert await flying.follower.settled(None)
-        assert room.artifacts.landed(flying) is None
-        room.artifacts.hand_on(flying)
-        got = await fetch(proxy, artifact.link)
-        assert (got.cache, got.sha256) == (BROKEN, artifact.blob.sha256)
-        assert bodies(origin, artifact) == 1
-
-
-async def test_nobody_comes_for_what_was_handed_on(tmp_path: Path) -> None:
-    async with Origin() as origin, running(tmp_path, origin) as proxy:
-        artifact = noise(origin.content, 40 * KIB)
-        await listed(proxy)
-        held = origin.fault("store", pattern(artifact), hold=True)
-        room = Room(proxy, artifact.link)
-        with quick(handed, KEPT=0.05):
-            flying = room.begun()
-            room.artifacts.hand_on(flying)
-        await held.reached()
-        flight = flying.follower.flight
-        await until(lambda: not flight._followers)
-        held.release()
-        got = await fetch(proxy, artifact.link)
-        assert (got.sha256, bodies(origin, artifact)) == (artifact.blob.sha256, 1)
-
-
-async def test_what_is_handed_on_leaves_when_the_proxy_ends(tmp_path: Path) -> None:
-    async with Origin() as origin, running(tmp_path, origin) as proxy:
-        artifact: Artifact = noise(origin.content, 40 * KIB)
-        await listed(proxy)
-        room = Room(proxy, artifact.link)
-        flying = room.begun()
-        await flying.follower.settled(None)
-        room.artifacts.hand_on(flying)
-    assert not flying.follower.flight._followers
+        found = await room.artifacts.follow(room.begun())
+        assert isinstance(found, Flying)
+        assert (str(found.status), found.follower.flight.size) == (BROKEN, 40 * KIB)
+        found.close()
