@@ -28,15 +28,6 @@ def opened(fd: int) -> os.stat_result:
         raise
 
 
-def content(fd: int, limit: int) -> tuple[bytes, os.stat_result]:
-    """The first `limit` bytes of a plain file and its status; it is closed then. Raises OSError."""
-    try:
-        status = plain(fd)
-        return os.read(fd, min(limit, status.st_size)), status
-    finally:
-        os.close(fd)
-
-
 def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all of it: a disk that is nearly full takes a part and says so only the next time."""
     view = memoryview(data)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import final
 
 from proxy.storage.failures import Linked
-from proxy.storage.files import content, opened, write_all
+from proxy.storage.files import opened, write_all
 from proxy.storage.straight import StraightWay
 
 LOG = logging.getLogger(__name__)
@@ -143,19 +143,15 @@ class Folder:
         with self._in(name) as (folder, last):
             return os.open(last, flags, 0o600, dir_fd=folder)
 
-    def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result]:
-        """The first `limit` bytes of a plain file, and its status."""
-        return content(self._open_there(name, _READ), limit)
-
-    def find(self, name: str, limit: int) -> tuple[bytes, os.stat_result] | None:
+    def find(self, name: str) -> tuple[int, os.stat_result] | None:
         """The same for what may well be missing: None then, which costs less than an error."""
         fd = self._straight.open(name, _READ)
         if fd == -errno.ENOENT:
             return None
         if fd >= 0:
-            return content(fd, limit)
+            return fd, opened(fd)
         with suppress(FileNotFoundError):
-            return self.read(name, limit)
+            return self.open(name)
         return None
 
     def write(self, temporary: str, name: str, data: bytes) -> None:
