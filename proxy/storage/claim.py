@@ -60,7 +60,7 @@ class ClaimFile:
         self._fd, made = self._folder.open_shared(self.name)
         try:
             self.owned = _lock(self._fd)
-            status = plain(self._fd)
+            status = os.fstat(self._fd) if made else plain(self._fd)
             self._blank = status.st_size == 0
             self.inherited = self.owned and not (made and self._blank)
             # The last owner may have taken the name from the file between our open and our lock.
@@ -113,7 +113,8 @@ class ClaimFile:
 
         Who has it open reads no note any more. Raises OSError; it is still a claim then.
         """
-        self.clear()
+        if not self._blank:
+            self.clear()
         self._blank, self._filled = False, True
         if os.pwritev(self._fd, parts, 0) != sum(map(len, parts)):
             raise OSError(errno.ENOSPC, "the disk took a part")

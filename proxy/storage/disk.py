@@ -113,12 +113,16 @@ class DiskStorage:
     def close(self) -> None:
         """Leave the store in order."""
         self._session.end()
+        self.folder.let_go()
 
     def lookup(self, key: str) -> Record | None:
         """See `Storage.lookup`."""
         if (known := self._known.find(key)) is not None:
             return known
         name = entry_name(key)
+        if self.folder.lacks(name):
+            # Or it cannot be got at, of which whoever stores it anew hears the reason.
+            return None
         try:
             found = self.folder.find(name)
             if found is None:

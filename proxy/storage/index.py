@@ -7,11 +7,8 @@ is never read to answer a request.
 One diskcache table, told apart by the type of the key::
 
     text    an entry's key, as it is, in order             JSON [sha256, size]
-    bytes   the same SHA-256                               how many entries share the body
+    bytes   a body's SHA-256 (or its `layout.body_id`)     how many entries share it
     0       the books                                      JSON {"total", "entries", "complete"}
-
-A body inside its entry's file has a row as others have: by what stands for its SHA-256, which no
-other entry shares (`layout.body_id`).
 
 Rows are ordered by insertion. A row that is used is deleted and set again, its body's row after it
 and the books last, so that the first row is always the least recently used entry: eviction costs
@@ -63,8 +60,7 @@ class Indexed(NamedTuple):
 
 
 class Victim(NamedTuple):
-    """An entry that may be evicted. `sha256`: see `layout.body_id`; `last`: no other entry has its
-    body."""
+    """An entry that may be evicted. `last`: no other entry has its body."""
 
     key: str
     sha256: str

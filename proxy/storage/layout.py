@@ -72,7 +72,7 @@ def body_id(record: Record) -> str:
     """
     if not record.inside:
         return record.sha256
-    return entry_name(record.key).rpartition("/")[2][:32] + record.sha256[:32]
+    return entry_name(record.key)[-64:-32] + record.sha256[:32]
 
 
 def entry_bytes(record: Record) -> bytes:

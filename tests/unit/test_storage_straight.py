@@ -48,9 +48,11 @@ def test_what_was_created_and_renamed_is_read_under_its_new_name_only(folder: Fo
 def test_what_is_missing_is_found_to_be_so_without_an_error(folder: Folder) -> None:
     assert folder.find("flights/a") is None
     assert folder.find("bodies/aa/b") is None
+    assert folder.lacks("flights/a")
     put(folder, "flights/a", b"bytes")
     found = folder.find("flights/a")
     assert found is not None
+    assert not folder.lacks("flights/a")
     assert (os.read(found[0], 9), found[1].st_size) == (b"bytes", 5)
     os.close(found[0])
 
