@@ -109,6 +109,12 @@ class FailingWriter:
         self._storage.check("commit")
         return self._real.commit(sha256, fields)
 
+    def commit_whole(self, content: bytes, sha256: str, fields: Fields) -> Record:
+        if self._storage.broken & {"write", "commit"}:
+            self.write(content)
+            return self.commit(sha256, fields)
+        return self._real.commit_whole(content, sha256, fields)
+
     def open(self) -> Body:
         self._storage.check("view")
         return self._real.open()

@@ -313,7 +313,7 @@ class Bulk:
         while offset < size:
             if self._closing:
                 raise Unavailable("The proxy is shutting down.", retry_after=1)
-            piece = os.pread(body.fileno(), PIECE, offset)
+            piece = os.pread(body.fileno(), min(PIECE, size - offset), offset)
             if not piece:
                 raise Unavailable("The stored copy was cut; try again.", retry_after=1)
             offset += len(piece)

@@ -171,6 +171,7 @@ class Flights:
             no_cache=no_cache,
             verifier=_verifier(ecosystem, source) if source.seal else None,
             judge=judge_of(ecosystem, source) if source.digest is None else None,
+            shared=permit.target is not None,
         )
         if about is not None:
             every = self._checksums.every

@@ -22,6 +22,7 @@ class Order(NamedTuple):
     what it is to be compared with, told whether to ask past caches. `digests`: to be computed.
     `not_before`: epoch seconds; what was fetched earlier is not what is wanted. `verifier`: makes
     what judges a sealed artifact, anew for each try. `judge`: looks at all of it (`judging`).
+    `shared`: other packages may be given the stored bytes (`Storage.share`).
     """
 
     ecosystem: str
@@ -36,6 +37,7 @@ class Order(NamedTuple):
     not_before: float = 0.0
     verifier: Callable[[], Verifier] | None = None
     judge: Judge | None = None
+    shared: bool = False
 
     def request(self, start: int = 0, *, no_cache: bool = False) -> UpstreamRequest:
         """What to ask the upstream, from a byte on. `no_cache`: past caches in any case."""

@@ -171,8 +171,12 @@ class ShortFlights:
     ) -> bool:
         """Commit and end the flight; False: the store does not take it."""
         try:
-            writer.write(content)
-            record = writer.commit(sha256, order.facts().fields())
+            fields = order.facts().fields()
+            if order.shared:
+                writer.write(content)
+                record = writer.commit(sha256, fields)
+            else:
+                record = writer.commit_whole(content, sha256, fields)
         except StorageFailed as error:
             self._unstorable(error)
             resign(flight, writer, "")

@@ -34,6 +34,7 @@ class Record:
     """One visible entry: its key, the SHA-256 (lower-case hex) and size of its body, and fields.
 
     `suspect`: written before the last unclean stop; `recheck` it before its body is used.
+    `inside`: how the storage keeps the body, which is nobody else's business.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Record:
     size: int
     fields: Fields
     suspect: bool = False
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,10 @@ class Progress:
 
 
 class Body(Protocol):
-    """An open body. It stays readable whatever happens to the entry: eviction, replacement."""
+    """An open body. It stays readable whatever happens to the entry: eviction, replacement.
+
+    A stored one ends at its size; the file that it is read from may go on.
+    """
 
     @property
     def size(self) -> int:
@@ -75,10 +80,7 @@ class Body(Protocol):
 
 
 class Writer(Protocol):
-    """A body in the making, private to its flight until `commit`.
-
-    One that is written in one piece just before `commit` costs the disk least.
-    """
+    """A body in the making, private to its flight until `commit`."""
 
     @property
     def size(self) -> int:
@@ -95,6 +97,14 @@ class Writer(Protocol):
         `sha256`: the lower-case hex SHA-256 of all that was written; the caller has computed it.
         MUST be atomic for readers: before it they see the old entry, after it the new one. Raises
         StorageFailed and leaves the old entry as it was.
+        """
+        ...
+
+    def commit_whole(self, content: bytes, sha256: str, fields: Fields) -> Record:
+        """Append all of a body to a writer that is empty, and `commit` it.
+
+        A storage may keep it for this entry alone, out of reach of `holds` and `share`: so it costs
+        the disk least, if the body is small. Raises StorageFailed as both do.
         """
         ...
 
@@ -183,7 +193,7 @@ class Storage(Protocol):
         ...
 
     def holds(self, sha256: str) -> bool:
-        """Tell whether some entry's body has that SHA-256 (lower-case hex)."""
+        """Tell whether there is a body with that SHA-256 (lower-case hex) that can be shared."""
         ...
 
     def share(self, key: str, sha256: str, fields: Fields) -> Record | None:

@@ -7,52 +7,55 @@ an open body stays readable whoever removes its name.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from typing import final
 
+_CHUNK = 1 << 20  # bytes
+
 
 @final
 class OpenBodies:
-    """How often each body is open here, by SHA-256. May be used from any thread."""
+    """How often each body is open here, by its `layout.body_id`. May be used from any thread."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def opened(self, sha256: str) -> None:
+    def opened(self, body_id: str) -> None:
         """Count one more."""
         with self._lock:
-            self._counts[sha256] = self._counts.get(sha256, 0) + 1
+            self._counts[body_id] = self._counts.get(body_id, 0) + 1
 
-    def closed(self, sha256: str) -> None:
+    def closed(self, body_id: str) -> None:
         """Count one less."""
         with self._lock:
-            count = self._counts.get(sha256, 0) - 1
+            count = self._counts.get(body_id, 0) - 1
             if count > 0:
-                self._counts[sha256] = count
+                self._counts[body_id] = count
             else:
-                self._counts.pop(sha256, None)
+                self._counts.pop(body_id, None)
 
-    def __contains__(self, sha256: str) -> bool:
-        return sha256 in self._counts
+    def __contains__(self, body_id: str) -> bool:
+        return body_id in self._counts
 
 
 @final
 class DiskBody:
     """Implements `Body`: an open file with a known size, counted in `bodies` until it is closed."""
 
-    __slots__ = ("_bodies", "_fd", "_sha256", "size")
+    __slots__ = ("_bodies", "_fd", "_id", "size")
 
     def __init__(
-        self, fd: int, size: int, sha256: str = "", bodies: OpenBodies | None = None
+        self, fd: int, size: int, body_id: str = "", bodies: OpenBodies | None = None
     ) -> None:
         self._fd = fd
         self.size = size
-        self._sha256 = sha256
+        self._id = body_id
         self._bodies = bodies
         if bodies is not None:
-            bodies.opened(sha256)
+            bodies.opened(body_id)
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -65,4 +68,14 @@ class DiskBody:
             return
         os.close(fd)
         if self._bodies is not None:
-            self._bodies.closed(self._sha256)
+            self._bodies.closed(self._id)
+
+
+def digest_of(body: DiskBody) -> str:
+    """The SHA-256 of a body (lower-case hex), all of which is read. Raises OSError."""
+    digest = hashlib.sha256()
+    offset = 0
+    while piece := os.pread(body.fileno(), min(_CHUNK, body.size - offset), offset):
+        digest.update(piece)
+        offset += len(piece)
+    return digest.hexdigest()

@@ -20,7 +20,8 @@ MAX_USED: Final = 100_000
 
 
 class Stored(NamedTuple):
-    """An entry became visible. `size` in bytes."""
+    """An entry became visible. `sha256`: of its body, or what stands for it (`layout.body_id`).
+    `size` in bytes."""
 
     key: str
     sha256: str

@@ -5,12 +5,14 @@ beside it, and in which it notes its progress. The kernel drops the lock when th
 its death needs no heartbeat: whoever gets the lock is the new owner and may go on with the bytes
 that are there.
 
-When the body is whole, the claim file itself becomes the metadata of its entry (`fill`). A file
-that is made and removed for each fetch costs more than the fetch: ext4 passes over every inode of
-the last minutes' removals when it looks for a free one (measured: 0.4 ms after 1000 of them).
+When the body is whole, the claim file itself becomes its entry (`fill`): the metadata, or body and
+metadata of a small one. A file that is made and removed for each fetch costs more than the fetch:
+ext4 passes over every inode of the last minutes' removals when it looks for a free one (measured:
+0.4 ms after 1000 of them).
 
 The claim is one block written in one call, with a checksum, so that a reader that meets a write
-half-way notices and reads again.
+half-way notices and reads again. A body may have any bytes at its beginning, those of a note among
+them: no note is as long as a block or has the mark at the end that an entry with a body has.
 
 Reading: `flock(2)`, LMDB's lock table; ext4 `recently_deleted`. Non-goals: network file systems.
 """
@@ -28,9 +30,11 @@ from typing import Literal, final
 from proxy.storage.base import Progress
 from proxy.storage.files import plain
 from proxy.storage.folder import Folder
+from proxy.storage.layout import has_footer
 
 _HEAD = struct.Struct("<IBBqqH")  # checksum, state, headed, size (-1 unknown), received, error
 _MAX_ERROR = 2000
+_MAX_NOTE = _HEAD.size + _MAX_ERROR
 _STATES: tuple[Literal["running", "landed", "failed"], ...] = ("running", "landed", "failed")
 _TRIES = 8
 
@@ -46,7 +50,7 @@ class ClaimFile:
         self.name = name
         self._folder = folder
         self._fd = -1
-        self.owned = self.inherited = self._blank = False
+        self.owned = self.inherited = self._blank = self._filled = False
         while not self._open():
             os.close(self._fd)
 
@@ -56,7 +60,7 @@ class ClaimFile:
         self._fd, made = self._folder.open_shared(self.name)
         try:
             self.owned = _lock(self._fd)
-            status = plain(self._fd)
+            status = os.fstat(self._fd) if made else plain(self._fd)
             self._blank = status.st_size == 0
             self.inherited = self.owned and not (made and self._blank)
             # The last owner may have taken the name from the file between our open and our lock.
@@ -71,13 +75,14 @@ class ClaimFile:
         """Take the lock if its owner is gone. Raises OSError."""
         if not self.owned:
             self.owned, self._blank = _lock(self._fd), False
+            self._filled = True  # perhaps: it may have been about to become an entry
         return self.owned
 
     def clear(self) -> None:
         """Take back what it says. Raises OSError."""
         if not self._blank:
             os.ftruncate(self._fd, 0)
-        self._blank, self.inherited = True, False
+        self._blank, self._filled, self.inherited = True, False, False
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -85,30 +90,33 @@ class ClaimFile:
 
     def write(self, progress: Progress) -> None:
         """Note the progress. A full disk leaves the last note: followers only learn less."""
-        self._blank = False
         with suppress(OSError):
+            if self._filled:
+                self.clear()
+            self._blank = False
             os.pwrite(self._fd, _pack(progress), 0)
 
     def read(self) -> Progress | None:
         """The last note; None before the first one, or when it cannot be read just now."""
         with suppress(OSError):
             for _ in range(_TRIES):
-                raw = os.pread(self._fd, _HEAD.size + _MAX_ERROR, 0)
-                if not raw:
+                raw = os.pread(self._fd, _MAX_NOTE + 1, 0)
+                if not raw or len(raw) > _MAX_NOTE or has_footer(raw):
                     return None
                 progress = _unpack(raw)
                 if progress is not None:
                     return progress
         return None
 
-    def fill(self, data: bytes, *, durable: bool) -> None:
+    def fill(self, *parts: bytes, durable: bool = False) -> None:
         """Put other content in it, to be given another name then.
 
         Who has it open reads no note any more. Raises OSError; it is still a claim then.
         """
-        self.clear()
-        self._blank = False
-        if os.pwrite(self._fd, data, 0) != len(data):
+        if not self._blank:
+            self.clear()
+        self._blank, self._filled = False, True
+        if os.pwritev(self._fd, parts, 0) != sum(map(len, parts)):
             raise OSError(errno.ENOSPC, "the disk took a part")
         if durable:
             os.fsync(self._fd)

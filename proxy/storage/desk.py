@@ -12,9 +12,9 @@ from typing import final
 
 from proxy.storage.changes import Changes, Notes
 from proxy.storage.disk import DiskStorage
+from proxy.storage.entries import UNREADABLE, read
 from proxy.storage.folder import Folder
 from proxy.storage.index import FOLDER, Index
-from proxy.storage.layout import MAX_ENTRY, parse_entry
 from proxy.storage.reconcile import Reconciled, Standing, reap, reconcile
 from proxy.storage.table import IndexBroken, discard
 
@@ -104,7 +104,6 @@ def open_desk(directory: Path, clock: Callable[[], float]) -> Desk:
 
 def _key(folder: Folder, name: str) -> str | None:
     try:
-        raw, _ = folder.read(name, MAX_ENTRY)
-        return parse_entry(raw).key
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return read(folder, name).key
+    except (OSError, *UNREADABLE):
         return None  # no use to anybody: the next look-up, or prune, removes it

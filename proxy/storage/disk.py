@@ -3,7 +3,8 @@
 Layout (a change of it is a new version folder)::
 
     v1/bodies/<aa>/<sha256>          the bytes; shared by all entries that have the same ones
-    v1/entries/<aa>/<hash of key>    metadata, the truth: key, sha256, size, fields (JSON)
+    v1/entries/<aa>/<hash of key>    metadata, the truth: key, sha256, size, fields (JSON);
+                                     before it the bytes of a small body that nobody shares
     v1/flights/<hash>                claims on bodies in the making
     v1/flights/body-<hash>           these bodies; what else is there has no claim on it
     v1/session                       whether the last stop was a clean one
@@ -16,67 +17,49 @@ No name is made of anything a client sends, and no name has a suffix (aiohttp's 
 serve `<name>.gz` in its place).
 
 Commit order: body written, (over 1 MiB) fsynced, renamed into place, then the metadata in the same
-way. Two fsyncs for each small file cost a factor of 6 to 50 (measured), so small ones are not
-fsynced: instead every entry is hashed again at its first use after an unclean stop.
+way; what is one file is written and renamed once. Two fsyncs for each small file cost a factor of 6
+to 50 (measured), so small ones are not fsynced: instead every entry is hashed again at its first
+use after an unclean stop.
 
 Reading: pingora `storage.rs`, goproxy `DirCacher.Put`. Non-goals: see `base`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
 from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Record
-from proxy.storage.bodies import DiskBody, OpenBodies
+from proxy.storage.bodies import DiskBody, OpenBodies, digest_of
 from proxy.storage.claim import ClaimFile
+from proxy.storage.entries import UNREADABLE, read, record_of
 from proxy.storage.failures import Linked, cause, is_ours
 from proxy.storage.folder import Folder
 from proxy.storage.generation import Generation
 from proxy.storage.known import Known
 from proxy.storage.layout import (
-    MAX_ENTRY,
     PARTS,
     VERSION,
+    body_id,
     body_name,
     claim_name,
-    entry_bytes,
     entry_name,
+    entry_tail,
     flight_name,
-    parse_entry,
 )
 from proxy.storage.session import Session
-from proxy.storage.writer import DiskWriter, ForeignFlight, Place, Watcher
+from proxy.storage.writer import DiskWriter, ForeignFlight, Nobody, Place, Watcher
 
 LOG = logging.getLogger(__name__)
-_CHUNK = 1 << 20
 _DOUBT = "doubt"
-
-
-@final
-class _Nobody:
-    def stored(self, key: str, sha256: str, size: int) -> None:
-        """Nobody wants to know."""
-
-    def removed(self, key: str) -> None:
-        """Nobody wants to know."""
-
-    def used(self, key: str) -> None:
-        """Nobody wants to know."""
-
-    def stray(self, sha256: str) -> None:
-        """Nobody wants to know."""
-
-    def full(self) -> None:
-        """Nobody wants to know."""
 
 
 @final
@@ -102,7 +85,7 @@ class DiskStorage:
         self.generation = Generation(self.folder)
         self.bodies = OpenBodies()
         self._known = Known()
-        self._watcher = watcher or _Nobody()
+        self._watcher = watcher or Nobody()
         self._place = Place(self.folder, self._watcher, max_body, self._known.forget)
         self._clock = clock
         self._serial = itertools.count()
@@ -130,19 +113,26 @@ class DiskStorage:
     def close(self) -> None:
         """Leave the store in order."""
         self._session.end()
+        self.folder.let_go()
 
     def lookup(self, key: str) -> Record | None:
         """See `Storage.lookup`."""
         if (known := self._known.find(key)) is not None:
             return known
         name = entry_name(key)
+        if self.folder.lacks(name):
+            # Or it cannot be got at, of which whoever stores it anew hears the reason.
+            return None
         try:
-            found = self.folder.find(name, MAX_ENTRY)
+            found = self.folder.find(name)
             if found is None:
                 return None
-            raw, status = found
-            record = parse_entry(raw, suspect=status.st_mtime < self._session.suspect_before)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            fd, status = found
+            try:
+                record = record_of(fd, status, self._session.suspect_before)
+            finally:
+                os.close(fd)
+        except (OSError, *UNREADABLE) as error:
             if not isinstance(error, Linked):  # that is said once, by the folder
                 LOG.warning("entry %s is unreadable (%s); treated as a miss", name, cause(error))
             if not (isinstance(error, OSError) and is_ours(error)):
@@ -157,22 +147,55 @@ class DiskStorage:
 
     def open(self, record: Record) -> DiskBody | None:
         """See `Storage.open`."""
+        if record.inside:
+            return self._open_inside(record)
         name = body_name(record.sha256)
         try:
             fd, status = self.folder.open(name)
         except OSError as error:
-            if not isinstance(error, Linked):
-                LOG.warning("body %s cannot be opened (%s); treated as a miss", name, cause(error))
-            if not is_ours(error):
-                self._drop_both(record)
+            self._cannot_open(record, name, error)
             return None
         if status.st_size != record.size:
             os.close(fd)
             LOG.warning("body %s has another size than its entry; both dropped", name)
             self._drop_both(record)
             return None
+        return self._body(fd, record)
+
+    def _open_inside(self, record: Record) -> DiskBody | None:
+        """The body inside an entry, if the entry's file is still one that has it."""
+        name = entry_name(record.key)
+        try:
+            found = self.folder.find(name)
+        except OSError as error:
+            self._cannot_open(record, name, error)
+            return None
+        if found is None:  # evicted, or removed, which is no damage
+            self._known.forget(record.key)
+            self._watcher.removed(record.key)
+            return None
+        fd, status = found
+        try:
+            now = self._known.of(record.key, status) or record_of(fd, status)
+        except (OSError, *UNREADABLE) as error:
+            os.close(fd)
+            self._cannot_open(record, name, error)
+            return None
+        if now.key == record.key and body_id(now) == body_id(record):
+            return self._body(fd, record)
+        os.close(fd)
+        # It has been stored again, with these bytes perhaps, in a file of their own.
+        return self.open(now) if (now.key, now.sha256) == (record.key, record.sha256) else None
+
+    def _body(self, fd: int, record: Record) -> DiskBody:
         self._watcher.used(record.key)
-        return DiskBody(fd, status.st_size, record.sha256, self.bodies)
+        return DiskBody(fd, record.size, body_id(record), self.bodies)
+
+    def _cannot_open(self, record: Record, name: str, error: Exception) -> None:
+        if not isinstance(error, Linked):
+            LOG.warning("body %s cannot be opened (%s); treated as a miss", name, cause(error))
+        if not (isinstance(error, OSError) and is_ours(error)):
+            self._drop_both(record)
 
     def recheck(self, record: Record) -> bool:
         """See `Storage.recheck`."""
@@ -180,7 +203,7 @@ class DiskStorage:
         if body is None:
             return False
         try:
-            sound = _sha256(body) == record.sha256
+            sound = digest_of(body) == record.sha256
         except OSError as error:
             LOG.warning("body %s cannot be read (%s)", body_name(record.sha256), cause(error))
             sound = False
@@ -223,10 +246,25 @@ class DiskStorage:
         current = self.lookup(record.key)
         if current is None or current.sha256 != record.sha256:
             raise StorageFailed("the entry is gone")
-        changed = Record(record.key, record.sha256, record.size, dict(fields), current.suspect)
-        self._describe(changed)
+        changed = replace(current, fields=dict(fields))
+        self._describe(changed, self._content(current) if current.inside else b"")
         self._watcher.used(record.key)
         return changed
+
+    def _content(self, record: Record) -> bytes:
+        """The body inside an entry. Raises StorageFailed."""
+        body = self.open(record)
+        if body is None:
+            raise StorageFailed("the entry is gone")
+        try:
+            content = os.pread(body.fileno(), record.size, 0)
+        except OSError as error:
+            raise self._place.failed(error) from error
+        finally:
+            body.close()
+        if len(content) != record.size:
+            raise StorageFailed("the body is cut")
+        return content
 
     def holds(self, sha256: str) -> bool:
         """See `Storage.holds`."""
@@ -244,11 +282,14 @@ class DiskStorage:
         self._watcher.stored(key, sha256, size)
         return record
 
-    def _describe(self, record: Record) -> None:
-        """Write the entry of a body that is there already. Raises StorageFailed."""
+    def _describe(self, record: Record, content: bytes = b"") -> None:
+        """Write the entry of a body that is there already. Raises StorageFailed.
+
+        `content`: the body, where it stands inside.
+        """
         name = entry_name(record.key)
         try:
-            self.folder.write(self._temporary(), name, entry_bytes(record))
+            self.folder.write(self._temporary(), name, content + entry_tail(record))
         except OSError as error:
             raise self._place.failed(error) from error
         finally:
@@ -263,28 +304,23 @@ class DiskStorage:
         self._known.forget(key)
         self._watcher.removed(key)
 
-    def evict(self, key: str, sha256: str, *, with_body: bool) -> None:
-        """Remove an entry if it still has that body; `with_body`: no other entry has it.
+    def evict(self, key: str, body: str, *, with_body: bool) -> None:
+        """Remove an entry if it still has that body (`layout.body_id`); `with_body`: no other entry
+        has it.
 
         The index, which says so, is not told: it is who asks.
         """
-        if self._is(key, sha256):
+        if self._is(key, body):
             self.folder.unlink(entry_name(key))
             self._known.forget(key)
         if with_body:
-            self.folder.unlink(body_name(sha256))
+            self.folder.unlink(body_name(body))  # of one inside an entry there is none
 
-    def _drop(self, key: str, sha256: str) -> None:
-        """Remove an entry, unless somebody has stored another body under that key meanwhile."""
-        if self._is(key, sha256):
-            self.remove(key)
-
-    def _is(self, key: str, sha256: str) -> bool:
-        """Tell whether an entry has that body, or nothing that can be read."""
+    def _is(self, key: str, body: str) -> bool:
+        """Tell whether an entry has that body (`body_id`), or nothing that can be read."""
         try:
-            raw, _ = self.folder.read(entry_name(key), MAX_ENTRY)
-            return parse_entry(raw).sha256 == sha256
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return body_id(read(self.folder, entry_name(key))) == body
+        except (OSError, *UNREADABLE):
             return True
 
     def _heal(self, key: str) -> None:
@@ -292,9 +328,12 @@ class DiskStorage:
         self.healed()
 
     def _drop_both(self, record: Record) -> None:
+        """Remove a body and its entry, unless another body was stored under its key meanwhile."""
         self.healed()
-        self.folder.unlink(body_name(record.sha256))
-        self._drop(record.key, record.sha256)
+        if not record.inside:
+            self.folder.unlink(body_name(record.sha256))
+        if self._is(record.key, body_id(record)):
+            self.remove(record.key)
 
     def _temporary(self) -> str:
         # Of another container a process may have the same number.
@@ -304,13 +343,3 @@ class DiskStorage:
         """Remove what dead processes left half-done: nobody else is in."""
         for name in self.folder.names("flights"):
             self.folder.unlink(name)
-
-
-def _sha256(body: DiskBody) -> str:
-    """Hash a whole body. Raises OSError."""
-    digest = hashlib.sha256()
-    offset = 0
-    while piece := os.pread(body.fileno(), _CHUNK, offset):
-        digest.update(piece)
-        offset += len(piece)
-    return digest.hexdigest()

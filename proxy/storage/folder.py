@@ -6,7 +6,7 @@ opened from the one before it. Files are opened in the same way and must be plai
 0600 and exclusive; a folder that was removed under the running process is made again; a root that
 others may write to is refused.
 
-No descriptor is kept: it would stay with a folder that was moved away, and threads would share it.
+No descriptor is kept, but for a moment that of the folder where files are made (`workshop`).
 
 Reading: `openat(2)`, `rename(2)`. Non-goals: knowing what the files mean.
 """
@@ -22,11 +22,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from proxy.storage.failures import Linked
-from proxy.storage.files import content, opened, write_all
+from proxy.storage.files import make_folder, mode_of, opened, write_all
 from proxy.storage.straight import StraightWay
+from proxy.storage.workshop import Workshop
 
 LOG = logging.getLogger(__name__)
 _DOWN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,6 +37,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHARED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+WORKSHOP: Final = "flights"  # the part where every file is made
 _TOLD_AT_ONCE = frozenset({-errno.EEXIST, -errno.ENOENT})  # no need to find out why
 
 
@@ -48,6 +50,7 @@ class Folder:
         self._path = str(root)
         self._parts = parts
         self._told: set[str] = set()
+        self._workshop = Workshop(lambda: self._parent(f"{WORKSHOP}/")[0])
         self.make()
         self._own()
 
@@ -56,9 +59,10 @@ class Folder:
         with suppress(FileExistsError):
             self.root.mkdir(mode=0o700, parents=True)
         self._straight = StraightWay(self.root)
+        self._workshop.forget()
         for part in self._parts:
             with self._in(part) as (fd, name):
-                _make(fd, name)
+                make_folder(fd, name)
             os.close(self._parent(f"{part}/")[0])  # it is a folder
 
     def _parent(self, name: str) -> tuple[int, str]:
@@ -143,19 +147,20 @@ class Folder:
         with self._in(name) as (folder, last):
             return os.open(last, flags, 0o600, dir_fd=folder)
 
-    def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result]:
-        """The first `limit` bytes of a plain file, and its status."""
-        return content(self._open_there(name, _READ), limit)
+    def lacks(self, name: str) -> bool:
+        """Tell at the least cost that there is no such file. False: perhaps there is one; links on
+        the way would be followed."""
+        return not os.access(f"{self._path}/{name}", os.F_OK)
 
-    def find(self, name: str, limit: int) -> tuple[bytes, os.stat_result] | None:
+    def find(self, name: str) -> tuple[int, os.stat_result] | None:
         """The same for what may well be missing: None then, which costs less than an error."""
         fd = self._straight.open(name, _READ)
         if fd == -errno.ENOENT:
             return None
         if fd >= 0:
-            return content(fd, limit)
+            return fd, opened(fd)
         with suppress(FileNotFoundError):
-            return self.read(name, limit)
+            return self.open(name)
         return None
 
     def write(self, temporary: str, name: str, data: bytes) -> None:
@@ -217,9 +222,15 @@ class Folder:
         return fd
 
     def open_shared(self, name: str) -> tuple[int, bool]:
-        """The same, and whether it was created now. The caller MUST look what it is (`plain`)."""
+        """The same in the workshop, and whether it was created now. The caller MUST look what it is
+        (`plain`)."""
+        new = name[len(WORKSHOP) + 1 :]
         try:
-            return self.create(name), True
+            try:
+                return self._workshop.create(new), True
+            except FileNotFoundError:
+                self.make()
+                return self._workshop.create(new), True
         except FileExistsError:
             return self._open(name, _SHARED), False
 
@@ -250,27 +261,27 @@ class Folder:
         return fd, os.lseek(fd, 0, os.SEEK_END)
 
     def replace(self, *moves: tuple[str, str]) -> None:
-        """Rename into place, one by one, from one folder, making (two-letter) ones that lack."""
-        source, _ = self._parent(moves[0][0])
-        try:
-            for temporary, name in moves:
-                old = temporary.rpartition("/")[2]
-                try:
-                    self._rename(source, old, name)
-                except Linked:
-                    raise
-                except (FileNotFoundError, NotADirectoryError):
-                    self._make_way(name.rpartition("/")[0])
-                    self._rename(source, old, name)
-        finally:
-            os.close(source)
+        """Rename out of the workshop, one by one, making (two-letter) folders that lack."""
+        for temporary, name in moves:
+            old = temporary[len(WORKSHOP) + 1 :]
+            try:
+                self._rename(old, name)
+            except Linked:
+                raise
+            except (FileNotFoundError, NotADirectoryError):
+                self._make_way(name.rpartition("/")[0])
+                self._rename(old, name)
 
-    def _rename(self, source: int, old: str, name: str) -> None:
+    def _rename(self, old: str, name: str) -> None:
         target, new = self._parent(name)
         try:
-            os.replace(old, new, src_dir_fd=source, dst_dir_fd=target)
+            self._workshop.rename(old, target, new)
         finally:
             os.close(target)
+
+    def let_go(self) -> None:
+        """Keep no folder open; whoever goes on opens it again."""
+        self._workshop.forget()
 
     def _make_way(self, folder: str) -> None:
         """Make a folder below a part, in place of a file perhaps."""
@@ -279,10 +290,10 @@ class Folder:
             return os.mkdir(last, 0o700, dir_fd=fd)
         self.make()
         with self._in(folder) as (fd, last):
-            if not stat.S_ISDIR(_mode(last, fd)):
+            if not stat.S_ISDIR(mode_of(fd, last)):
                 with suppress(FileNotFoundError, IsADirectoryError):  # another process was faster
                     os.unlink(last, dir_fd=fd)
-            _make(fd, last)
+            make_folder(fd, last)
         return None
 
     def free(self) -> int:
@@ -335,15 +346,3 @@ class Folder:
         """The names two below one part, as `part/aa/name`, a folder at a time."""
         for inner in sorted(self.names(part)):
             yield from list(self.names(inner))
-
-
-def _make(folder: int, name: str) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=folder)
-
-
-def _mode(name: str, folder: int) -> int:
-    """The mode of what has a name in a folder; 0: there is nothing."""
-    with suppress(FileNotFoundError):
-        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-    return 0

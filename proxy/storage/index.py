@@ -7,7 +7,7 @@ is never read to answer a request.
 One diskcache table, told apart by the type of the key::
 
     text    an entry's key, as it is, in order             JSON [sha256, size]
-    bytes   a body's SHA-256                               how many entries share it
+    bytes   a body's SHA-256 (or its `layout.body_id`)     how many entries share it
     0       the books                                      JSON {"total", "entries", "complete"}
 
 Rows are ordered by insertion. A row that is used is deleted and set again, its body's row after it

@@ -69,6 +69,11 @@ class Known:
         self._records.pop(key, None)
         return None
 
+    def of(self, key: str, status: os.stat_result) -> Record | None:
+        """The record of a key, if it was read from the very file that has this status."""
+        known = self._records.get(key)
+        return known.record if known is not None and _identity(status) == known.identity else None
+
     def keep(self, record: Record, path: str, status: os.stat_result) -> None:
         """Keep what was read from the open file at `path`, whose status that is."""
         # A suspect one may be found sound at any moment, and that shows nowhere in the record.

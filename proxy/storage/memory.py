@@ -152,6 +152,11 @@ class MemoryWriter:
         self.close()
         return record
 
+    def commit_whole(self, content: bytes, sha256: str, fields: Fields) -> Record:
+        """See `Writer.commit_whole`."""
+        self.write(content)
+        return self.commit(sha256, fields)
+
     def open(self) -> MemoryBody:
         """See `Writer.open`."""
         try:

@@ -18,10 +18,11 @@ from typing import TypeVar, final
 
 from proxy.storage.changes import Event, Notes, Removed, Stored
 from proxy.storage.claim import remove_dead
+from proxy.storage.entries import UNREADABLE, read
 from proxy.storage.failures import cause, is_ours
 from proxy.storage.folder import Folder
 from proxy.storage.index import Index
-from proxy.storage.layout import MAX_ENTRY, body_name, entry_name, parse_entry, sha256_of_body
+from proxy.storage.layout import body_id, body_name, entry_name, sha256_of_body
 
 LOG = logging.getLogger(__name__)
 SLICE = 50  # of files: a few milliseconds
@@ -77,15 +78,14 @@ class Standing:
     def body(self, key: str) -> tuple[str, int] | None:
         """See `Look.body`."""
         try:
-            raw, _ = self._folder.read(entry_name(key), MAX_ENTRY)
-            record = parse_entry(raw)
+            record = read(self._folder, entry_name(key))
         except OSError as error:
             if is_ours(error):
                 raise
             return None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except UNREADABLE:
             return None
-        return (record.sha256, record.size) if record.key == key else None
+        return (body_id(record), record.size) if record.key == key else None
 
 
 def reap(folder: Folder, index: Index, sha256: str, before: float) -> int | None:
@@ -123,13 +123,14 @@ def _take_in(folder: Folder, index: Index, found: Reconciled) -> Iterator[None]:
 def _read(folder: Folder, name: str, found: Reconciled) -> Stored | None:
     """The entry of a file; one that cannot be of use is removed."""
     try:
-        raw, _ = folder.read(name, MAX_ENTRY)
-        record = parse_entry(raw)
-        if entry_name(record.key) == name and folder.size(body_name(record.sha256)) == record.size:
-            return Stored(record.key, record.sha256, record.size)
+        record = read(folder, name)
+        # What could be read with its body inside is whole.
+        here = record.inside or folder.size(body_name(record.sha256)) == record.size
+        if here and entry_name(record.key) == name:
+            return Stored(record.key, body_id(record), record.size)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, *UNREADABLE) as error:
         if isinstance(error, OSError) and is_ours(error):
             return None
         LOG.warning("entry %s is unreadable (%s); removed", name, cause(error))

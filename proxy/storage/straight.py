@@ -45,8 +45,9 @@ class StraightWay:
         `errno`, also where a link is on the way. What may well be missing is no error here."""
         if not self.usable:
             return -errno.ENOSYS
-        how = self._hows.get(flags)
-        if how is None:
+        try:
+            how = self._hows[flags]
+        except KeyError:
             mode = 0o600 if flags & os.O_CREAT else 0
             how = self._hows[flags] = _HOW.pack(flags, mode, _NO_SYMLINKS)
         fd: int = self._call(_OPENAT2, _FROM_ROOT, self._root + name.encode(), how, _HOW.size)

@@ -13,9 +13,11 @@ import os
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from proxy.storage.base import Record
 from proxy.storage.disk import DiskStorage
+from proxy.storage.entries import UNREADABLE, record_of
 from proxy.storage.folder import Folder
-from proxy.storage.layout import MAX_ENTRY, body_name, entry_name, parse_entry, sha256_of_body
+from proxy.storage.layout import body_name, entry_name, sha256_of_body
 
 _CHUNK = 1 << 20
 Problem = Literal[
@@ -27,6 +29,9 @@ Problem = Literal[
     "entry has no body",
     "entry states another size than its body has",
 ]
+
+
+_WRONG: Problem = "body does not match its digest"
 
 
 class Finding(NamedTuple):
@@ -45,7 +50,8 @@ class Checked(NamedTuple):
 
 
 def verify(storage: DiskStorage, *, remove: bool = False) -> Iterator[Checked]:
-    """Look at every body, then at every entry; `remove` what is wrong."""
+    """Look at every body with a file of its own, then at every entry and what is inside of it;
+    `remove` what is wrong."""
     folder = storage.folder
     for name in folder.walk("bodies"):
         checked = _check_body(folder, name)
@@ -53,13 +59,13 @@ def verify(storage: DiskStorage, *, remove: bool = False) -> Iterator[Checked]:
             folder.unlink(name)
         yield checked
     for name in folder.walk("entries"):
-        finding = _check_entry(folder, name)
-        if finding is not None and remove:
+        checked = _check_entry(folder, name)
+        if (finding := checked.finding) is not None and remove:
             if finding.key and entry_name(finding.key) == name:
                 storage.remove(finding.key)
             else:
                 folder.unlink(name)
-        yield Checked(0, finding)
+        yield checked
 
 
 def _check_body(folder: Folder, name: str) -> Checked:
@@ -67,35 +73,50 @@ def _check_body(folder: Folder, name: str) -> Checked:
     if sha256 is None:
         return Checked(0, Finding(name, "not a body"))
     try:
-        fd, _ = folder.open(name)
+        fd, status = folder.open(name)
     except FileNotFoundError:
         return Checked(0, None)
     except OSError:
         return Checked(0, Finding(name, "not a body"))
-    digest, size = hashlib.sha256(), 0
     try:
-        while piece := os.pread(fd, _CHUNK, size):
-            digest.update(piece)
-            size += len(piece)
-    except OSError:
-        return Checked(size, Finding(name, "body cannot be read"))
+        return _check_bytes(fd, status.st_size, Finding(name, _WRONG), sha256)
     finally:
         os.close(fd)
-    if digest.hexdigest() != sha256:
-        return Checked(size, Finding(name, "body does not match its digest"))
-    return Checked(size, None)
 
 
-def _check_entry(folder: Folder, name: str) -> Finding | None:
+def _check_bytes(fd: int, size: int, wrong: Finding, sha256: str) -> Checked:
+    """Hash so many bytes at the beginning of a file; `wrong`: what it is if they are not right."""
+    digest, offset = hashlib.sha256(), 0
     try:
-        raw, _ = folder.read(name, MAX_ENTRY)
-        record = parse_entry(raw)
+        while piece := os.pread(fd, min(_CHUNK, size - offset), offset):
+            digest.update(piece)
+            offset += len(piece)
+    except OSError:
+        return Checked(offset, wrong._replace(problem="body cannot be read"))
+    return Checked(offset, wrong if digest.hexdigest() != sha256 else None)
+
+
+def _check_entry(folder: Folder, name: str) -> Checked:
+    try:
+        fd, status = folder.open(name)
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return Finding(name, "entry cannot be read")
-    if entry_name(record.key) != name:
-        return Finding(name, "entry stands under another key's name", record.key)
+        return Checked(0, None)
+    except OSError:
+        return Checked(0, Finding(name, "entry cannot be read"))
+    try:
+        record = record_of(fd, status)
+        if entry_name(record.key) != name:
+            return Checked(0, Finding(name, "entry stands under another key's name", record.key))
+        if record.inside:
+            return _check_bytes(fd, record.size, Finding(name, _WRONG, record.key), record.sha256)
+    except (OSError, *UNREADABLE):
+        return Checked(0, Finding(name, "entry cannot be read"))
+    finally:
+        os.close(fd)
+    return Checked(0, _check_apart(folder, name, record))
+
+
+def _check_apart(folder: Folder, name: str, record: Record) -> Finding | None:
     size = folder.size(body_name(record.sha256))
     if size == record.size or folder.changed(name) is None:
         return None  # right, or evicted between the two looks

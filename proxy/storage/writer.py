@@ -15,15 +15,17 @@ from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Progress, Record
 from proxy.storage.bodies import DiskBody
 from proxy.storage.claim import ClaimFile
+from proxy.storage.entries import UNREADABLE, record_in
 from proxy.storage.failures import cause, is_full
 from proxy.storage.files import write_all
 from proxy.storage.folder import Folder
 from proxy.storage.layout import (
-    MAX_ENTRY,
+    MAX_INSIDE,
+    body_id,
     body_name,
     entry_bytes,
     entry_name,
-    parse_entry,
+    entry_tail,
 )
 
 FSYNC_FROM = 1 << 20
@@ -33,7 +35,7 @@ class Watcher(Protocol):
     """Who hears of everything that comes and goes (the secondary index). From any thread."""
 
     def stored(self, key: str, sha256: str, size: int) -> None:
-        """An entry became visible, in place of an older one perhaps."""
+        """An entry became visible, in place of an older one perhaps. `sha256`: its `body_id`."""
         ...
 
     def removed(self, key: str) -> None:
@@ -45,12 +47,32 @@ class Watcher(Protocol):
         ...
 
     def stray(self, sha256: str) -> None:
-        """A body may have been left without an entry."""
+        """A body with a file of its own may have been left without an entry."""
         ...
 
     def full(self) -> None:
         """The disk has no room."""
         ...
+
+
+@final
+class Nobody:
+    """Implements `Watcher`: nobody wants to know."""
+
+    def stored(self, key: str, sha256: str, size: int) -> None:
+        """See `Watcher`."""
+
+    def removed(self, key: str) -> None:
+        """See `Watcher`."""
+
+    def used(self, key: str) -> None:
+        """See `Watcher`."""
+
+    def stray(self, sha256: str) -> None:
+        """See `Watcher`."""
+
+    def full(self) -> None:
+        """See `Watcher`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +156,52 @@ class DiskWriter:
 
     def commit(self, sha256: str, fields: Fields) -> Record:
         """See `Writer.commit`."""
-        limit = self._place.max_body
-        if limit is not None and self.size > limit:
-            raise StorageFailed("larger than the whole store")
-        record = Record(self._key, sha256, self.size, dict(fields))
+        record = Record(self._key, sha256, self._bounded(self.size), dict(fields))
         try:
             self._make_visible(record)
         except OSError as error:
             self._place.watcher.stray(sha256)
             raise self._place.failed(error) from error
+        return self._committed(record)
+
+    def commit_whole(self, content: bytes, sha256: str, fields: Fields) -> Record:
+        """See `Writer.commit_whole`: a small body goes into the file of its entry."""
+        size = len(content)
+        if self._fd >= 0 or size > MAX_INSIDE:
+            self.write(content)
+            return self.commit(sha256, fields)
+        record = Record(self._key, sha256, self._bounded(size), dict(fields), inside=True)
+        try:
+            self._make_whole(content, record)
+        except OSError as error:
+            raise self._place.failed(error) from error
+        self.size = size
+        return self._committed(record)
+
+    def _bounded(self, size: int) -> int:
+        """The size of a body that may be kept. Raises StorageFailed."""
+        limit = self._place.max_body
+        if limit is not None and size > limit:
+            raise StorageFailed("larger than the whole store")
+        return size
+
+    def _committed(self, record: Record) -> Record:
         self._placed = True
         self._place.changed(record.key)
-        self._place.watcher.stored(record.key, record.sha256, record.size)
+        self._place.watcher.stored(record.key, body_id(record), record.size)
         return record
+
+    def _make_whole(self, content: bytes, record: Record) -> None:
+        """Put all of it into the file that is to become the entry: the claim, if there is one."""
+        if self._closed:
+            raise OSError(errno.EBADF, "the writer is closed")
+        tail, entry, claim = entry_tail(record), entry_name(self._key), self._claim
+        if claim is None:
+            self._folder.write(self._name, entry, content + tail)
+            return
+        claim.fill(content, tail)
+        self._folder.replace((claim.name, entry))
+        claim.became()
 
     def _make_visible(self, record: Record) -> None:
         fd, data, entry = self._file(), entry_bytes(record), entry_name(self._key)
@@ -234,12 +289,12 @@ class ForeignFlight:
         return self._last
 
     def _landed(self, claim: ClaimFile) -> Progress | None:
-        """What a claim without a note says when it has become the metadata of the entry."""
+        """What a claim without a note says when it has become the entry."""
         if self._place.folder.is_still(claim.name, claim.fileno()):
             return None
         try:
-            size = parse_entry(os.pread(claim.fileno(), MAX_ENTRY, 0)).size
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            size = record_in(claim.fileno()).size
+        except (OSError, *UNREADABLE):
             return None
         return Progress("landed", size, size, headed=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from proxy.storage.base import Record
 from proxy.storage.changes import Event, Notes, Stored
 from proxy.storage.index import FOLDER, Index
-from proxy.storage.layout import VERSION, entry_bytes, entry_name, parse_entry
+from proxy.storage.layout import VERSION, body_name, entry_bytes, entry_name
 from tests.bench.compare import CLIENT_CORE, Contender, Load, by_turns, paired, pin
 from tests.bench.fetcher import Plan, fetch
 from tests.bench.hits import MIB, PAGES, page_of
@@ -26,6 +26,7 @@ from tests.bench.mixed import beside
 from tests.bench.scene import TABLES, Scene, verify
 from tests.bench.table import Need, Result
 from tests.bench.upstream import JSON, File
+from tests.kept import kept
 from tests.running import Process, process
 
 FEW, MANY = 1_000, 1_000_000
@@ -108,9 +109,14 @@ def memory(scene: Scene) -> list[Result]:
 
 
 def extend(store: Path, count: int) -> None:
-    """Fill a store that nobody uses up to `count` entries with copies of one of its artifacts."""
-    present = [parse_entry(path.read_bytes()) for path in (store / "entries").glob("*/*")]
-    template = next(record for record in present if record.size == _LITTLE)
+    """Fill a store that nobody uses up to `count` entries with copies of one of its artifacts, that
+    share its bytes."""
+    present = list(kept(store.parent))
+    original = next(one for one in present if one.record.size == _LITTLE)
+    template = replace(original.record, inside=False)
+    body = store / body_name(template.sha256)
+    body.parent.mkdir(exist_ok=True)
+    body.write_bytes(original.body() or b"")
     for number in range(256):
         (store / "entries" / f"{number:02x}").mkdir(exist_ok=True)
     copies = (

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from proxy.storage.layout import body_name, parse_entry
+from tests.kept import kept
 from tests.origin import Origin
 from tests.running import Running, Tables, running
 
@@ -40,13 +40,12 @@ def half_made(folder: Path) -> list[str]:
 
 
 def unsound(folder: Path) -> list[str]:
-    """Keys of entries whose body is missing, or is not what its name says."""
-    found = []
-    store = folder / "cache" / "v1"
-    for path in (store / "entries").rglob("*"):
-        if path.is_file():
-            record = parse_entry(path.read_bytes())
-            body = store / body_name(record.sha256)
-            if not body.is_file() or hashlib.sha256(body.read_bytes()).hexdigest() != record.sha256:
-                found.append(record.key)
-    return found
+    """Keys of entries whose body is missing, or is not what they say."""
+    entries = list(kept(folder / "cache"))
+    files = (folder / "cache" / "v1" / "entries").glob("*/*")
+    assert len(entries) == len(list(files)), "an entry cannot be read"
+    return [
+        one.record.key
+        for one in entries
+        if hashlib.sha256(one.body() or b"").hexdigest() != one.record.sha256
+    ]

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from proxy.cache import artifacts, documents
-from proxy.storage.layout import parse_entry
+from proxy.storage.layout import body_id
 from tests.engine import fetch, quick
 from tests.faults.oracle import Answer, Oracle, Thing
 from tests.faults.revisions import Subject, subject_of
+from tests.kept import kept
 from tests.origin import FaultHandle, Origin, garbage, html_page, status
 from tests.running import Running, running
 
@@ -212,12 +213,12 @@ class World:
     def take_out(self, what: str, *, evicted: bool) -> None:
         thing = getattr(self.oracle, what)
         path = self.subject.upstream_path(self.paths[what])
-        for key, sha256 in entries(self.proxy.folder):
-            if path in key.split("\0"):
+        for record, _ in kept(self.proxy.folder / "cache"):
+            if path in record.key.split("\0"):
                 if evicted:
-                    self.proxy.app.storage.evict(key, sha256, with_body=True)
+                    self.proxy.app.storage.evict(record.key, body_id(record), with_body=True)
                 else:
-                    self.proxy.app.storage.remove(key)
+                    self.proxy.app.storage.remove(record.key)
         thing.lose()
         if evicted:  # another entry may have had the same body
             self.oracle.document.lose()
@@ -238,14 +239,3 @@ def image(old: Path, new: Path) -> None:
                 target.mkdir(parents=True, exist_ok=True, mode=0o700)
             else:
                 shutil.copy2(path, target)
-
-
-def entries(folder: Path) -> list[tuple[str, str]]:
-    """Key and digest of everything that is stored."""
-    found = []
-    for path in (folder / "cache" / "v1" / "entries").rglob("*"):
-        if path.is_file() and (raw := path.read_bytes()):
-            with contextlib.suppress(ValueError):  # cut by a power failure
-                record = parse_entry(raw)
-                found.append((record.key, record.sha256))
-    return found

@@ -31,11 +31,29 @@ def put(storage: Storage, key: str, data: bytes, **fields: Field) -> Record:
         writer.close()
 
 
+def put_whole(storage: Storage, key: str, data: bytes, **fields: Field) -> Record:
+    """The same in one piece, which the storage may keep in another way."""
+    writer = storage.create(key)
+    try:
+        return writer.commit_whole(data, sha256(data), fields)
+    finally:
+        writer.close()
+
+
 def read(body: Body | None) -> bytes:
-    """All of a body, which is closed then."""
+    """All of a body in the making, which is closed then."""
     assert body is not None
     try:
         return os.pread(body.fileno(), 1 << 24, 0)
+    finally:
+        body.close()
+
+
+def read_stored(body: Body | None) -> bytes:
+    """All of a stored body, which is closed then."""
+    assert body is not None
+    try:
+        return os.pread(body.fileno(), body.size, 0)
     finally:
         body.close()
 
@@ -44,7 +62,7 @@ def get(storage: Storage, key: str) -> bytes | None:
     """The body of a key; None for a miss."""
     record = storage.lookup(key)
     body = storage.open(record) if record is not None else None
-    return None if body is None else read(body)
+    return None if body is None else read_stored(body)
 
 
 def until(condition: Callable[[], object]) -> None:

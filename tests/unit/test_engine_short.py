@@ -136,11 +136,12 @@ class World:
         most: int = 1 << 30,
         flight: Flight | None = None,
         facts: Callable[[], ArtifactFacts] | None = None,
+        shared: bool = False,
     ) -> Flight:
         """Run a flight to its end; it may be watched."""
         flight = flight or Flight(source.size)
         known = ArtifactFacts("/x", "p", "1", source.digest, 0, 0)
-        order = Order("python", "key", "name", source, facts or (lambda: known))
+        order = Order(*("python", "key", "name", source, facts or (lambda: known)), shared=shared)
         await Download(
             self.storage,
             self,
@@ -304,6 +305,26 @@ async def test_who_stops_a_short_flight_lets_go_of_answer_and_claim() -> None:
         await running
     assert (answer.closed, world.stored) == (True, None)
     assert isinstance(flight.error, Unavailable)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("body", [BODY, b""])
+async def test_bytes_that_other_packages_may_have_get_a_file_of_their_own(
+    tmp_path: Path, body: bytes, *, shared: bool
+) -> None:
+    world, storage = World(Answer(body, size=len(body), arrived=bool(body))), DiskStorage(tmp_path)
+    world.storage = FailingStorage(storage)
+    sha256 = hashlib.sha256(body).hexdigest()
+    flight = await world.fly(
+        replace(SOURCE, digest=Digest("sha256", sha256), size=len(body)), shared=shared
+    )
+    assert flight.record is not None
+    assert storage.holds(sha256) is shared
+    assert flight.record == storage.lookup("key")
+    assert flight.record.inside is not shared
+    assert get(storage, "key") == flight.content == body
+    assert not list(storage.folder.names("flights"))
+    storage.close()
 
 
 async def test_a_claim_is_given_back_also_where_storing_fails_for_another_reason(

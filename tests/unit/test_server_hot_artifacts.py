@@ -16,7 +16,9 @@ from proxy.cache.verdicts import to_text
 from proxy.errors import Blocked
 from proxy.storage.base import Record
 from proxy.storage.known import LOOK
+from proxy.storage.layout import body_id
 from tests.engine import KIB, MIB, bodies, data_of, noise, other_noise
+from tests.kept import of_digest
 from tests.origin import Artifact, Origin
 from tests.origin.blobs import SyntheticBlob
 from tests.origin.images import PUBLIC, layers_of
@@ -122,8 +124,7 @@ async def test_a_body_that_is_in_memory_but_gone_from_disk_is_fetched_anew_after
 ) -> None:
     async with proxied(tmp_path) as (origin, proxy, one):
         artifact, question = await primed(origin, one)
-        bodies_of = proxy.folder / "cache" / "v1" / "bodies" / artifact.blob.sha256[:2]
-        (bodies_of / artifact.blob.sha256).unlink()
+        of_digest(proxy.folder / "cache", artifact.blob.sha256).file.unlink()
         proxy.clock.advance(2)
         loop = asyncio.get_running_loop()
         until = loop.time() + 10
@@ -209,7 +210,7 @@ async def test_what_the_store_loses_is_fetched_anew(tmp_path: Path) -> None:
     async with proxied(tmp_path) as (origin, proxy, one):
         artifact, question = await primed(origin, one)
         (record,) = records(proxy)
-        proxy.app.storage.evict(record.key, record.sha256, with_body=True)
+        proxy.app.storage.evict(record.key, body_id(record), with_body=True)
         assert (await one.is_walked(question)).cache == "cgr-proxy; fwd=miss; stored"
         await one.warm(question)
         proxy.app.storage.remove(record.key)
@@ -261,8 +262,7 @@ async def test_after_an_unclean_stop_nothing_is_repeated_before_it_is_hashed(
         with process(tmp_path, origin) as killed:
             assert (await asyncio.to_thread(killed.get, artifact.link)).status == 200
             killed.kill()
-        body = tmp_path / "cache" / "v1" / "bodies" / artifact.blob.sha256[:2]
-        (body / artifact.blob.sha256).write_bytes(bytes(4 * KIB))
+        of_digest(tmp_path / "cache", artifact.blob.sha256).write(bytes(4 * KIB))
         async with running(tmp_path, origin) as proxy, line(proxy) as one:
             question = one.question(artifact.link)
             healed = await one.is_walked(question)

@@ -137,11 +137,11 @@ def test_a_follower_never_sees_anything_but_the_body_under_its_name(tmp_path: Pa
         def __init__(self, replace: object) -> None:
             self.replace = replace
 
-        def __call__(self, source: int, old: str, name: str) -> None:
+        def __call__(self, old: str, name: str) -> None:
             body = foreign.open()
             if body is not None:
                 seen.append(read(body))
-            self.replace(source, old, name)  # type: ignore[operator]
+            self.replace(old, name)  # type: ignore[operator]
 
     storage.folder._rename = Watch(storage.folder._rename)  # type: ignore[method-assign]
     writer.commit(sha256(b"body"), {})

@@ -182,6 +182,20 @@ def test_a_file_in_place_of_a_folder_of_ours_makes_way(storage: DiskStorage) -> 
     assert get(storage, "a") == BODY
 
 
+def test_what_cannot_be_an_entry_is_a_miss_and_makes_way(storage: DiskStorage) -> None:
+    name = sha256(b"a")
+    letters = storage.folder.root / "entries" / name[:2]
+    letters.write_bytes(b"a file")
+    assert storage.lookup("a") is None
+    put(storage, "a", BODY)
+    assert get(storage, "a") == BODY
+    (letters / name).unlink()
+    (letters / name).symlink_to("nowhere")
+    assert storage.lookup("a") is None
+    put(storage, "a", BODY)
+    assert get(storage, "a") == BODY
+
+
 def test_bodies_that_are_open_are_counted_until_they_are_closed(storage: DiskStorage) -> None:
     record = put(storage, "a", BODY)
     first, second = storage.open(record), storage.open(record)

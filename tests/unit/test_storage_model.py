@@ -25,9 +25,11 @@ from proxy.storage.base import Body, Record, Writer
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.storage.index import Index
+from proxy.storage.layout import body_id
 from proxy.storage.reconcile import Reconciled, Standing, reconcile
 from tests.engine import quick
-from tests.unit.stored import get, read, sha256
+from tests.kept import kept
+from tests.unit.stored import get, put_whole, read, read_stored, sha256
 
 KEYS = st.sampled_from(["a", "b", "python\0c\0"])
 PIECES = st.sampled_from([b"", b"x", b"y" * 100, b"z" * 5000])
@@ -80,6 +82,12 @@ class StorageMachine(RuleBasedStateMachine):
         self.model[writer[0]] = (data, number)
         return record
 
+    @rule(target=records, key=KEYS, which=st.integers(0, 1), piece=PIECES, number=st.integers(0, 9))
+    def commit_whole(self, key: str, which: int, piece: bytes, number: int) -> Record:
+        record = put_whole(self.storages[which], key, piece, number=number)
+        self.model[key] = (piece, number)
+        return record
+
     @rule(writer=consumes(writers))
     def give_up(self, writer: tuple[str, Writer, list[bytes]]) -> None:
         writer[1].close()
@@ -110,7 +118,7 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(body=consumes(bodies))
     def read_what_was_held(self, body: tuple[Body | None, bytes]) -> None:
         if body[0] is not None:
-            assert read(body[0]) == body[1]
+            assert read_stored(body[0]) == body[1]
 
     @rule()
     def flush_and_clean(self) -> None:
@@ -119,10 +127,15 @@ class StorageMachine(RuleBasedStateMachine):
             self.storages[0].folder, self.index, lambda: time.time() + 100, Reconciled()
         ):
             pass
-        wanted = {sha256(data): len(data) for data, _ in self.model.values()}
-        assert self.index.books().total == sum(wanted.values())
+        entries = list(kept(self.folder))
+        apart = {one.record.sha256 for one in entries if not one.record.inside}
+        sizes = {body_id(one.record): one.record.size for one in entries}
+        assert {one.record.key: one.body() for one in entries} == {
+            key: data for key, (data, _) in self.model.items()
+        }
+        assert self.index.books().total == sum(sizes.values())
         assert self.index.books().entries == len(self.model)
-        assert {path.name for path in self.folder.glob("v1/bodies/*/*")} == set(wanted)
+        assert {path.name for path in self.folder.glob("v1/bodies/*/*")} == apart
 
     @rule()
     def leave_and_come_back(self) -> None:

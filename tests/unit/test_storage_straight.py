@@ -27,10 +27,18 @@ def put(folder: Folder, name: str, data: bytes) -> None:
     os.close(fd)
 
 
+def read(folder: Folder, name: str) -> bytes:
+    fd, status = folder.open(name)
+    try:
+        return os.read(fd, status.st_size)
+    finally:
+        os.close(fd)
+
+
 def test_what_was_created_and_renamed_is_read_under_its_new_name_only(folder: Folder) -> None:
     put(folder, "flights/a", b"bytes")
     folder.replace(("flights/a", "bodies/aa/b"))
-    assert folder.read("bodies/aa/b", 100)[0] == b"bytes"
+    assert read(folder, "bodies/aa/b") == b"bytes"
     assert folder.size("bodies/aa/b") == 5
     assert folder.size("flights/a") is None
     with pytest.raises(FileNotFoundError):
@@ -38,33 +46,36 @@ def test_what_was_created_and_renamed_is_read_under_its_new_name_only(folder: Fo
 
 
 def test_what_is_missing_is_found_to_be_so_without_an_error(folder: Folder) -> None:
-    assert folder.find("flights/a", 100) is None
-    assert folder.find("bodies/aa/b", 100) is None
+    assert folder.find("flights/a") is None
+    assert folder.find("bodies/aa/b") is None
+    assert folder.lacks("flights/a")
     put(folder, "flights/a", b"bytes")
-    found = folder.find("flights/a", 3)
+    found = folder.find("flights/a")
     assert found is not None
-    assert (found[0], found[1].st_size) == (b"byt", 5)
+    assert not folder.lacks("flights/a")
+    assert (os.read(found[0], 9), found[1].st_size) == (b"bytes", 5)
+    os.close(found[0])
 
 
 def test_only_a_plain_file_is_read(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "v1/flights/folder").mkdir()
     os.mkfifo(tmp_path / "v1/flights/pipe")
     for name in ("flights/folder", "flights/pipe"):
-        for read in (folder.read, folder.find):
+        for look in (folder.open, folder.find):
             with pytest.raises(OSError, match="not a plain file"):
-                read(name, 100)
+                look(name)
 
 
 def test_files_of_one_folder_are_renamed_in_the_order_given(folder: Folder) -> None:
     put(folder, "flights/a", b"first")
     put(folder, "flights/b", b"second")
     folder.replace(("flights/a", "bodies/aa/a"), ("flights/b", "bodies/bb/b"))
-    assert folder.read("bodies/aa/a", 100)[0] == b"first"
-    assert folder.read("bodies/bb/b", 100)[0] == b"second"
+    assert read(folder, "bodies/aa/a") == b"first"
+    assert read(folder, "bodies/bb/b") == b"second"
     put(folder, "flights/a", b"third")
     with pytest.raises(FileNotFoundError):
         folder.replace(("flights/missing", "bodies/aa/c"), ("flights/a", "bodies/aa/a"))
-    assert folder.read("bodies/aa/a", 100)[0] == b"first"
+    assert read(folder, "bodies/aa/a") == b"first"
 
 
 def test_a_new_file_is_for_its_owner_alone_and_never_an_old_one(folder: Folder) -> None:
@@ -83,7 +94,7 @@ def test_no_link_on_the_way_is_followed(folder: Folder, tmp_path: Path) -> None:
     with pytest.raises(Linked):
         folder.open("bodies/aa/b")
     with pytest.raises(Linked):
-        folder.find("bodies/aa/b", 100)
+        folder.find("bodies/aa/b")
     put(folder, "flights/a", b"ours")
     with pytest.raises(Linked):
         folder.replace(("flights/a", "bodies/aa/b"))
