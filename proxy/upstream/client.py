@@ -194,7 +194,7 @@ class HttpUpstream:
     async def _follow(
         self, request: UpstreamRequest, address: Address, site: Site, started: float
     ) -> tuple[Head, Answer]:
-        first = str(address.url)
+        first = str(address)
         for _ in range(MAX_EXCHANGES):
             if (seconds := self._seconds(started)) <= 0:
                 raise Unavailable(
@@ -241,7 +241,7 @@ class HttpUpstream:
             if address.url.scheme == "https" and target.scheme != "https":
                 raise ForbiddenAddress("The upstream redirected to an address without TLS.")
             self._rules.check(target)
-        return Address(target, str(origin), address.own and origin == site.base.origin())
+        return Address.of(target, own=address.own and origin == site.base.origin())
 
     def _pause(self, attempt: int) -> float:
         """Longer from try to try, and never the same for two: they would come back together."""

@@ -156,7 +156,7 @@ class Exchange:
 
         Raises what `ask` does; CredentialRefused where it refuses the pull token.
         """
-        address = Address(url, str(url.origin()), own=False)
+        address = Address.of(url, own=False)
         self._look_at_credential(request.upstream_name, self._clock())
         self._look_at_breaker(address.origin)
         return await self._show(request, address, Role.REALM, self._limits.first_byte_timeout)
@@ -219,11 +219,10 @@ class Exchange:
         role: Role,
         seconds: float,
     ) -> Answer:
-        url, origin, _ = address
-        configured = role is not Role.LEARNT and origin in self._configured
+        configured = role is not Role.LEARNT and address.origin in self._configured
         session = self._own if configured else self._learnt
         headers = fields_of(request, token, own=role is not Role.LEARNT)
-        if self._shown and url.scheme == "http":
+        if self._shown and address.url.scheme == "http":
             headers |= self._shown  # there is no tunnel that could be asked for with it
         started = self._clock()
         outcome = "error"
@@ -234,7 +233,7 @@ class Exchange:
             if role is Role.REGISTRY and response.status == 401 and _challenge(response):
                 outcome = "challenge"
         except FAILURES as error:
-            LOG.debug("asking %s failed: %s", url.host, type(error).__name__)
+            LOG.debug("asking %s failed: %s", address.url.host, type(error).__name__)
             if isinstance(error, aiohttp.ConnectionTimeoutError):
                 self._observer.limit_reached("connect_timeout")
             elif isinstance(error, TimeoutError):

@@ -46,18 +46,18 @@ class Outages:
         """Tell the breaker how an exchange ended, and who has to know what that changed."""
         if error is None and breaker.is_calm:
             return
-        url, origin, _ = address
+        origin, host = address.origin, address.url.host
         detail, was_open = error.detail if error else "", breaker.is_open
         if isinstance(error, RateLimited):
             self.tell(origin, News.QUIET, clamp_retry_after(error.retry_after or 1))
         match breaker.settle(error, self._clock()):
             case Turn.FAILS:
-                LOG.warning("the upstream %s fails: %s", url.host, detail)
+                LOG.warning("the upstream %s fails: %s", host, detail)
             case Turn.DOWN:
-                LOG.warning("the upstream %s is held to be down: %s", url.host, detail)
+                LOG.warning("the upstream %s is held to be down: %s", host, detail)
                 self.tell(origin, News.DOWN, 0.0)
             case Turn.BACK:
-                LOG.warning("the upstream %s answers again", url.host)
+                LOG.warning("the upstream %s answers again", host)
                 if was_open:
                     self.tell(origin, News.BACK, 0.0)
             case None:
