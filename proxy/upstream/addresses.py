@@ -107,12 +107,14 @@ class Site:
 
         Byte for byte; raises ForbiddenAddress.
         """
-        text = self._root + self._path + location if location.startswith("/") else location
-        if len(text) <= MAX_URL and text.startswith(self._root):
-            path = text[len(self._root) :]
-            if _PATH.fullmatch(path):
-                return Address(self.origin, path, self._above, own=True)
-        url = parse_url(text)
+        root = self._root
+        if location.startswith("/"):
+            path = self._path + location
+        else:
+            path = location[len(root) :] if location.startswith(root) else ""
+        if len(path) <= MAX_URL - len(root) and _PATH.fullmatch(path):
+            return Address(self.origin, path, self._above, own=True)
+        url = parse_url(root + path if location.startswith("/") else location)
         return Address.of(url, own=url.origin() == self._above)
 
 

@@ -26,6 +26,8 @@ class Outages:
 
     def __init__(self, configured: Iterable[str], clock: Callable[[], float]) -> None:
         self._breakers = Breakers(configured)
+        self.of = self._breakers.of
+        """The breaker of an origin."""
         self._clock = clock
         self.tell: Tell = _tell_nobody
 
@@ -33,10 +35,6 @@ class Outages:
     def open_origins(self) -> tuple[str, ...]:
         """Origins that are held to be down."""
         return self._breakers.open_origins
-
-    def of(self, origin: str) -> Breaker:
-        """The breaker of an origin."""
-        return self._breakers.of(origin)
 
     def hear(self, origin: str, news: News, seconds: float) -> None:
         """Another process has learnt this of an origin; see `tell`."""

@@ -157,7 +157,9 @@ class Questions:
     async def _get(self, address: Address, fields: Mapping[str, str]) -> PlainAnswer:
         origin = self._origins.get(address.origin) or self._meet(address)
         question = origin.head(address.target, fields)
-        connection = origin.kept.take() or await self._connect(origin)
+        connection = origin.kept.take()
+        if connection is None:
+            connection = await self._connect(origin)
         wire = connection.protocol
         try:
             if isinstance(wire, Wire):
