@@ -135,8 +135,13 @@ class Exchange:
         """
         if not address.own:
             return self.once(request, address, None, Role.LEARNT, seconds)
+        name = request.upstream_name
+        challenging = name in self._challenging
+        token = self._credentials.untroubled(name)
+        if token is not None and not challenging:  # as mostly
+            return self.once(request, address, token, Role.UPSTREAM, seconds)
         self.look(request, address)
-        if request.upstream_name in self._challenging:
+        if challenging:
             return self._ask_registry(request, address, seconds)
         return self._show(request, address, Role.UPSTREAM, seconds)
 
