@@ -198,14 +198,14 @@ def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
 def _given(headers: Mapping[str, str], scrubber: Scrubber) -> Mapping[str, str]:
     """The values that are kept, by name: those that came, are printable, and hold no secret."""
     given = {name: value for name in _TEXTS if (value := headers.get(name))}
-
-    def is_good(text: str) -> bool:
-        return _is_printable(text) and not _TOKEN_LIKE.search(text) and not scrubber.holds(text)
-
     # All of them at once: one look is enough where there is nothing to find.
-    if is_good(" ".join(given.values())):
+    if _is_good(" ".join(given.values()), scrubber):
         return given
-    return {name: value for name, value in given.items() if is_good(value)}
+    return {name: value for name, value in given.items() if _is_good(value, scrubber)}
+
+
+def _is_good(text: str, scrubber: Scrubber) -> bool:
+    return _is_printable(text) and not _TOKEN_LIKE.search(text) and not scrubber.holds(text)
 
 
 def _is_printable(text: str) -> bool:

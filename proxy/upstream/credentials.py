@@ -205,7 +205,10 @@ class Credentials:  # implements proxy.model.TokenSource
 
     def accepted(self, ecosystem: str, header: str) -> None:
         """Note that the upstream took `header`."""
-        held = self._holder(ecosystem, header)
+        slot = self._slots.get(ecosystem)
+        if slot is None or (slot.only is not None and slot.only.remembered is None):
+            return  # as mostly: there is nothing to take back
+        held = slot.of(header)
         if held is None or held.remembered is None:
             return
         if held.refused:

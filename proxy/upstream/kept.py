@@ -45,7 +45,7 @@ class Kept:
     def put(self, connection: Connection) -> None:
         """Keep one whose answer was received whole, or close it."""
         wire = connection.protocol
-        if self.is_over or not isinstance(wire, Wire) or wire.should_close:
+        if not isinstance(wire, Wire) or self.is_over or wire.should_close:
             connection.release()
             return
         wire.is_kept = True

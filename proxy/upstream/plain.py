@@ -23,8 +23,8 @@ MOST: Final = 100
 _HEAD = re.compile(
     rb"HTTP/1\.1 200 [ -~]*(?:\r\n[!#-'*+.^_`|~0-9A-Za-z-]+: (?! )[ -~]+(?<! ))+\r\n\r\n"
 )
+_DIGITS = len(str(SMALL))
 _FIELD = re.compile(r"\r\n([^:]+): ([^\r]+)")
-_LENGTH = re.compile(r"[0-9]{1,6}")
 # Each of these gives the body another end or another meaning, or the connection another use.
 _NOT_PLAIN = (
     *("Transfer-Encoding", "Content-Encoding", "Content-Range", "Trailer", "Upgrade"),
@@ -42,7 +42,10 @@ def read_plain(data: bytes) -> tuple[CIMultiDictProxy[str], int, int] | None:
     end = found.end()
     fields = CIMultiDict(_FIELD.findall(data[:end].decode("ascii")))
     lengths = fields.getall("Content-Length", ())
-    if len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]) or len(fields) > MOST:
+    if len(lengths) != 1 or len(fields) > MOST:
+        return None
+    (length,) = lengths
+    if len(length) > _DIGITS or not length.isdigit():
         return None
     for value in fields.getall("Connection", ()):
         if value.lower() != _KEPT:
@@ -50,5 +53,5 @@ def read_plain(data: bytes) -> tuple[CIMultiDictProxy[str], int, int] | None:
     for name in _NOT_PLAIN:
         if name in fields:
             return None
-    size = int(lengths[0])
+    size = int(length)
     return (CIMultiDictProxy(fields), end, size) if 0 < size <= SMALL else None

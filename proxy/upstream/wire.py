@@ -44,6 +44,7 @@ class Wire(ResponseHandler):
         super().__init__(loop)
         self.is_kept = False
         self._events = loop
+        self._most = 0
         self._reply: Reply | None = None
         self._body: Arriving | None = None
 
@@ -61,7 +62,8 @@ class Wire(ResponseHandler):
         if transport is None:
             reply.set_exception(aiohttp.ServerDisconnectedError())
         else:
-            _read_up_to(transport, READ)
+            if self._most != READ:
+                self._read_up_to(READ)
             transport.write(question)
         return reply
 
@@ -85,8 +87,8 @@ class Wire(ResponseHandler):
             body.set_exception(aiohttp.ClientPayloadError("the body was cut"))
         reply, self._reply = self._reply, None
         super().connection_lost(exc)
-        if reply is not None:
-            _tell(reply, None)  # `read` says what happened
+        if reply is not None and not reply.done():
+            reply.set_result(None)  # `read` says what happened
 
     def _answered(self, reply: Reply, data: bytes) -> None:
         found = read_plain(data)
@@ -96,11 +98,13 @@ class Wire(ResponseHandler):
             if left >= 0:
                 body = Arriving(self._events, data[start:], left)
                 self._body = body if left else None
-                _tell(reply, (fields, body))
+                if not reply.done():  # else who asked has left
+                    reply.set_result((fields, body))
                 return
         self._leave_to_library()
         super().data_received(data)
-        _tell(reply, None)
+        if not reply.done():
+            reply.set_result(None)
 
     def _gather(self, body: Arriving, data: bytes) -> None:
         left = body.left
@@ -113,18 +117,14 @@ class Wire(ResponseHandler):
 
     def _leave_to_library(self) -> None:
         """Have the library's parser take what comes."""
-        _read_up_to(self.transport, READ_BUFFER)
+        self._read_up_to(READ_BUFFER)
         self.set_response_params(
             read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER
         )
 
-
-def _tell(reply: Reply, found: Plain | None) -> None:
-    if not reply.done():
-        reply.set_result(found)
-
-
-def _read_up_to(transport: asyncio.Transport | None, most: int) -> None:
-    """Have asyncio ask for so many bytes in one read. With TLS it has its own measure."""
-    if getattr(transport, "max_size", most) != most:
-        transport.max_size = most  # type: ignore[union-attr]  # asyncio's own, and not said
+    def _read_up_to(self, most: int) -> None:
+        """Have asyncio ask for so many bytes in one read. With TLS it has its own measure."""
+        self._most = most
+        transport = self.transport
+        if transport is not None and hasattr(transport, "max_size"):
+            transport.max_size = most
