@@ -36,7 +36,6 @@ class Kept:
         """One that can be asked on; None: there is none."""
         while self._idle:
             connection, wire, since = self._idle.pop()
-            wire.is_kept = False
             if wire.is_ready and monotonic() - since <= self._longest:
                 return connection
             connection.close()
@@ -45,11 +44,13 @@ class Kept:
     def put(self, connection: Connection) -> None:
         """Keep one whose answer was received whole, or close it."""
         wire = connection.protocol
-        if not isinstance(wire, Wire) or self.is_over or wire.should_close:
-            connection.release()
-            return
-        wire.is_kept = True
-        self._idle.append((connection, wire, monotonic()))
+        if not isinstance(wire, Wire) or wire.should_close:
+            connection.release()  # which closes those that are to be closed
+        elif self.is_over:
+            connection.close()
+        else:
+            wire.is_idle = True
+            self._idle.append((connection, wire, monotonic()))
 
     def sweep(self) -> None:
         """Close those that nobody can use any more."""

@@ -37,12 +37,12 @@ Reply = asyncio.Future[Plain | None]
 
 @final
 class Wire(ResponseHandler):
-    """The library's protocol with an eye on what comes in. `is_kept`: nobody uses it, and it is
-    kept for who comes next."""
+    """The library's protocol with an eye on what comes in. `is_idle`: the last answer has come to
+    its end, and nobody has asked since."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.is_kept = False
+        self.is_idle = False
         self._events = loop
         self._most = 0
         self._reply: Reply | None = None
@@ -57,6 +57,7 @@ class Wire(ResponseHandler):
     def ask(self, question: bytes) -> Reply:
         """Send a GET, all of it; what comes in answer is for the caller, who is alone with this
         connection. With None the caller goes on with `read`, as the library does."""
+        self.is_idle = False
         self._reply = reply = self._events.create_future()
         transport = self.transport
         if transport is None:
@@ -75,9 +76,9 @@ class Wire(ResponseHandler):
             self._answered(reply, data)
         elif self._body is not None:
             self._gather(self._body, data)
+        elif self.is_idle and data:  # without data, a stream that was read asks to go on
+            self.close()
         else:
-            if data and self.is_kept:  # without data a stream that was read asks to go on
-                self.force_close()
             super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -97,7 +98,10 @@ class Wire(ResponseHandler):
             left = size - (len(data) - start)
             if left >= 0:
                 body = Arriving(self._events, data[start:], left)
-                self._body = body if left else None
+                if left:
+                    self._body = body
+                else:
+                    self.is_idle = True
                 if not reply.done():  # else who asked has left
                     reply.set_result((fields, body))
                 return
@@ -112,7 +116,7 @@ class Wire(ResponseHandler):
             self.force_close()
             data = data[:left]
         if len(data) == left:
-            self._body = None
+            self._body, self.is_idle = None, True
         body.feed(data)
 
     def _leave_to_library(self) -> None:

@@ -104,7 +104,7 @@ async def test_the_connections_of_an_origin_that_is_forgotten_are_closed() -> No
         for number in range(MAX_ORIGINS):
             asked.questions._meet(at(f"http://h{number}.example/"))
         assert (len(kept), asked.questions.origins) == (0, MAX_ORIGINS)
-        kept.put(busy)  # the library may keep it, or close it
+        kept.put(busy)
         assert (len(kept), busy.protocol) == (0, None)
 
 

@@ -297,6 +297,21 @@ async def test_who_waits_for_a_body_hears_of_each_piece_and_of_its_end_once() ->
     assert await body.readchunk() == (b"", False)
 
 
+async def test_what_comes_behind_an_answer_that_nobody_has_looked_at_yet_ends_the_connection() -> (
+    None
+):
+    line = Line(Script(CHUNKED + b"0\r\n\r\n"), ()), Line(Script(PLAIN + BODY), ())
+    async with Asking(partial(Wire, asyncio.get_running_loop()), *line) as asking:
+        assert (await asking.ask())[0] == 200  # there is a parser that would take it
+        asked = asyncio.ensure_future(asking.questions.ask(AT, {}))
+        while not line[0].protocol.is_idle or line[0].asked < 2:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0)
+        line[0].protocol.data_received(b"HTTP/1.1 2")
+        assert await (await asked).content.read(99) == BODY
+        assert (await asking.ask())[2] == BODY
+    assert [one.asked for one in line] == [2, 1]
+
+
 async def test_whoever_left_before_an_answer_came_is_not_told_and_the_connection_is_closed() -> (
     None
 ):
