@@ -29,9 +29,6 @@ class Kept:
         self._idle: deque[tuple[Connection, Wire, float]] = deque()  # by the time they were put
         self.is_over = False  # nothing is kept any more
 
-    def __len__(self) -> int:
-        return len(self._idle)
-
     def take(self) -> Connection | None:
         """One that can be asked on; None: there is none."""
         while self._idle:

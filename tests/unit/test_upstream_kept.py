@@ -70,7 +70,7 @@ async def test_the_connection_that_was_used_last_is_the_first_to_be_used_again()
         assert taken is last
         asked.kept.put(taken)
         await asked.open(1)
-        assert (asked.raw.connections, len(asked.kept)) == (3, 3)
+        assert (asked.raw.connections, len(asked.kept._idle)) == (3, 3)
 
 
 async def test_one_that_was_closed_or_kept_too_long_or_has_heard_something_is_not_used() -> None:
@@ -93,7 +93,7 @@ async def test_a_sweep_closes_what_nobody_can_use_and_nothing_else() -> None:
         idle[0] = (*idle[0][:2], monotonic() - 3600.0)
         gone.close()
         asked.questions._sweep()
-        assert (len(asked.kept), old.transport, good.is_ready) == (1, None, True)
+        assert (len(asked.kept._idle), old.transport, good.is_ready) == (1, None, True)
 
 
 async def test_the_connections_of_an_origin_that_is_forgotten_are_closed() -> None:
@@ -103,9 +103,9 @@ async def test_the_connections_of_an_origin_that_is_forgotten_are_closed() -> No
         assert busy is not None
         for number in range(MAX_ORIGINS):
             asked.questions._meet(at(f"http://h{number}.example/"))
-        assert (len(kept), asked.questions.origins) == (0, MAX_ORIGINS)
+        assert (len(kept._idle), asked.questions.origins) == (0, MAX_ORIGINS)
         kept.put(busy)
-        assert (len(kept), busy.protocol) == (0, None)
+        assert (len(kept._idle), busy.protocol) == (0, None)
 
 
 async def test_what_is_kept_is_closed_with_its_session() -> None:
@@ -114,7 +114,7 @@ async def test_what_is_kept_is_closed_with_its_session() -> None:
         wires = [wire for _, wire, _ in asked.kept._idle]
         await asked.questions.close()
         assert [wire.transport for wire in wires] == [None, None]
-        assert len(asked.kept) == 0
+        assert len(asked.kept._idle) == 0
 
 
 # --- limits of time ----------------------------------------------------------------------------
