@@ -55,11 +55,11 @@ class Terms:
         self.silence = Silence(limits.read_timeout)
         self.clock = clock
         self.observer = observer
-        self._limits = limits
+        self.limits = limits
 
     def pace(self) -> Pace:
         """One for a body that has to be waited for."""
-        return Pace(self._limits.min_rate, self._limits.rate_window)
+        return Pace(self.limits.min_rate, self.limits.rate_window)
 
 
 @final
