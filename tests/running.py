@@ -455,6 +455,7 @@ class Running(Evidence):
         room: Any = self.app.upstream
         for part in (room, room._exchange, room._exchange._bearers, room._exchange.outages):
             part._clock = clock
+        room._terms.clock = clock
 
     async def reconfigure(self, origin: Upstream, tables: Tables, *, told: bool = True) -> None:
         """Write another configuration and have it taken (`told` False: only write it)."""

@@ -79,6 +79,7 @@ class Metrics:
         self._outcomes = frozenset(UPSTREAM_OUTCOMES)
         ProcessCollector(registry=self._registry)
         self._cells: dict[tuple[str, int, str], Cell] = {}
+        self._tries: dict[tuple[str, str], Cell] = {}
         names = sorted(self._ecosystems | {OTHER})
         self._answers = Answers(_OURS, names, _SECONDS)
         self._registry.register(self._answers)
@@ -116,10 +117,15 @@ class Metrics:
 
         A 401 counts as a failure of our pull token besides. For the loop's thread only.
         """
-        ecosystem = self._ecosystem(ecosystem)
-        self._upstreams.cell(ecosystem, _among(outcome, self._outcomes)).count(seconds, 0)
+        cell = self._tries.get((ecosystem, outcome))
+        if cell is None:
+            labels = self._ecosystem(ecosystem), _among(outcome, self._outcomes)
+            cell = self._upstreams.cell(*labels)
+            if OTHER not in labels:  # what others are called is an open set
+                self._tries[ecosystem, outcome] = cell
+        cell.count(seconds, 0)
         if outcome == _UNAUTHORIZED:
-            self._auth_failures[ecosystem].inc()
+            self._auth_failures[self._ecosystem(ecosystem)].inc()
 
     def upstream_bytes(self, ecosystem: str, count: int) -> None:
         """Bytes of body came from an upstream. For the loop's thread only."""

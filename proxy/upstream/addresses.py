@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from socket import AddressFamily
-from typing import NamedTuple, final
+from typing import Self, final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -56,13 +56,38 @@ def parse_url(text: str, *, relative_to: URL | None = None) -> URL:
     return url
 
 
-class Address(NamedTuple):
-    """Where a question goes. `origin`: that of `url`, as text. `own`: on the origin of the upstream
-    that is asked, and no redirect led away from it."""
+@final
+class Address:
+    """Where a question goes. `origin` and `target` (path and query, as they go out) are text that
+    was checked. `own`: on the origin of the upstream that is asked, and no redirect led away from
+    it."""
 
-    url: URL
-    origin: str
-    own: bool
+    __slots__ = ("_above", "_url", "origin", "own", "target")
+
+    def __init__(self, origin: str, target: str, above: URL, *, own: bool) -> None:
+        """Of a path. `above`: the URL of the origin."""
+        self.origin = origin
+        self.target = target
+        self.own = own
+        self._above = above
+        self._url: URL | None = None
+
+    @classmethod
+    def of(cls, url: URL, *, own: bool) -> Self:
+        """Of a URL, which `parse_url` made."""
+        made = cls(str(url.origin()), url.raw_path_qs, url, own=own)
+        made._url = url
+        return made
+
+    @property
+    def url(self) -> URL:
+        """All of it. Made when somebody wants it: to ask takes the parts only."""
+        if self._url is None:
+            self._url = self._above.with_path(self.target, encoded=True)
+        return self._url
+
+    def __str__(self) -> str:
+        return self.origin + self.target if self._url is None else str(self._url)
 
 
 @final
@@ -82,13 +107,15 @@ class Site:
 
         Byte for byte; raises ForbiddenAddress.
         """
-        text = self._root + self._path + location if location.startswith("/") else location
-        if len(text) <= MAX_URL and text.startswith(self._root):
-            path = text[len(self._root) :]
-            if _PATH.fullmatch(path):
-                return Address(self._above.with_path(path, encoded=True), self.origin, own=True)
-        url = parse_url(text)
-        return Address(url, str(url.origin()), url.origin() == self._above)
+        root = self._root
+        if location.startswith("/"):
+            path = self._path + location
+        else:
+            path = location[len(root) :] if location.startswith(root) else ""
+        if len(path) <= MAX_URL - len(root) and _PATH.fullmatch(path):
+            return Address(self.origin, path, self._above, own=True)
+        url = parse_url(root + path if location.startswith("/") else location)
+        return Address.of(url, own=url.origin() == self._above)
 
 
 def _joined(base: URL, text: str) -> str:

@@ -59,17 +59,20 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
     A value that holds a secret is dropped as if it had not come.
     `conditional`: the validators of the request were sent (a learnt host does not get them).
     """
-    chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
+    framing = headers.get("Transfer-Encoding")
+    chunked = framing is not None and "chunked" in framing.lower()
     length = None if chunked else _size(headers)
     start, size = 0, length
     if status == 206:
         start, size = _range(request, headers, length)
     if status == 304 and not (conditional and (request.etag or request.last_modified)):
         raise Malformed("The upstream answered 304 to an unconditional request.")
-    coding = headers.get("Content-Encoding", "identity").lower()
-    packed = request.document and status != 206 and coding in GZIP
-    if not packed and coding not in ("identity", "aws-chunked", ""):
-        raise Malformed("The upstream encoded a body although identity was asked for.")
+    coding, packed = headers.get("Content-Encoding"), False
+    if coding is not None:
+        coding = coding.lower()
+        packed = request.document and status != 206 and coding in GZIP
+        if not packed and coding not in ("identity", "aws-chunked", ""):
+            raise Malformed("The upstream encoded a body although identity was asked for.")
 
     given = _given(headers, scrubber)
     return Head(
@@ -195,14 +198,14 @@ def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
 def _given(headers: Mapping[str, str], scrubber: Scrubber) -> Mapping[str, str]:
     """The values that are kept, by name: those that came, are printable, and hold no secret."""
     given = {name: value for name in _TEXTS if (value := headers.get(name))}
-
-    def is_good(text: str) -> bool:
-        return _is_printable(text) and not _TOKEN_LIKE.search(text) and not scrubber.holds(text)
-
     # All of them at once: one look is enough where there is nothing to find.
-    if is_good(" ".join(given.values())):
+    if _is_good(" ".join(given.values()), scrubber):
         return given
-    return {name: value for name, value in given.items() if is_good(value)}
+    return {name: value for name, value in given.items() if _is_good(value, scrubber)}
+
+
+def _is_good(text: str, scrubber: Scrubber) -> bool:
+    return _is_printable(text) and not _TOKEN_LIKE.search(text) and not scrubber.holds(text)
 
 
 def _is_printable(text: str) -> bool:

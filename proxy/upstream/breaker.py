@@ -88,7 +88,7 @@ class Breaker:
 
     def enter(self) -> None:
         """Go ahead: when the pause of an open breaker is over this caller is its probe."""
-        self._probing = self.is_open
+        self._probing = self._failures >= FAILURES_TO_OPEN
 
     def settle(self, error: ProxyError | None, now: float) -> Turn | None:
         """The exchange is over: `error` is what it came to, None a usable answer."""

@@ -37,9 +37,8 @@ from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange
 from proxy.upstream.limits import UpstreamLimits, UpstreamObserver
 from proxy.upstream.outages import Tell
-from proxy.upstream.response import HttpResponse, Pace
+from proxy.upstream.response import HttpResponse, Terms
 from proxy.upstream.session import Answer, read_side_body
-from proxy.upstream.silence import Silence
 from proxy.upstream.slots import Slots
 
 __all__ = ["HttpResponse", "HttpUpstream", "UpstreamLimits", "UpstreamObserver"]
@@ -83,7 +82,7 @@ class HttpUpstream:
         self._frozen = frozen
         self._observer = observer
         self._slots = Slots(limits.connections)
-        self._silence = Silence(limits.read_timeout)
+        self._terms = Terms(limits, clock, observer)
         self._exchange = Exchange(
             {name: site.base for name, site in self._sites.items()},
             credentials,
@@ -143,11 +142,8 @@ class HttpUpstream:
             head,
             response,
             partial(self._slots.give_back, brief=brief),
-            pace=Pace(self._limits.min_rate, self._limits.rate_window),
-            silence=self._silence,
-            clock=self._clock,
-            received=partial(self._observer.upstream_bytes, request.ecosystem),
-            slow=partial(self._observer.limit_reached, "min_rate"),
+            self._terms,
+            request.ecosystem,
         )
 
     async def _queue(self, *, brief: bool) -> None:
@@ -168,12 +164,13 @@ class HttpUpstream:
         """Try again what another try may mend: no new one once the first answer is overdue."""
         name = request.upstream_name
         started = self._clock()
+        until = started + 2 * self._limits.first_byte_timeout
         attempt = 1
         renewed = False
         while True:
             token = self._credentials.authorization(name)
             try:
-                return await self._follow(request, address, site, started)
+                return await self._follow(request, address, site, until)
             except CredentialRefused as error:
                 if renewed or not error.asked:
                     raise
@@ -192,15 +189,17 @@ class HttpUpstream:
                 attempt += 1
 
     async def _follow(
-        self, request: UpstreamRequest, address: Address, site: Site, started: float
+        self, request: UpstreamRequest, address: Address, site: Site, until: float
     ) -> tuple[Head, Answer]:
-        first = str(address.url)
+        """`until`: the moment at which redirects and retries, which share twice the time of one
+        exchange, have taken all of it."""
+        first, longest = str(address), self._limits.first_byte_timeout
         for _ in range(MAX_EXCHANGES):
-            if (seconds := self._seconds(started)) <= 0:
+            if (left := until - self._clock()) <= 0:
                 raise Unavailable(
                     "The upstream did not answer in time; try again later.", retry_after=5
                 )
-            response = await self._exchange.ask(request, address, seconds)
+            response = await self._exchange.ask(request, address, min(longest, left))
             try:
                 if response.status not in REDIRECTS:
                     head = read_head(
@@ -241,16 +240,11 @@ class HttpUpstream:
             if address.url.scheme == "https" and target.scheme != "https":
                 raise ForbiddenAddress("The upstream redirected to an address without TLS.")
             self._rules.check(target)
-        return Address(target, str(origin), address.own and origin == site.base.origin())
+        return Address.of(target, own=address.own and origin == site.base.origin())
 
     def _pause(self, attempt: int) -> float:
         """Longer from try to try, and never the same for two: they would come back together."""
         return self._limits.retry_pause * attempt * random.uniform(0.5, 1.5)  # noqa: S311  # jitter
-
-    def _seconds(self, started: float) -> float:
-        """What one exchange may take: redirects and retries share twice the time of one."""
-        one = self._limits.first_byte_timeout
-        return min(one, started + 2 * one - self._clock())
 
 
 def _tries(error: UpstreamSilent) -> int:

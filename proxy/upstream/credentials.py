@@ -38,24 +38,20 @@ class _Held:
         self.name = name
         self.live = live
         self.next_try = 0.0
-        self._refused: str | None = None
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether no 401 is remembered, for what is live or for what was before it."""
-        return self._refused is None
+        # What the upstream answered 401 to: what is live, or what was before it.
+        self.remembered: str | None = None
 
     @property
     def refused(self) -> bool:
         """Whether the upstream answered 401 to it; another one in its place is not meant."""
-        return self._refused is not None and self._refused == self.live.header
+        return self.remembered is not None and self.remembered == self.live.header
 
     def refuse(self, now: float) -> None:
-        self._refused = self.live.header
+        self.remembered = self.live.header
         self.next_try = now + REFUSED_PAUSE
 
     def accept(self) -> None:
-        self._refused = None
+        self.remembered = None
 
 
 @final
@@ -64,6 +60,7 @@ class _Slot:
 
     def __init__(self, held: Sequence[_Held]) -> None:
         self.held = tuple(held)
+        self.only = self.held[0] if len(self.held) == 1 else None  # as mostly
         self.next_try = 0.0
         self.renewed: tuple[str | None, float] | None = None  # what was to be renewed, and when
         self.renewing = asyncio.Lock()
@@ -174,6 +171,14 @@ class Credentials:  # implements proxy.model.TokenSource
 
     # --- what the upstream thinks of them -----------------------------------------------------
 
+    def untroubled(self, ecosystem: str) -> str | None:
+        """What `use` gives, where that is sure without a look at the time: there is one credential
+        and no 401 is remembered. None: ask `outlook` and `use`."""
+        slot = self._slots.get(ecosystem)
+        if slot is None or slot.only is None or slot.only.remembered is not None:
+            return None
+        return slot.only.live.header
+
     def pause(self, ecosystem: str, now: float) -> float:
         """Seconds for which nothing is to be tried: the upstream refused all there is."""
         return self.outlook(ecosystem, now) or 0.0
@@ -200,8 +205,11 @@ class Credentials:  # implements proxy.model.TokenSource
 
     def accepted(self, ecosystem: str, header: str) -> None:
         """Note that the upstream took `header`."""
-        held = self._holder(ecosystem, header)
-        if held is None or held.is_untouched:
+        slot = self._slots.get(ecosystem)
+        if slot is None or (slot.only is not None and slot.only.remembered is None):
+            return  # as mostly: there is nothing to take back
+        held = slot.of(header)
+        if held is None or held.remembered is None:
             return
         if held.refused:
             self._tell(ecosystem, _mark(header), False)  # noqa: FBT003  # see `on_news`
@@ -305,9 +313,8 @@ class Credentials:  # implements proxy.model.TokenSource
         slot = self._slots.get(ecosystem)
         if slot is None:
             return None
-        if len(slot.held) == 1:  # as mostly: there is nothing to choose
-            (only,) = slot.held
-            return only if only.live.header else None
+        if slot.only is not None:
+            return slot.only if slot.only.live.header else None
         return slot.best(self._clocks.wall())
 
     def _holder(self, ecosystem: str, header: str) -> _Held | None:

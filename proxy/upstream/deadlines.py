@@ -10,6 +10,8 @@ Non-goals: bodies (`silence`).
 from __future__ import annotations
 
 import asyncio
+from math import inf
+from time import monotonic
 from types import TracebackType
 from typing import final
 
@@ -29,7 +31,9 @@ class Deadline:
         self.until = until
 
     def __enter__(self) -> None:
-        self._book.enter(self)
+        self._book.waiting.add(self)
+        if self.until < self._book.next_look:
+            self._book.look_at(self.until)
 
     def __exit__(
         self,
@@ -37,7 +41,8 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._book.leave(self)
+        # The timer stays: who comes next waits longer, and it is set again then.
+        self._book.waiting.discard(self)
         # Where somebody else has cancelled the task as well, that goes on (as in asyncio.timeout).
         alone = self._is_over and self._task.uncancel() <= self._cancelling
         if alone and kind is asyncio.CancelledError:
@@ -51,12 +56,14 @@ class Deadline:
 
 @final
 class Deadlines:
-    """Those who wait. Belongs to the event loop that it is made in, which is remembered: to ask
-    for it costs a system call before Python 3.12."""
+    """Those who wait, and when the timer goes off for the first of them. Belongs to the event loop
+    that it is made in, which is remembered: to ask for it costs a system call before Python 3.12.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: set[Deadline] = set()
+        self.waiting: set[Deadline] = set()
+        self.next_look = inf
         self._timer: asyncio.TimerHandle | None = None
 
     def within(self, seconds: float) -> Deadline:
@@ -64,30 +71,22 @@ class Deadlines:
         task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("only a task can be ended")
-        return Deadline(self, task, self._loop.time() + seconds)
+        return Deadline(self, task, monotonic() + seconds)  # the loop's clock
 
-    def enter(self, deadline: Deadline) -> None:
-        """Write one down."""
-        self._waiting.add(deadline)
-        if self._timer is None or deadline.until < self._timer.when():
-            self._set(deadline.until)
-
-    def leave(self, deadline: Deadline) -> None:
-        """It is done. The timer stays: who comes next waits longer, and it is set again then."""
-        self._waiting.discard(deadline)
-
-    def _set(self, until: float) -> None:
+    def look_at(self, until: float) -> None:
+        """Set the timer."""
         if self._timer is not None:
             self._timer.cancel()
+        self.next_look = until
         self._timer = self._loop.call_at(until, self._look, until)
 
     def _look(self, until: float) -> None:
-        self._timer = None
+        self._timer, self.next_look = None, inf
         # The loop may be early, by a tick of its clock.
         now = max(until, self._loop.time())
-        overdue = [deadline for deadline in self._waiting if deadline.until <= now]
-        self._waiting.difference_update(overdue)
+        overdue = [deadline for deadline in self.waiting if deadline.until <= now]
+        self.waiting.difference_update(overdue)
         for deadline in overdue:
             deadline.end()
-        if self._waiting:
-            self._set(min(deadline.until for deadline in self._waiting))
+        if self.waiting:
+            self.look_at(min(deadline.until for deadline in self.waiting))

@@ -135,8 +135,13 @@ class Exchange:
         """
         if not address.own:
             return self.once(request, address, None, Role.LEARNT, seconds)
+        name = request.upstream_name
+        challenging = name in self._challenging
+        token = self._credentials.untroubled(name)
+        if token is not None and not challenging:  # as mostly
+            return self.once(request, address, token, Role.UPSTREAM, seconds)
         self.look(request, address)
-        if request.upstream_name in self._challenging:
+        if challenging:
             return self._ask_registry(request, address, seconds)
         return self._show(request, address, Role.UPSTREAM, seconds)
 
@@ -156,7 +161,7 @@ class Exchange:
 
         Raises what `ask` does; CredentialRefused where it refuses the pull token.
         """
-        address = Address(url, str(url.origin()), own=False)
+        address = Address.of(url, own=False)
         self._look_at_credential(request.upstream_name, self._clock())
         self._look_at_breaker(address.origin)
         return await self._show(request, address, Role.REALM, self._limits.first_byte_timeout)
@@ -219,11 +224,10 @@ class Exchange:
         role: Role,
         seconds: float,
     ) -> Answer:
-        url, origin, _ = address
-        configured = role is not Role.LEARNT and origin in self._configured
+        configured = role is not Role.LEARNT and address.origin in self._configured
         session = self._own if configured else self._learnt
         headers = fields_of(request, token, own=role is not Role.LEARNT)
-        if self._shown and url.scheme == "http":
+        if self._shown and address.url.scheme == "http":
             headers |= self._shown  # there is no tunnel that could be asked for with it
         started = self._clock()
         outcome = "error"
@@ -234,7 +238,7 @@ class Exchange:
             if role is Role.REGISTRY and response.status == 401 and _challenge(response):
                 outcome = "challenge"
         except FAILURES as error:
-            LOG.debug("asking %s failed: %s", url.host, type(error).__name__)
+            LOG.debug("asking %s failed: %s", address.url.host, type(error).__name__)
             if isinstance(error, aiohttp.ConnectionTimeoutError):
                 self._observer.limit_reached("connect_timeout")
             elif isinstance(error, TimeoutError):

@@ -26,6 +26,8 @@ class Outages:
 
     def __init__(self, configured: Iterable[str], clock: Callable[[], float]) -> None:
         self._breakers = Breakers(configured)
+        self.of = self._breakers.of
+        """The breaker of an origin."""
         self._clock = clock
         self.tell: Tell = _tell_nobody
 
@@ -33,10 +35,6 @@ class Outages:
     def open_origins(self) -> tuple[str, ...]:
         """Origins that are held to be down."""
         return self._breakers.open_origins
-
-    def of(self, origin: str) -> Breaker:
-        """The breaker of an origin."""
-        return self._breakers.of(origin)
 
     def hear(self, origin: str, news: News, seconds: float) -> None:
         """Another process has learnt this of an origin; see `tell`."""
@@ -46,18 +44,18 @@ class Outages:
         """Tell the breaker how an exchange ended, and who has to know what that changed."""
         if error is None and breaker.is_calm:
             return
-        url, origin, _ = address
+        origin, host = address.origin, address.url.host
         detail, was_open = error.detail if error else "", breaker.is_open
         if isinstance(error, RateLimited):
             self.tell(origin, News.QUIET, clamp_retry_after(error.retry_after or 1))
         match breaker.settle(error, self._clock()):
             case Turn.FAILS:
-                LOG.warning("the upstream %s fails: %s", url.host, detail)
+                LOG.warning("the upstream %s fails: %s", host, detail)
             case Turn.DOWN:
-                LOG.warning("the upstream %s is held to be down: %s", url.host, detail)
+                LOG.warning("the upstream %s is held to be down: %s", host, detail)
                 self.tell(origin, News.DOWN, 0.0)
             case Turn.BACK:
-                LOG.warning("the upstream %s answers again", url.host)
+                LOG.warning("the upstream %s answers again", host)
                 if was_open:
                     self.tell(origin, News.BACK, 0.0)
             case None:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Self, final
 
+from aiohttp.streams import StreamReader
+
 from proxy.upstream.session import Answer
 
 FROM: Final = 8 << 20
@@ -43,10 +45,10 @@ class Pouring(asyncio.BufferedProtocol):
         """Take over the connection of an answer whose body has `size` bytes, of which nobody has
         read any yet. None: it stays as it is; nothing is worth it, or it is not to be had."""
         connection, content = response.connection, response.content
+        if not isinstance(content, StreamReader) or size - content.total_bytes < FROM:
+            return None
         transport = connection.transport if connection is not None else None
         if transport is None or transport.is_closing() or content.exception() is not None:
-            return None
-        if size - content.total_bytes < FROM:
             return None
         early = bytearray()
         while piece := content.read_nowait():  # which lets the parser go on, if it was stopped

@@ -2,10 +2,10 @@
 
 Purpose: of what a small answer costs here, most is what the library does around its connections
 for cases that this proxy has closed off (cookies, redirects, middlewares, uploads; measured: three
-quarters of it). So its connector finds or makes the connection (names, TLS, keep-alive, the
-addresses of a host in turn), its protocol parses what comes, and the request in between is written
-here. POSTs, and everything that goes by way of the organisation's own proxy, are left to its
-session.
+quarters of it). So its connector makes the connections (names, TLS, the addresses of a host in
+turn), which are kept here while nobody uses them (`kept`); the request in between is written here,
+and a plain answer is read here (`wire`), any other by the library's parser. POSTs, and everything
+that goes by way of the organisation's own proxy, are left to its session.
 
 Reading: aiohttp `client.py` (`_request`), `client_reqrep.py` (`send`, `start`). Non-goals: what is
 asked, what the answer means.
@@ -19,39 +19,49 @@ from collections.abc import Awaitable, Mapping
 from typing import Final, final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from proxy.upstream.addresses import Address
-from proxy.upstream.session import READ_BUFFER, Answer, NotHttp
+from proxy.upstream.kept import Kept
+from proxy.upstream.session import KEEP_ALIVE, Answer, Content, NotHttp
+from proxy.upstream.wire import READ_BUFFER, Wire
 
 MAX_ORIGINS: Final = 256
 _SWITCHING = 101
+_Read = tuple[int, CIMultiDictProxy[str], Content]  # status, fields, body
 
 
 @final
 class PlainAnswer:
-    """Implements `Answer`. The connection goes back where it came from when the body is here."""
+    """Implements `Answer`. The connection is kept for others when the body is here."""
 
-    __slots__ = ("connection", "content", "headers", "status", "url")
+    __slots__ = ("_address", "_kept", "connection", "content", "headers", "status")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # made in two lines
         self,
-        url: URL,
+        address: Address,
         status: int,
         headers: CIMultiDictProxy[str],
-        content: StreamReader,
+        content: Content,
         connection: Connection,
+        kept: Kept,
     ) -> None:
-        self.url = url
         self.status = status
         self.headers = headers
         self.content = content
         self.connection: Connection | None = connection
+        self._address = address
+        self._kept = kept
         content.on_eof(self._ended)
+
+    @property
+    def url(self) -> URL:
+        """See `Answer.url`."""
+        return self._address.url
 
     @property
     def content_length(self) -> int | None:
@@ -68,7 +78,29 @@ class PlainAnswer:
     def _ended(self) -> None:
         connection, self.connection = self.connection, None
         if connection is not None:
-            connection.release()
+            self._kept.put(connection)
+
+
+@final
+class _Origin:
+    """What is known of one: `about` is what the connector has to know of a request, which is
+    nothing of its own; `lines` are those of the last `fields` that were asked with: mostly the
+    next question has the same."""
+
+    __slots__ = ("about", "fields", "kept", "lines")
+
+    def __init__(self, about: aiohttp.ClientRequest) -> None:
+        self.about = about
+        self.kept = Kept(KEEP_ALIVE)
+        self.fields: Mapping[str, str] = {}
+        self.lines = ""
+
+    def head(self, target: str, fields: Mapping[str, str]) -> bytes:
+        """A request's head. Raises ValueError where a value would end its line."""
+        if fields != self.fields or not self.lines:
+            self.lines = _lines({"Host": self.about.headers["Host"], **fields})
+            self.fields = fields
+        return f"GET {target} HTTP/1.1\r\n{self.lines}".encode()
 
 
 @final
@@ -86,12 +118,13 @@ class Questions:
     ) -> None:
         if session.connector is None:
             raise AssertionError("a session without connections")
+        self._loop = asyncio.get_running_loop()
         self._session = session
         self._shown = shown
         self._connector = session.connector
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
-        # By origin: what the connector has to know of a request, which is nothing of its own.
-        self._origins: OrderedDict[str, aiohttp.ClientRequest] = OrderedDict()
+        self._origins: OrderedDict[str, _Origin] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def origins(self) -> int:
@@ -100,7 +133,11 @@ class Questions:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._session.close()  # which waits for those that are kept, too
+        for origin in self._origins.values():
+            origin.kept.close()
 
     def ask(
         self, address: Address, fields: Mapping[str, str], body: bytes = b""
@@ -118,50 +155,74 @@ class Questions:
         )
 
     async def _get(self, address: Address, fields: Mapping[str, str]) -> PlainAnswer:
-        about = self._about(address)
-        head = _head(address.url, about.headers["Host"], fields)
+        origin = self._origins.get(address.origin) or self._meet(address)
+        question = origin.head(address.target, fields)
+        connection = origin.kept.take()
+        if connection is None:
+            connection = await self._connect(origin)
+        wire = connection.protocol
         try:
-            connection = await self._connector.connect(about, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError("no connection in time") from error
-        try:
-            return await self._ask(connection, address.url, head)
+            if isinstance(wire, Wire):
+                plain = await wire.ask(question)
+                status, headers, content = (200, *plain) if plain else await _read(wire)
+            else:
+                status, headers, content = await _ask(connection, question)
         except BaseException:
             connection.close()
             raise
+        return PlainAnswer(address, status, headers, content, connection, origin.kept)
 
-    async def _ask(self, connection: Connection, url: URL, head: bytes) -> PlainAnswer:
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None:
-            raise aiohttp.ServerDisconnectedError
-        protocol.set_response_params(
-            read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER
-        )
-        transport.write(head)
+    async def _connect(self, origin: _Origin) -> Connection:
+        if self._timer is None:
+            self._sweep()
         try:
+            return await self._connector.connect(origin.about, [], self._timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError("no connection in time") from error
+
+    def _meet(self, address: Address) -> _Origin:
+        about = aiohttp.ClientRequest(
+            "GET", address.url.origin(), loop=self._loop, session=self._session
+        )
+        self._origins[address.origin] = origin = _Origin(about)
+        if len(self._origins) > MAX_ORIGINS:
+            self._origins.popitem(last=False)[1].kept.close()
+        return origin
+
+    def _sweep(self) -> None:
+        """Close what was kept too long, now and again for as long as this is open."""
+        self._timer = self._loop.call_later(KEEP_ALIVE, self._sweep)
+        for origin in self._origins.values():
+            origin.kept.sweep()
+
+
+async def _ask(connection: Connection, question: bytes) -> _Read:
+    """Ask as the library does, whose parser takes what comes."""
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None:
+        raise aiohttp.ServerDisconnectedError
+    protocol.set_response_params(
+        read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER
+    )
+    transport.write(question)
+    return await _read(protocol)
+
+
+async def _read(protocol: ResponseHandler) -> _Read:
+    """The head of an answer that the library's parser has read; hints before it are passed over."""
+    try:
+        message, content = await protocol.read()
+        while message.code < 200 and message.code != _SWITCHING:
             message, content = await protocol.read()
-            while message.code < 200 and message.code != _SWITCHING:
-                message, content = await protocol.read()
-        except HttpProcessingError as error:
-            raise NotHttp from error
-        return PlainAnswer(url, message.code, message.headers, content, connection)
-
-    def _about(self, address: Address) -> aiohttp.ClientRequest:
-        about = self._origins.get(address.origin)
-        if about is None:
-            loop, origin = asyncio.get_running_loop(), address.url.origin()
-            about = aiohttp.ClientRequest("GET", origin, loop=loop, session=self._session)
-            self._origins[address.origin] = about
-            if len(self._origins) > MAX_ORIGINS:
-                self._origins.popitem(last=False)
-        return about
+    except HttpProcessingError as error:
+        raise NotHttp from error
+    return message.code, message.headers, content
 
 
-def _head(url: URL, host: str, fields: Mapping[str, str]) -> bytes:
-    """A request's head. Raises ValueError where a value would end its line."""
-    lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in fields.items()]
+def _lines(fields: Mapping[str, str]) -> str:
+    """The lines of a head behind its first. Raises ValueError where a value would end its line."""
+    lines = [f"{name}: {value}" for name, value in fields.items()]
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
         raise ValueError("a field with a line break")
-    return f"{text}\r\n\r\n".encode()
+    return f"{text}\r\n\r\n"

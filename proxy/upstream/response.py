@@ -14,6 +14,7 @@ from typing import final
 
 from proxy.errors import Unavailable
 from proxy.upstream.base import Head
+from proxy.upstream.limits import UpstreamLimits, UpstreamObserver
 from proxy.upstream.pouring import Pouring
 from proxy.upstream.session import FAILURES, Answer
 from proxy.upstream.silence import Silence
@@ -45,32 +46,48 @@ class Pace:
 
 
 @final
+class Terms:
+    """What all bodies have to keep to, and who is told of it. `clock`: monotonic seconds."""
+
+    def __init__(
+        self, limits: UpstreamLimits, clock: Callable[[], float], observer: UpstreamObserver
+    ) -> None:
+        self.silence = Silence(limits.read_timeout)
+        self.clock = clock
+        self.observer = observer
+        self.limits = limits
+
+    def pace(self) -> Pace:
+        """One for a body that has to be waited for."""
+        return Pace(self.limits.min_rate, self.limits.rate_window)
+
+
+@final
 class HttpResponse:
-    """Implements `UpstreamResponse` over an `Answer`. `released` is told, once, that it is closed;
-    `received` of the size of each piece, in bytes; `slow` that they come too slowly.
+    """Implements `UpstreamResponse` over an `Answer`, on `terms`, of an `ecosystem`. `released` is
+    told, once, that it is closed.
     """
 
-    def __init__(  # noqa: PLR0913  # made once, by `client`
+    __slots__ = (
+        *("_ecosystem", "_pace", "_pouring", "_released", "_response", "_terms"),
+        "head",
+    )
+
+    def __init__(
         self,
         head: Head,
         response: Answer,
         released: Callable[[], None],
-        *,
-        pace: Pace,
-        silence: Silence,
-        clock: Callable[[], float],
-        received: Callable[[int], None],
-        slow: Callable[[], None],
+        terms: Terms,
+        ecosystem: str,
     ) -> None:
         self.head = head
         self._response = response
         self._pouring: Pouring | None = None
         self._released: Callable[[], None] | None = released
-        self._pace = pace
-        self._silence = silence
-        self._clock = clock
-        self._received = received
-        self._slow = slow
+        self._terms = terms
+        self._ecosystem = ecosystem
+        self._pace: Pace | None = None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """See `UpstreamResponse.pieces`."""
@@ -99,12 +116,12 @@ class HttpResponse:
 
     async def read_into(self, view: memoryview) -> int:
         """See `UpstreamResponse.read_into`."""
-        pouring, started = self._pouring, self._clock()
+        pouring, started = self._pouring, self._terms.clock()
         if pouring is None:
             raise AssertionError("an answer that comes in pieces")
         count, kind = 0, ""
         try:
-            count = await self._silence.until(pouring, pouring.read_into(view))
+            count = await self._terms.silence.until(pouring, pouring.read_into(view))
         except FAILURES as error:
             kind = type(error).__name__
         self._judge(count, kind, started)
@@ -122,14 +139,14 @@ class HttpResponse:
         if not content.is_eof() or content.exception() is not None:
             return b""
         rest = content.read_nowait()
-        self._received(len(rest))
+        self._terms.observer.upstream_bytes(self._ecosystem, len(rest))
         return rest
 
     async def _piece(self) -> bytes:
-        started = self._clock()
+        started = self._terms.clock()
         piece, kind = b"", ""
         try:
-            piece = await self._silence.next(self._response)
+            piece = await self._terms.silence.next(self._response)
         except FAILURES as error:
             kind = type(error).__name__
         self._judge(len(piece), kind, started)
@@ -146,7 +163,8 @@ class HttpResponse:
             raise Unavailable("The upstream's answer broke off; try again.", retry_after=1)
         if not count:
             return
-        self._received(count)
-        if not self._pace.allows(self._clock() - started, count):
-            self._slow()
+        terms, self._pace = self._terms, self._pace or self._terms.pace()
+        terms.observer.upstream_bytes(self._ecosystem, count)
+        if not self._pace.allows(terms.clock() - started, count):
+            terms.observer.limit_reached("min_rate")
             raise Unavailable("The upstream sends too slowly; try again later.", retry_after=5)

@@ -51,9 +51,13 @@ class Scrubber:
 
     def __init__(self) -> None:
         self._sent: OrderedDict[str, _Known] = OrderedDict()
+        self._last = ""
 
     def sent(self, authorization: str) -> None:
         """Note the value of an Authorization header that goes out."""
+        if authorization == self._last:  # as mostly
+            return
+        self._last = authorization
         if authorization not in self._sent:
             self._sent[authorization] = _Known(authorization)
         # Among the last again: what rotates beside it must not push it out.

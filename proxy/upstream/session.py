@@ -13,27 +13,31 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from aiohttp.resolver import ThreadedResolver
-from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from proxy.egress import Egress
 from proxy.errors import InsecureUpstream, Malformed, ProxyError, Unavailable
+from proxy.upstream.wire import READ_BUFFER, Wire
 
 if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
-READ_BUFFER = 256 * 1024
 MAX_SIDE_BODY = 64 * 1024
 SIDE_BODY_SECONDS = 2.0
 KEEP_ALIVE = 30.0
+FACTORY = "_factory"
+"""What the library's connector makes its protocols with, and keeps to itself. A test says when
+another version has another name for it; connections are then no `Wire`, and all is as it was."""
 DNS_TTL = 10  # seconds
 _LONGEST_REASON = 120
 
@@ -43,6 +47,42 @@ class NotHttp(Exception):
 
 
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError, NotHttp)
+
+
+class Content(Protocol):
+    """What this room uses of a body, by the names of aiohttp's `StreamReader`."""
+
+    def on_eof(self, callback: Callable[[], None]) -> None:
+        """Have somebody told that all of it has come; at once if it has."""
+        ...
+
+    def set_exception(self, exc: BaseException) -> None:
+        """Have who reads it hear of this."""
+        ...
+
+    def exception(self) -> BaseException | None:
+        """Why no more will come, if so."""
+        ...
+
+    def is_eof(self) -> bool:
+        """Whether all of it has come."""
+        ...
+
+    def at_eof(self) -> bool:
+        """Whether all of it was read besides."""
+        ...
+
+    def read_nowait(self) -> bytes:
+        """All that has come and was not read yet."""
+        ...
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        """The next piece, and whether a chunk ends there. Both are false at the end."""
+        ...
+
+    async def read(self, n: int) -> bytes:
+        """The next piece, of at most `n` bytes; empty at the end."""
+        ...
 
 
 class Answer(Protocol):
@@ -64,7 +104,7 @@ class Answer(Protocol):
         ...
 
     @property
-    def content(self) -> StreamReader:
+    def content(self) -> Content:
         """Its body."""
         ...
 
@@ -89,7 +129,13 @@ class _Connector(aiohttp.TCPConnector):
 
     The library parses it while the connection is idle, and would take it for the answer to the next
     question: a front server's 408 to an idle client, or what belongs to somebody else's question.
+    Those that it makes are of our kind (`wire`).
     """
+
+    def __init__(self, **how: Any) -> None:  # noqa: ANN401  # the library's
+        super().__init__(**how)
+        if hasattr(self, FACTORY):
+            setattr(self, FACTORY, partial(Wire, asyncio.get_running_loop()))
 
     async def connect(
         self,

@@ -17,10 +17,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final, TypeVar, final
 
-import aiohttp
-
 from proxy.upstream.pouring import Pouring
-from proxy.upstream.session import Answer
+from proxy.upstream.session import Answer, Content
 
 LOOKS: Final = 5  # within one limit: a silence lasts two looks longer than it at most
 OFTEN: Final = 1.0  # seconds between two looks at most
@@ -72,7 +70,7 @@ class Silence:
             self._timer = loop.call_later(self._pause, self._look, loop)
 
 
-async def _piece(content: aiohttp.StreamReader) -> bytes:
+async def _piece(content: Content) -> bytes:
     piece, chunk_ends = await content.readchunk()  # `readany` would join them: a copy
     while not piece and chunk_ends:
         piece, chunk_ends = await content.readchunk()

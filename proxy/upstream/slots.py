@@ -38,7 +38,9 @@ class Slots:
         """
         if not self._free or (self._brief if brief else self._long or not self._free_for_long):
             return False
-        self._move(-1, brief=brief)
+        self._free -= 1
+        if not brief:
+            self._free_for_long -= 1
         return True
 
     async def take(self, *, brief: bool) -> None:
@@ -57,11 +59,15 @@ class Slots:
 
     def give_back(self, *, brief: bool) -> None:
         """Somebody else may have it."""
-        self._move(1, brief=brief)
-        while self._free and (line := self._next()):
+        self._free += 1
+        if not brief:
+            self._free_for_long += 1
+        while (self._brief or self._long) and self._free and (line := self._next()):
             _, place = line.popleft()
             if not place.done():  # else who waited has left
-                self._move(-1, brief=line is self._brief)
+                self._free -= 1
+                if line is self._long:
+                    self._free_for_long -= 1
                 place.set_result(None)
 
     def _next(self) -> _Line:
@@ -69,8 +75,3 @@ class Slots:
         if not self._long or not self._free_for_long:
             return self._brief
         return min(self._brief or self._long, self._long, key=lambda line: line[0][0])
-
-    def _move(self, places: int, *, brief: bool) -> None:
-        self._free += places
-        if not brief:
-            self._free_for_long += places

@@ -110,7 +110,8 @@ async def test_a_document_that_is_too_large_is_refused(tmp_path: Path, framing: 
 async def test_an_upstream_that_drips_is_given_up(tmp_path: Path) -> None:
     async with Origin() as origin, aftermath(tmp_path, origin) as proxy:
         upstream = proxy.app.upstream
-        upstream._limits = replace(upstream._limits, rate_window=0.2)
+        terms = upstream._terms
+        terms.limits = replace(terms.limits, rate_window=0.2)
         artifact = noise(origin.content, 40 * KIB)
         fault = origin.fault("store", pattern(artifact), rate=100.0, times=None)
         got = await fetch(proxy, artifact.link)

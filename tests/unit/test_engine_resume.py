@@ -144,8 +144,8 @@ async def test_a_drip_is_cut_off_and_not_resumed(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         artifact = noise(origin.content, SIZE)
         origin.fault("store", pattern(artifact), rate=10, times=None)
-        limits = proxy.app.upstream._limits
-        proxy.app.upstream._limits = replace(limits, rate_window=0.3)
+        terms = proxy.app.upstream._terms
+        terms.limits = replace(terms.limits, rate_window=0.3)
         with quick(transfer, RATE_WINDOW=0.3):
             got = await fetch(proxy, artifact.link)
         assert not got.complete

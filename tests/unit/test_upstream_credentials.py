@@ -296,6 +296,34 @@ async def test_a_pair_that_is_accepted_again_is_free_again(files: Files) -> None
     assert credentials.unusable == ()
 
 
+async def test_one_that_is_in_no_doubt_is_what_is_used_and_any_doubt_takes_a_closer_look(
+    files: Files,
+) -> None:
+    credentials = await loaded(files.source)
+    assert credentials.untroubled("python") == credentials.use("python", 0.0) == basic()
+    credentials.refused("python", basic(), 1.0)
+    assert credentials.untroubled("python") is None
+    credentials.accepted("python", basic())
+    assert credentials.untroubled("python") == basic()
+    credentials.refused("python", basic(), 1.0)
+    files.write(IDENTITY, OTHER)
+    await credentials.reload()
+    # Another one; but what was refused is remembered until this one is seen to be good.
+    assert credentials.untroubled("python") is None
+    credentials.accepted("python", basic(password=OTHER))
+    assert credentials.untroubled("python") == basic(password=OTHER)
+    assert credentials.untroubled("java") is None
+
+
+async def test_where_there_is_a_choice_nothing_is_beyond_doubt(files: Files) -> None:
+    other = PairSource(username="other", password=Secret("other-password"))
+    credentials = Credentials({"python": [files.source, other]})
+    assert credentials.untroubled("python") is None
+    await credentials.load()
+    assert credentials.untroubled("python") is None
+    assert credentials.use("python", 0.0) == basic()
+
+
 async def test_a_refusal_of_an_older_pair_says_nothing_about_the_newer(files: Files) -> None:
     credentials = await loaded(files.source)
     files.write(IDENTITY, OTHER)

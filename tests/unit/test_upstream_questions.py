@@ -17,7 +17,7 @@ EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 
 
 def at(url: URL) -> Address:
-    return Address(url, str(url.origin()), own=True)
+    return Address.of(url, own=True)
 
 
 async def test_an_address_and_its_fields_go_out_byte_for_byte_and_in_one_head() -> None:
@@ -25,7 +25,7 @@ async def test_an_address_and_its_fields_go_out_byte_for_byte_and_in_one_head() 
         questions = Questions(make_session(trusting(None), connect_timeout=1.0), 1.0)
         url = URL(f"{raw.url}/a%2Fb%20c?sig=%2B/x%3D&n", encoded=True)
         answer = await questions.ask(at(url), {"Accept": "text/html", "User-Agent": "me"})
-        assert (answer.status, await answer.content.read()) == (200, b"ok")
+        assert (answer.status, await answer.content.read(9)) == (200, b"ok")
         await questions.close()
     (head,) = raw.heads
     assert head.split("\r\n") == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 import subprocess
 from dataclasses import dataclass
@@ -207,3 +208,18 @@ def test_there_is_no_way_to_switch_verification_off() -> None:
     assert context.check_hostname
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.cert_store_stats()["x509_ca"] > 0
+
+
+async def test_a_small_body_comes_whole_over_tls_in_however_many_records(
+    authority: Authority,
+) -> None:
+    body = random.Random(3).randbytes(200_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    server = authority.context()
+    async with (
+        Raw(lambda _: head + body, tls=server) as raw,
+        room(raw.url, tls=client_context(authority.bundle)) as made,
+    ):
+        for _ in range(3):
+            assert await made.get("/x") == body
+        assert (raw.connections, made.seen.received) == (1, 3 * len(body))
