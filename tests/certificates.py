@@ -48,9 +48,7 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = x509.Name.from_rfc4514_string(f"CN={name} authority")
         builder = self._builder(self._subject, self._key.public_key(), days=10)
-        signed = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True).sign(
-            self._key, hashes.SHA256()
-        )
+        signed = _may_sign(builder).sign(self._key, hashes.SHA256())
         self.file = folder / f"{name}-ca.pem"
         self.file.write_bytes(signed.public_bytes(Encoding.PEM))
 
@@ -90,9 +88,7 @@ class Authority:
     def under(self, root: Authority) -> Path:
         """This authority's certificate (PEM) as an intermediate one, which `root` has signed."""
         builder = root._builder(self._subject, self._key.public_key(), days=10)
-        signed = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True).sign(
-            root._key, hashes.SHA256()
-        )
+        signed = _may_sign(builder).sign(root._key, hashes.SHA256())
         file = self._folder / f"{self._name}-under-{root._name}.pem"
         file.write_bytes(signed.public_bytes(Encoding.PEM))
         return file
@@ -117,7 +113,9 @@ class Authority:
         builder = self._builder(name, key.public_key(), days=days)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            # Where they are all that says whose it is (RFC 5280 section 4.2.1.6).
+            alone = not subject
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=alone)
         stem = f"{self._name}-{next(self._numbers)}"
         pair = Pair(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
         signed = builder.sign(self._key, hashes.SHA256())
@@ -144,3 +142,21 @@ class Authority:
             )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         )
+
+
+def _may_sign(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
+    """An authority's certificate as RFC 5280 wants it, and Python from 3.13 on looks whether."""
+    usage = x509.KeyUsage(
+        key_cert_sign=True,
+        crl_sign=True,
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    return builder.add_extension(
+        x509.BasicConstraints(ca=True, path_length=0), critical=True
+    ).add_extension(usage, critical=True)
