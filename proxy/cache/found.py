@@ -1,5 +1,8 @@
 """What asking for an artifact can come to: it is stored, on its way, or only described or told of.
 
+What is made for each request here, as its permit, order and facts elsewhere, is a named tuple: a
+frozen dataclass of as many fields takes several times as long to make (measured).
+
 Non-goals: how it came to that (`artifacts`), answers on the wire.
 """
 

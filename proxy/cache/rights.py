@@ -135,7 +135,7 @@ class Rights:
         """What `permit` would decide of what is listed and not stored, where the listings that are
         in memory say it; None: only `permit` can tell. Raises Malformed."""
         if grant.ecosystem != ecosystem.name:
-            return None
+            return None  # a defect, and `permit` says so
         for listing in in_order(target, grant, None):
             try:
                 return self._listings.at_hand(ecosystem, target, listing)

@@ -41,18 +41,18 @@ class CacheStatus:
         return "miss" if self.fwd == "miss" else "revalidated"
 
     def __str__(self) -> str:
-        parts = [NAME, f"fwd={self.fwd}" if self.fwd else "hit"]
+        text = f"{NAME}; fwd={self.fwd}" if self.fwd else f"{NAME}; hit"
         if self.fwd_status is not None:
-            parts.append(f"fwd-status={self.fwd_status}")
+            text += f"; fwd-status={self.fwd_status}"
         if self.stored:
-            parts.append("stored")
+            text += "; stored"
         if self.collapsed:
-            parts.append("collapsed")
+            text += "; collapsed"
         if self.ttl < 0:
-            parts.append(f"ttl={self.ttl}")
+            text += f"; ttl={self.ttl}"
         if self.detail:
-            parts.append(f"detail={self.detail}")
-        return "; ".join(parts)
+            text += f"; detail={self.detail}"
+        return text
 
 
 DENIED = f"{NAME}; detail=denied"
