@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from proxy.storage.base import Record
 from proxy.storage.entries import UNREADABLE, record_in
-from proxy.storage.layout import VERSION, body_name
+from proxy.storage.layout import VERSION, body_file
 
 
 class Kept(NamedTuple):
@@ -50,7 +50,7 @@ def kept(directory: Path) -> Iterator[Kept]:
     for path in sorted((store / "entries").glob("*/*")):
         with suppress(OSError, *UNREADABLE):
             record = record_in_file(path)
-            yield Kept(record, path if record.inside else store / body_name(record.sha256))
+            yield Kept(record, store / body_file(record))
 
 
 def of_digest(directory: Path, sha256: str) -> Kept:

@@ -159,7 +159,8 @@ def _extract(ecosystem: Extracting, source: Source, body: Body) -> bytes:
     try:
         start, end = next(steps)
         while True:
-            start, end = steps.send(os.pread(body.fileno(), end - start, start))
+            count = max(0, min(end, body.size) - start)  # the file may go on
+            start, end = steps.send(os.pread(body.fileno(), count, start))
     except StopIteration as done:
         return bytes(done.value)
 

@@ -48,6 +48,7 @@ from proxy.storage.known import Known
 from proxy.storage.layout import (
     PARTS,
     VERSION,
+    body_file,
     body_id,
     body_name,
     claim_name,
@@ -149,11 +150,11 @@ class DiskStorage:
         """See `Storage.open`."""
         if record.inside:
             return self._open_inside(record)
-        name = body_name(record.sha256)
+        name = body_file(record)
         try:
             fd, status = self.folder.open(name)
         except OSError as error:
-            self._cannot_open(record, name, error)
+            self._cannot_open(record, error)
             return None
         if status.st_size != record.size:
             os.close(fd)
@@ -164,11 +165,10 @@ class DiskStorage:
 
     def _open_inside(self, record: Record) -> DiskBody | None:
         """The body inside an entry, if the entry's file is still one that has it."""
-        name = entry_name(record.key)
         try:
-            found = self.folder.find(name)
+            found = self.folder.find(body_file(record))
         except OSError as error:
-            self._cannot_open(record, name, error)
+            self._cannot_open(record, error)
             return None
         if found is None:  # evicted, or removed, which is no damage
             self._known.forget(record.key)
@@ -179,7 +179,7 @@ class DiskStorage:
             now = self._known.of(record.key, status) or record_of(fd, status)
         except (OSError, *UNREADABLE) as error:
             os.close(fd)
-            self._cannot_open(record, name, error)
+            self._cannot_open(record, error)
             return None
         if now.key == record.key and body_id(now) == body_id(record):
             return self._body(fd, record)
@@ -191,8 +191,9 @@ class DiskStorage:
         self._watcher.used(record.key)
         return DiskBody(fd, record.size, body_id(record), self.bodies)
 
-    def _cannot_open(self, record: Record, name: str, error: Exception) -> None:
+    def _cannot_open(self, record: Record, error: Exception) -> None:
         if not isinstance(error, Linked):
+            name = body_file(record)
             LOG.warning("body %s cannot be opened (%s); treated as a miss", name, cause(error))
         if not (isinstance(error, OSError) and is_ours(error)):
             self._drop_both(record)
@@ -205,7 +206,7 @@ class DiskStorage:
         try:
             sound = digest_of(body) == record.sha256
         except OSError as error:
-            LOG.warning("body %s cannot be read (%s)", body_name(record.sha256), cause(error))
+            LOG.warning("body %s cannot be read (%s)", body_file(record), cause(error))
             sound = False
         finally:
             body.close()
@@ -214,7 +215,7 @@ class DiskStorage:
             now = max(self._clock(), self._session.suspect_before)
             self.folder.written(entry_name(record.key), now)
             return True
-        LOG.warning("body %s does not match its digest; dropped", body_name(record.sha256))
+        LOG.warning("body %s does not match its digest; dropped", body_file(record))
         self._drop_both(record)
         return False
 

@@ -63,6 +63,11 @@ def body_name(sha256: str) -> str:
     return f"bodies/{sha256[:2]}/{sha256}"
 
 
+def body_file(record: Record) -> str:
+    """Where the bytes of an entry stand, from the beginning of the file."""
+    return entry_name(record.key) if record.inside else body_name(record.sha256)
+
+
 def body_id(record: Record) -> str:
     """What the index counts the bytes of an entry as (64 hexadecimal digits).
 

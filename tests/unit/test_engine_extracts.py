@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from proxy.cache.extracts import RANGES_BUDGET
+from proxy.cache.extracts import RANGES_BUDGET, _extract
+from proxy.ecosystems.base import Span
 from proxy.ecosystems.simple_index import JSON
 from proxy.ecosystems.wheel import TAIL
+from proxy.model import Source
+from proxy.storage.disk import DiskStorage
 from tests.failing import failing
 from tests.origin import Artifact, Content, Origin, Settings, html_page, status, wrong_content_range
 from tests.origin.blobs import BytesBlob
 from tests.origin.wheels import make_wheel, read_metadata, wheel_name
 from tests.running import Running, basic, client, running, token
+from tests.unit.stored import put_whole
 
+SOURCE = Source("/x", "p", "1")
 NAME = wheel_name("large", "1.0")
 TTL = 301
 
@@ -324,3 +329,22 @@ async def test_it_is_not_offered_where_the_operator_does_not_want_it(tmp_path: P
         put(origin)
         page = (await proxy.get("/python/simple/large/", accept=JSON)).json()
         assert "core-metadata" not in page["files"][0]
+
+
+class Greedy:
+    """An ecosystem that asks for more than there is."""
+
+    def extract(self, source: Source, size: int, budget: int) -> Generator[Span, bytes, bytes]:
+        assert (source, budget > size) == (SOURCE, True)
+        first = yield 2, size + 100
+        second = yield size + 10, size + 20
+        return first + second
+
+
+def test_nothing_is_read_behind_a_stored_whole(tmp_path: Path) -> None:
+    storage = DiskStorage(tmp_path)
+    body = storage.open(put_whole(storage, "key", b"whole"))  # its metadata stands behind it
+    assert body is not None
+    assert _extract(Greedy(), SOURCE, body) == b"ole"
+    body.close()
+    storage.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.cache import flight as flights
+from proxy.errors import Unavailable
 from tests.engine import (
     KIB,
     MIB,
@@ -233,3 +234,18 @@ async def test_slow_artifacts_hold_up_no_document(tmp_path: Path, page: str) -> 
         assert (await proxy.get(page)).status == 200
         client.hang_up()
         stalled.release()
+
+
+# --- who is called back ---------------------------------------------------------------------------
+
+
+async def test_who_hears_of_a_flight_is_called_once_and_not_by_its_leader() -> None:
+    flight, heard = flights.Flight(1), []
+    flight.hear(lambda: heard.append(flight.done))
+    flight.fail(Unavailable("no", retry_after=1))
+    assert heard == []
+    await asyncio.sleep(0)
+    assert heard == [True]
+    flight.release()
+    await asyncio.sleep(0)
+    assert heard == [True]

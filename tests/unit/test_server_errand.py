@@ -344,9 +344,8 @@ async def test_what_a_drain_does_not_wait_for_is_reset_and_left() -> None:
             assert await line.rest() == []
 
 
-@pytest.mark.parametrize("name", SEAM)
-async def test_with_another_aiohttp_nobody_sets_out(name: str) -> None:
-    room = Room(seam=(name, "_is_not_there"))
+async def test_with_another_aiohttp_nobody_sets_out() -> None:
+    room = Room(seam=(*SEAM, "_is_not_there"))
     async with room.line() as line:
         await line.say(QUESTION)
         assert await line.bodies(1) == [b"walked /a"]
