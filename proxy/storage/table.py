@@ -120,6 +120,14 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # ships no types
 class Table(diskcache.Cache):  # type: ignore[misc]  # ships no types
     """diskcache's table, with what it has not: a walk over a range of keys, many rows at once."""
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.close()  # of a damaged one it would leave the file open
+            raise
+
     def texts(self, prefix: str) -> Iterator[tuple[str, str, float]]:
         """Key, value and time of every text key that begins so, in order, a page at a time."""
         after, high = prefix, f"{prefix}\U0010ffff"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,11 @@ def test_notes_told_in_any_order_by_several_come_to_the_truth(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     """Every change leaves a note, every note is told at some time, alone or with others."""
-    index = Index(tmp_path_factory.mktemp("index"))
+    with closing(Index(tmp_path_factory.mktemp("index"))) as index:
+        _tell_all(index, data)
+
+
+def _tell_all(index: Index, data: st.DataObject) -> None:
     files, untold = Files(), list[Event]()
 
     def evict(victim: Victim) -> bool:
@@ -206,7 +211,6 @@ def test_notes_told_in_any_order_by_several_come_to_the_truth(
     index.apply(Notes(data.draw(st.permutations(untold)), []), files)
     assert {entry.key: (entry.sha256, entry.size) for entry in index.entries()} == files
     assert index.books().total == sum(size for _, size in set(files.values()))
-    index.close()
 
 
 # --- eviction ---------------------------------------------------------------------------------
@@ -258,7 +262,11 @@ def test_an_eviction_that_fails_half_way_leaves_the_books_as_they_were(index: In
 def test_books_and_order_agree_with_a_model(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event | str | int]
 ) -> None:
-    index = Index(tmp_path_factory.mktemp("index"))
+    with closing(Index(tmp_path_factory.mktemp("index"))) as index:
+        _compare(index, events)
+
+
+def _compare(index: Index, events: list[Event | str | int]) -> None:
     model: dict[str, str] = {}
 
     def total() -> int:
@@ -282,4 +290,3 @@ def test_books_and_order_agree_with_a_model(
             index.shrink(event, 100, take_all)
         assert order(index) == list(model)
         assert index.books() == Books(total(), len(model))
-    index.close()

@@ -18,7 +18,10 @@ async def test_a_tls_connection_that_was_closed_twice_is_reset_without_a_word(
     context = farm.context()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pair.certificate, pair.key)
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls)
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(
+        lambda _, writer: held.append(writer), "127.0.0.1", 0, ssl=tls
+    )
     port = server.sockets[0].getsockname()[1]
     _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     transport = writer.transport
@@ -30,3 +33,5 @@ async def test_a_tls_connection_that_was_closed_twice_is_reset_without_a_word(
 
     assert unsent(transport) == 0
     server.close()
+    for other in held:
+        other.transport.abort()
