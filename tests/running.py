@@ -284,7 +284,7 @@ class Evidence:
 
     def stored(self) -> list[Path]:
         """The entries of the cache: one metadata file each."""
-        entries = self.folder / "cache" / "v1" / "entries"
+        entries = self.folder / "cache" / "v2" / "entries"
         return sorted(path for path in entries.rglob("*") if path.is_file())
 
     def leaks(self) -> list[str]:

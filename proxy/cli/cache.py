@@ -25,8 +25,8 @@ from proxy.cli.configuration import Commands, add_config_option, report
 from proxy.config import ConfigError, Settings, load
 from proxy.ecosystems import ECOSYSTEMS
 from proxy.storage.desk import Desk, open_desk
-from proxy.storage.layout import VERSION
 from proxy.storage.table import IndexBroken, IndexBusy
+from proxy.storage.takeover import is_store
 from proxy.storage.verify import verify
 
 EX_NOINPUT = 66
@@ -86,7 +86,7 @@ def _run(job: Job, arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         return report(error)
     directory = settings.cache.directory
-    if not (directory / VERSION).is_dir():
+    if not is_store(directory):
         return _refuse(f"there is no store in {directory}", EX_NOINPUT)
     try:
         with _desk(directory) as desk:

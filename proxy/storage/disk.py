@@ -2,16 +2,16 @@
 
 Layout (a change of it is a new version folder)::
 
-    v1/bodies/<aa>/<sha256>          the bytes; shared by all entries that have the same ones
-    v1/entries/<aa>/<hash of key>    metadata, the truth: key, sha256, size, fields (JSON);
+    v2/bodies/<aa>/<sha256>          the bytes; shared by all entries that have the same ones
+    v2/entries/<aa>/<hash of key>    metadata, the truth: key, sha256, size, fields (JSON);
                                      before it the bytes of a small body that nobody shares
-    v1/flights/<hash>                claims on bodies in the making
-    v1/flights/body-<hash>           these bodies; what else is there has no claim on it
-    v1/session                       whether the last stop was a clean one
-    v1/doubt                         there when the index has missed something
-    v1/generation                    replaced when what processes remember counts no more
-    v1/upkeep                        locked by the process that evicts
-    v1/index/                        the secondary index; may be removed at any time (`index`)
+    v2/flights/<hash>                claims on bodies in the making
+    v2/flights/body-<hash>           these bodies; what else is there has no claim on it
+    v2/session                       whether the last stop was a clean one
+    v2/doubt                         there when the index has missed something
+    v2/generation                    replaced when what processes remember counts no more
+    v2/upkeep                        locked by the process that evicts
+    v2/index/                        the secondary index; may be removed at any time (`index`)
 
 No name is made of anything a client sends, and no name has a suffix (aiohttp's FileResponse would
 serve `<name>.gz` in its place).
@@ -57,6 +57,7 @@ from proxy.storage.layout import (
     flight_name,
 )
 from proxy.storage.session import Session
+from proxy.storage.takeover import take_over
 from proxy.storage.writer import DiskWriter, ForeignFlight, Nobody, Place, Watcher
 
 LOG = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class DiskStorage:
         healed: Callable[[], None] = lambda: None,
     ) -> None:
         self.healed = healed
+        take_over(directory)
         self.folder = Folder(directory / VERSION, PARTS)
         self.generation = Generation(self.folder)
         self.bodies = OpenBodies()

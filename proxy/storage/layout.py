@@ -1,4 +1,4 @@
-"""Names and forms of the files of a store, version 1. Pure but for hashing.
+"""Names and forms of the files of a store, version 2. Pure but for hashing.
 
 Purpose: the one place that knows how a key becomes a name and a record becomes bytes.
 
@@ -8,8 +8,7 @@ An entry's file has one of two forms, which may stand side by side:
     body JSON footer        the body is here, at the beginning, and this entry's alone
 
 The footer states the length of the JSON. Its mark is no ASCII, which all of our JSON is, so that
-the first form never ends in one. A proxy that does not know the second form yet finds in it an
-entry that it cannot read, which is a miss.
+the first form never ends in one. Version 1 had that form only; its stores become ours (`takeover`).
 
 Non-goals: touching the disk (`folder`, `entries`).
 """
@@ -24,7 +23,7 @@ from functools import lru_cache
 
 from proxy.storage.base import Record
 
-VERSION = "v1"
+VERSION, BEFORE = "v2", "v1"
 MAX_ENTRY = 1 << 20  # bytes of an entry's metadata
 MAX_INSIDE = 1 << 18  # bytes of a body that is written into its entry's file
 FOOTER = struct.Struct("<II8s")  # bytes of the metadata, version, mark

@@ -75,7 +75,7 @@ class Scene:
     def forget_large(self) -> None:
         """Remove large bodies from everybody's store, so that the disk is not what is measured."""
         for root in (
-            self.folder / "ours/cache/v1/bodies",
+            self.folder / "ours/cache/v2/bodies",
             self.nginx.folder / "cache",
             self.clone.folder / "cache",
         ):

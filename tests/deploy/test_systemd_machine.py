@@ -124,7 +124,7 @@ def test_it_serves_once_the_start_is_over_with_no_right_to_anything(
     assert machine.run(*inside, "touch", "/etc/written").code != 0
     credentials = machine.must(*inside, "ls", "/run/credentials/cgr-proxy.service").split()
     assert credentials == ["python-password", "python-username"]
-    machine.must("test", "-d", "/var/cache/cgr-proxy/v1")
+    machine.must("test", "-d", "/var/cache/cgr-proxy/v2")
 
     machine.must("systemctl", "reload", "cgr-proxy")
     machine.must("systemctl", "stop", "cgr-proxy")

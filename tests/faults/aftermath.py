@@ -35,14 +35,14 @@ async def aftermath(
 
 def half_made(folder: Path) -> list[str]:
     """Bodies in the making, and claims on them."""
-    flights = folder / "cache" / "v1" / "flights"
+    flights = folder / "cache" / "v2" / "flights"
     return sorted(path.name for path in flights.iterdir()) if flights.exists() else []
 
 
 def unsound(folder: Path) -> list[str]:
     """Keys of entries whose body is missing, or is not what they say."""
     entries = list(kept(folder / "cache"))
-    files = (folder / "cache" / "v1" / "entries").glob("*/*")
+    files = (folder / "cache" / "v2" / "entries").glob("*/*")
     assert len(entries) == len(list(files)), "an entry cannot be read"
     return [
         one.record.key

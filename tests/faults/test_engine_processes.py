@@ -47,7 +47,7 @@ def processes(folder: Path, origin: OriginThread, count: int) -> Iterator[list[P
 
 
 def flights(folder: Path) -> list[Path]:
-    return list((folder / "cache" / "v1" / "flights").iterdir())
+    return list((folder / "cache" / "v2" / "flights").iterdir())
 
 
 async def test_a_hundred_keys_raced_by_two_processes_cost_a_hundred_bodies(

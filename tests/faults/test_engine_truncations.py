@@ -83,7 +83,7 @@ async def rounds(folder: Path, how: Any, count: int) -> None:
                 artifact = noise(origin.content, size, seed=number, name=f"noise{number}")
                 struck.append((artifact, how(chance, origin, artifact)))
             await asyncio.gather(*(strike(origin, proxy, *pair) for pair in struck))
-        assert list((folder / "cache" / "v1" / "flights").iterdir()) == []
+        assert list((folder / "cache" / "v2" / "flights").iterdir()) == []
 
 
 async def test_sixty_random_truncations(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ async def test_a_corrupt_file_is_completed_by_neither_process(
         for got in found:
             assert got.status in (502, 503) or not got.complete
         corrupt.clear()
-        entries = tmp_path / "cache" / "v1" / "entries"
+        entries = tmp_path / "cache" / "v2" / "entries"
         assert [path for path in entries.rglob("*") if path.is_file()] == []
 
 

@@ -43,8 +43,8 @@ def empty(folder: Path) -> bool:
 def lose(folder: Path, chance: random.Random) -> int:
     """Lose what was not synced; how many files."""
     lost = 0
-    for path in sorted((folder / "v1").rglob("*")):
-        part = path.relative_to(folder / "v1").parts[0]
+    for path in sorted((folder / "v2").rglob("*")):
+        part = path.relative_to(folder / "v2").parts[0]
         if not path.is_file() or part not in ("bodies", "entries", "flights"):
             continue
         size = path.stat().st_size
@@ -68,7 +68,7 @@ async def test_a_power_cut_at_any_moment_costs_no_client_a_wrong_byte(
     origin.call(lambda o: setattr(o.throttle, "rate", 30e6))
     for number in range(CUTS + 1):
         folder = tmp_path / f"{number}"
-        flights = folder / "cache" / "v1" / "flights"
+        flights = folder / "cache" / "v2" / "flights"
         started = time.monotonic()
         with process(folder, origin, {"log": {"level": "info"}}) as proxy:
             slowest = max(slowest, time.monotonic() - started)

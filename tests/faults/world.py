@@ -102,7 +102,7 @@ class World:
         if not clean:
             await self.life.aclose()
         if cut is not None:
-            self.cut_power(new / "cache" / "v1", cut)
+            self.cut_power(new / "cache" / "v2", cut)
         shutil.rmtree(old)
         await self.live(new)
         self.oracle.calm_at = min(self.oracle.calm_at, self.steady)

@@ -141,7 +141,7 @@ def test_purge_removes_what_was_named_and_nothing_else(
 
 def test_purge_removes_the_bytes(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "purge", "pkg:pypi/flask-login") == {"entries": 1, "bytes": 11_000}
-    assert len(list(filled.glob("v1/bodies/*/*"))) == 4
+    assert len(list(filled.glob("v2/bodies/*/*"))) == 4
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,12 @@ def test_purge_of_what_nobody_can_mean_is_wrong_usage(
 
 
 def test_prune_says_what_it_did(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (filled / "v1/bodies/00").mkdir(exist_ok=True)
-    (filled / "v1/bodies/00/stranger").write_bytes(b"x")
+    (filled / "v2/bodies/00").mkdir(exist_ok=True)
+    (filled / "v2/bodies/00/stranger").write_bytes(b"x")
     found = answer(capsys, "prune")
     assert (found["entries"], found["orphans"], found["broken"]) == (5, 0, 0)  # done at the open
-    assert not (filled / "v1/bodies/00/stranger").exists()
-    (filled / "v1/bodies/00/stranger").write_bytes(b"x")
+    assert not (filled / "v2/bodies/00/stranger").exists()
+    (filled / "v2/bodies/00/stranger").write_bytes(b"x")
     assert answer(capsys, "prune")["orphans"] == 1
     assert main(["cache", "prune"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "entries     5, 0 of them new to the index"
@@ -177,7 +177,7 @@ def test_verify_exits_1_on_a_finding_and_changes_nothing(
     filled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digest = sha256(b"flask 3.1")
-    body = filled / "v1/bodies" / digest[:2] / digest
+    body = filled / "v2/bodies" / digest[:2] / digest
     body.write_bytes(b"FLASK 3.1")
     assert main(["cache", "verify"]) == 1
     out = capsys.readouterr().out
@@ -190,7 +190,7 @@ def test_verify_exits_1_on_a_finding_and_changes_nothing(
 
 def test_verify_removes_when_told_to(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     digest = sha256(b"flask 3.1")
-    (filled / "v1/bodies" / digest[:2] / digest).write_bytes(b"FLASK 3.1")
+    (filled / "v2/bodies" / digest[:2] / digest).write_bytes(b"FLASK 3.1")
     assert main(["cache", "verify", "--remove"]) == 1
     assert main(["cache", "verify"]) == 0
     assert keys(filled) == ALL - {"python/flask/3.1"}
@@ -207,7 +207,7 @@ def test_without_a_store_it_says_so_and_makes_none(
 def test_a_store_that_anybody_may_write_to_is_refused(
     filled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (filled / "v1").chmod(0o777)
+    (filled / "v2").chmod(0o777)
     assert main(["cache", "stats"]) == 77
     assert "anybody may write" in capsys.readouterr().err
 
@@ -222,7 +222,7 @@ def test_a_locked_index_exits_75(filled: Path, capsys: pytest.CaptureFixture[str
     main(["cache", "stats"])
     lines = """
         import sqlite3
-        connection = sqlite3.connect(folder / "v1/index/cache.db", isolation_level=None)
+        connection = sqlite3.connect(folder / "v2/index/cache.db", isolation_level=None)
         connection.execute("BEGIN EXCLUSIVE")
         say("locked")
         hear()

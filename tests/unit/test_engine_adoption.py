@@ -85,7 +85,7 @@ async def test_a_large_body_is_gone_on_with_where_the_dead_one_stopped(
             ranges = [entry.header("range") for entry in origin.log if entry.server == "store"]
             assert ranges == {0: [None], SIZE: []}.get(done, [f"bytes={done}-"])
             assert (await fetch(proxy, artifact.link)).cache == "cgr-proxy; hit"
-            assert list((tmp_path / "cache" / "v1" / "flights").iterdir()) == []
+            assert list((tmp_path / "cache" / "v2" / "flights").iterdir()) == []
 
 
 async def test_a_small_body_is_gone_on_with_too(tmp_path: Path) -> None:

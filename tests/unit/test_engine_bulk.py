@@ -203,7 +203,7 @@ async def test_a_failing_disk_is_an_answer_of_503_and_over_when_it_is_mended(
 async def test_a_lost_variant_is_made_again(tmp_path: Path) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         first = await proxy.get(ROOT, accept=JSON)
-        for body in (proxy.folder / "cache" / "v1" / "bodies").rglob("*"):
+        for body in (proxy.folder / "cache" / "v2" / "bodies").rglob("*"):
             if body.is_file() and body.read_bytes() == first.body:
                 body.unlink()
         again = await proxy.get(ROOT, accept=JSON)

@@ -124,7 +124,7 @@ async def test_a_flight_of_unknown_size_is_stopped_when_all_clients_left(tmp_pat
             await asyncio.wait_for(origin.journal.idle.wait(), 5)
             await until(lambda: len(asyncio.all_tasks()) <= tasks)
         await until(lambda: descriptors() <= base)
-        flights_folder = tmp_path / "cache" / "v1" / "flights"
+        flights_folder = tmp_path / "cache" / "v2" / "flights"
         await until(lambda: not list(flights_folder.iterdir()))
         # Nobody is told of a failure that was none.
         got = await fetch(proxy, other.link)

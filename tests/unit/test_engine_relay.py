@@ -197,7 +197,7 @@ async def test_a_disk_without_room_for_a_second_copy_costs_the_following_proxy_n
         for got in await asyncio.gather(leading, *following):
             assert (got.status, got.complete, got.sha256) == (200, True, artifact.blob.sha256)
         assert len(two.stored()) == 0
-        assert list((tmp_path / "cache" / "v1" / "flights").iterdir()) == []
+        assert list((tmp_path / "cache" / "v2" / "flights").iterdir()) == []
 
 
 # --- what the other one may leave behind, each ending by itself ---------------------------------

@@ -66,7 +66,7 @@ async def test_a_failing_disk_costs_no_client_a_byte(tmp_path: Path, point: str,
         }
         assert bodies(origin, artifact) == 1
         assert len(proxy.stored()) == 1
-        assert list((tmp_path / "cache" / "v1" / "flights").iterdir()) == []
+        assert list((tmp_path / "cache" / "v2" / "flights").iterdir()) == []
         metrics = await proxy.metrics()
         assert sum(v for name, v in metrics.items() if "write_error" in name) >= 1
         disk.mend()
@@ -234,7 +234,7 @@ async def test_a_page_that_cannot_be_read_is_a_miss(tmp_path: Path) -> None:
 
 
 def _body_file(proxy: Running, artifact: Artifact) -> Path:
-    folder = proxy.folder / "cache" / "v1" / "bodies"
+    folder = proxy.folder / "cache" / "v2" / "bodies"
     return next(path for path in folder.rglob(artifact.blob.sha256))
 
 
@@ -284,7 +284,7 @@ async def test_a_damaged_entry_that_the_reconciliation_finds_is_counted(tmp_path
             artifact = noise(origin.content, MIB)
             await fetch(proxy, artifact.link)
         _body_file(proxy, artifact).unlink()
-        shutil.rmtree(proxy.folder / "cache" / "v1" / "index")
+        shutil.rmtree(proxy.folder / "cache" / "v2" / "index")
         async with running(tmp_path, origin) as proxy:
             await until(lambda: _healed(proxy) == 1)
 

@@ -69,7 +69,7 @@ class Room:
     def __init__(self, folder: Path, limit: int) -> None:
         self.changes = Changes()
         self.storage = DiskStorage(folder, watcher=self.changes)
-        self.index = Index(folder / "v1/index")
+        self.index = Index(folder / "v2/index")
         self.evictor = Evictor(self.storage, limit)
 
     def put(self, *keys: str, size: int = 10) -> None:
@@ -97,7 +97,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
 
 def bodies(folder: Path) -> int:
     """Bytes of all bodies on the disk; some may go meanwhile."""
-    disk = Folder(folder / "v1", ())
+    disk = Folder(folder / "v2", ())
     return sum(disk.size(name) or 0 for name in disk.walk("bodies"))
 
 
@@ -194,7 +194,7 @@ def test_two_processes_evict_one_store_and_keep_its_books(tmp_path: Path) -> Non
     room = Room(tmp_path, 1000)
     books = room.index.books()
     assert books.total == bodies(tmp_path)
-    assert books.entries == len(list(tmp_path.glob("v1/entries/*/*"))) == books.total // 20
+    assert books.entries == len(list(tmp_path.glob("v2/entries/*/*"))) == books.total // 20
     room.close()
 
 
@@ -271,7 +271,7 @@ class Kept:
     def books(self) -> Books:
         """As they are in the file, once the upkeep has ended."""
         self.close()
-        index = Index(self.folder / "v1/index")
+        index = Index(self.folder / "v2/index")
         try:
             return index.books()
         finally:
@@ -387,7 +387,7 @@ def test_a_newer_index_is_replaced_at_the_start(tmp_path: Path) -> None:
     first = Kept(tmp_path)
     put(first.storage, "a", b"x")
     first.close()
-    connection = sqlite3.connect(tmp_path / "v1/index/cache.db")
+    connection = sqlite3.connect(tmp_path / "v2/index/cache.db")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     second = Kept(tmp_path)

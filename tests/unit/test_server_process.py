@@ -103,7 +103,7 @@ def test_after_the_grace_the_rest_is_reset(origin: OriginThread, tmp_path: Path)
         proxy.signal(signal.SIGTERM)
         assert proxy.wait(5) == 0
         assert [answer.complete for answer in herd.join()] == [False, False]
-        flights = proxy.folder / "cache" / "v1" / "flights"
+        flights = proxy.folder / "cache" / "v2" / "flights"
         assert [path.name for path in flights.glob("*") if path.stat().st_size] == []
 
 

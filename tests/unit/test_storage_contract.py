@@ -113,7 +113,7 @@ def test_a_writer_that_is_closed_leaves_no_trace(storage: Storage, tmp_path: Pat
     writer.close()
     writer.close()
     assert storage.lookup("a") is None
-    assert not list(tmp_path.glob("v1/flights/*"))
+    assert not list(tmp_path.glob("v2/flights/*"))
 
 
 def test_closing_after_the_commit_takes_nothing_back(storage: Storage) -> None:

@@ -55,7 +55,7 @@ FULL = """
     say(str(dict(storage.lookup("small").fields)))
     filler.close()
     writer.close()
-    say(str(len(list(folder.glob("v1/flights/*")))))
+    say(str(len(list(folder.glob("v2/flights/*")))))
     put(storage, "after", b"a")
     say(str(get(storage, "after")))
     storage.close()

@@ -60,7 +60,7 @@ def follow(storage: DiskStorage, name: str = "name") -> Foreign:
 
 
 def flights(folder: Path) -> list[Path]:
-    return list(folder.glob("v1/flights/*"))
+    return list(folder.glob("v2/flights/*"))
 
 
 def test_a_follower_sees_the_progress_and_the_bytes_of_another_process(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_claim_becomes_the_entry_of_what_it_brought(tmp_path: Path) -> None:
     foreign = follow(other)
     writer.write(b"body")
     writer.commit(sha256(b"body"), {"a": "b"})
-    (entry,) = tmp_path.glob("v1/entries/*/*")
+    (entry,) = tmp_path.glob("v2/entries/*/*")
     assert entry.stat().st_ino == inode
     assert foreign.progress() == Progress("landed", 4, 4, headed=True)
     writer.tell(Progress("running", 1))  # too late, and not into the entry

@@ -248,15 +248,15 @@ def test_a_folder_that_became_a_link_is_neither_read_nor_written_nor_emptied(
 @pytest.mark.parametrize("part", ["bodies", "entries", "flights"])
 def test_a_store_with_a_linked_folder_is_refused_at_start(tmp_path: Path, part: str) -> None:
     DiskStorage(tmp_path / "cache").close()
-    moved_away(tmp_path / "cache/v1" / part, tmp_path / "outside")
-    with pytest.raises(NotADirectoryError, match=f"v1/{part} in it is a symbolic link"):
+    moved_away(tmp_path / "cache/v2" / part, tmp_path / "outside")
+    with pytest.raises(NotADirectoryError, match=f"v2/{part} in it is a symbolic link"):
         DiskStorage(tmp_path / "cache")
 
 
 def test_a_linked_store_is_refused_before_anything_is_made_in_it(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "v1").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(NotADirectoryError, match="v1 in it is a symbolic link"):
+    (tmp_path / "v2").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError, match="v2 in it is a symbolic link"):
         DiskStorage(tmp_path)
     assert not list((tmp_path / "elsewhere").iterdir())
 

@@ -46,7 +46,7 @@ both = pytest.mark.parametrize("begin", [claimed, created])
 
 
 def files(folder: Path, part: str) -> list[Path]:
-    return [path for path in (folder / "v1" / part).rglob("*") if path.is_file()]
+    return [path for path in (folder / "v2" / part).rglob("*") if path.is_file()]
 
 
 def entry(storage: DiskStorage, key: str = "key") -> Path:
@@ -177,7 +177,7 @@ def test_a_disk_that_takes_a_part_is_told_as_full_and_the_old_entry_stays(
             except StorageFailed as error:
                 say(str(error))
             writer.close()
-        say(f"{get(storage, 'key')} {len(list(folder.glob('v1/flights/*')))}")
+        say(f"{get(storage, 'key')} {len(list(folder.glob('v2/flights/*')))}")
         storage.close()
     """
     with Elsewhere(lines, tmp_path) as process:

@@ -33,7 +33,7 @@ def storage(tmp_path: Path) -> Iterator[DiskStorage]:
 
 
 def files(folder: Path, part: str) -> list[Path]:
-    return [path for path in (folder / "v1" / part).rglob("*") if path.is_file()]
+    return [path for path in (folder / "v2" / part).rglob("*") if path.is_file()]
 
 
 def entry(storage: DiskStorage, key: str = "key") -> Path:
@@ -241,7 +241,7 @@ class Room:
     def __init__(self, folder: Path) -> None:
         self.changes = Changes()
         self.storage = DiskStorage(folder, watcher=self.changes)
-        self.index = Index(folder / "v1/index")
+        self.index = Index(folder / "v2/index")
 
     def flush(self) -> list[str]:
         return self.index.apply(self.changes.collect(), Standing(self.storage.folder))

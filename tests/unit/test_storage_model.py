@@ -50,7 +50,7 @@ class StorageMachine(RuleBasedStateMachine):
         self.exact.__enter__()
         self.changes = Changes()
         self.storages = [self.make(), self.make()]
-        self.index = Index(self.folder / "v1/index")
+        self.index = Index(self.folder / "v2/index")
         self.model: dict[str, tuple[bytes, int]] = {}
         self.open_things: list[Body | Writer] = []
 
@@ -135,7 +135,7 @@ class StorageMachine(RuleBasedStateMachine):
         }
         assert self.index.books().total == sum(sizes.values())
         assert self.index.books().entries == len(self.model)
-        assert {path.name for path in self.folder.glob("v1/bodies/*/*")} == apart
+        assert {path.name for path in self.folder.glob("v2/bodies/*/*")} == apart
 
     @rule()
     def leave_and_come_back(self) -> None:
@@ -154,7 +154,7 @@ class StorageMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for thing in self.open_things:
             thing.close()
-        assert not list(self.folder.glob("v1/flights/*"))
+        assert not list(self.folder.glob("v2/flights/*"))
         assert not any(len(storage.bodies._counts) for storage in self.storages)
         self.index.close()
         for storage in self.storages:

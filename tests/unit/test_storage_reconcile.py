@@ -27,7 +27,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.changes = Changes()
         self.storage = DiskStorage(folder, watcher=self.changes)
-        self.index = Index(folder / "v1/index")
+        self.index = Index(folder / "v2/index")
 
     def flush(self) -> list[str]:
         return self.index.apply(self.changes.collect())
@@ -258,7 +258,7 @@ def test_the_index_is_made_when_there_is_none(filled: Path) -> None:
 
 def test_a_damaged_index_is_made_again(filled: Path) -> None:
     desk(filled).close()
-    (filled / "v1/index/cache.db").write_bytes(b"damage, and enough of it to be noticed by all")
+    (filled / "v2/index/cache.db").write_bytes(b"damage, and enough of it to be noticed by all")
     opened = desk(filled)
     assert opened.index.books() == Books(11, 3, complete=True)
     opened.close()
@@ -279,7 +279,7 @@ def test_a_purge_removes_entries_and_the_bodies_that_nobody_else_has(filled: Pat
     assert opened.purge("python\0", lambda key: key.endswith("flask\x001")) == (1, 0)
     assert opened.purge("python\0", lambda key: "flask" in key) == (1, 6)
     opened.close()
-    assert [path.name for path in filled.glob("v1/bodies/*/*")] == [sha256(b"other")]
+    assert [path.name for path in filled.glob("v2/bodies/*/*")] == [sha256(b"other")]
 
 
 def test_a_purge_finds_what_the_index_does_not_know_yet(filled: Path) -> None:
@@ -312,6 +312,6 @@ def test_removed_entries_of_an_old_index_do_not_come_back(filled: Path) -> None:
     again = desk(filled)
     assert again.index.books().entries == 3  # the file is the truth
     again.close()
-    connection = sqlite3.connect(filled / "v1/index/cache.db")
+    connection = sqlite3.connect(filled / "v2/index/cache.db")
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()

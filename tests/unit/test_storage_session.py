@@ -86,7 +86,7 @@ def test_what_is_suspect_stays_so_over_a_clean_stop(tmp_path: Path, ahead: float
 
 def test_a_wrong_body_fails_its_recheck_and_is_gone(tmp_path: Path, ahead: float) -> None:
     crashed(tmp_path)
-    (body,) = tmp_path.glob("v1/bodies/*/*")
+    (body,) = tmp_path.glob("v2/bodies/*/*")
     body.write_bytes(b"Theirs")
     storage = reopened(tmp_path, ahead)
     record = storage.lookup("theirs")
@@ -99,7 +99,7 @@ def test_a_wrong_body_fails_its_recheck_and_is_gone(tmp_path: Path, ahead: float
 
 def test_new_fields_do_not_clear_a_suspicion(tmp_path: Path) -> None:
     crashed(tmp_path)
-    (entry,) = tmp_path.glob("v1/entries/*/*")
+    (entry,) = tmp_path.glob("v2/entries/*/*")
     os.utime(entry, (1000, 1000))
     storage = reopened(tmp_path, 2000)
     record = storage.lookup("theirs")
@@ -140,7 +140,7 @@ def test_a_session_file_that_cannot_be_read_is_no_proof_of_order(
     first = DiskStorage(tmp_path)
     put(first, "a", b"x")
     first.close()
-    (tmp_path / "v1/session").write_text(content)
+    (tmp_path / "v2/session").write_text(content)
     storage = reopened(tmp_path, ahead)
     assert suspect(storage, "a")
     storage.close()
@@ -178,7 +178,7 @@ def test_flights_of_the_dead_are_swept_by_who_comes_first_only(tmp_path: Path) -
         writer = DiskStorage(tmp_path).create("mine")
         writer.write(b"x")
         DiskStorage(tmp_path)
-        assert list(tmp_path.glob("v1/flights/*"))
+        assert list(tmp_path.glob("v2/flights/*"))
         other.kill()
     writer.close()
 
@@ -194,29 +194,29 @@ def test_a_first_comer_finds_no_flights(tmp_path: Path) -> None:
     """
     with Elsewhere(lines, tmp_path) as other:
         assert other.hear() == "in"
-    assert len(list(tmp_path.glob("v1/flights/*"))) == 3
+    assert len(list(tmp_path.glob("v2/flights/*"))) == 3
     storage = DiskStorage(tmp_path)
-    assert not list(tmp_path.glob("v1/flights/*"))
+    assert not list(tmp_path.glob("v2/flights/*"))
     storage.close()
 
 
 def test_a_folder_that_anybody_may_write_to_is_refused(tmp_path: Path) -> None:
     DiskStorage(tmp_path).close()
-    (tmp_path / "v1").chmod(0o777)
+    (tmp_path / "v2").chmod(0o777)
     with pytest.raises(PermissionError, match="anybody"):
         DiskStorage(tmp_path)
 
 
 def test_a_folder_that_a_group_may_enter_is_closed_to_it(tmp_path: Path) -> None:
     DiskStorage(tmp_path).close()
-    (tmp_path / "v1").chmod(0o2770)
+    (tmp_path / "v2").chmod(0o2770)
     DiskStorage(tmp_path).close()
-    assert (tmp_path / "v1").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "v2").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_link_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "v1").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "v2").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(NotADirectoryError):
         DiskStorage(tmp_path)
 
@@ -271,7 +271,7 @@ def test_a_body_of_a_store_that_was_copied_after_a_crash_is_suspect_to_whom_it_i
     old, new, digest = tmp_path / "old", tmp_path / "new", sha256(b"theirs")
     crashed(old)
     # What a power cut leaves of it; its entry is lost. The copy is a younger file with its times.
-    body = f"v1/bodies/{digest[:2]}/{digest}"
+    body = f"v2/bodies/{digest[:2]}/{digest}"
     os.truncate(old / body, 0)
     os.utime(old / body, (1_000_000_000, 1_000_000_000))
     DiskStorage(old).close()

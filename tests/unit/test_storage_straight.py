@@ -16,7 +16,7 @@ from proxy.storage.straight import StraightWay
 
 @pytest.fixture(params=["straight", "step by step"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    made = Folder(tmp_path / "v1", ("bodies", "flights"))
+    made = Folder(tmp_path / "v2", ("bodies", "flights"))
     made._straight.usable = request.param == "straight"
     return made
 
@@ -58,8 +58,8 @@ def test_what_is_missing_is_found_to_be_so_without_an_error(folder: Folder) -> N
 
 
 def test_only_a_plain_file_is_read(folder: Folder, tmp_path: Path) -> None:
-    (tmp_path / "v1/flights/folder").mkdir()
-    os.mkfifo(tmp_path / "v1/flights/pipe")
+    (tmp_path / "v2/flights/folder").mkdir()
+    os.mkfifo(tmp_path / "v2/flights/pipe")
     for name in ("flights/folder", "flights/pipe"):
         for look in (folder.open, folder.find):
             with pytest.raises(OSError, match="not a plain file"):
@@ -90,7 +90,7 @@ def test_no_link_on_the_way_is_followed(folder: Folder, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "b").write_bytes(b"theirs")
-    (tmp_path / "v1/bodies/aa").symlink_to(outside)
+    (tmp_path / "v2/bodies/aa").symlink_to(outside)
     with pytest.raises(Linked):
         folder.open("bodies/aa/b")
     with pytest.raises(Linked):
@@ -103,7 +103,7 @@ def test_no_link_on_the_way_is_followed(folder: Folder, tmp_path: Path) -> None:
 
 def test_a_link_in_place_of_a_file_is_not_opened(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"theirs")
-    (tmp_path / "v1/flights/a").symlink_to(tmp_path / "secret")
+    (tmp_path / "v2/flights/a").symlink_to(tmp_path / "secret")
     with pytest.raises(OSError, match="Too many levels"):
         folder.open("flights/a")
     assert folder.size("flights/a") is None
@@ -113,19 +113,19 @@ def test_a_root_below_a_link_that_was_turned_is_found_in_its_new_place(tmp_path:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
     (tmp_path / "here").symlink_to(tmp_path / "old")
-    folder = Folder(tmp_path / "here/v1", ("flights",))
+    folder = Folder(tmp_path / "here/v2", ("flights",))
     put(folder, "flights/a", b"old")
     (tmp_path / "here").unlink()
     (tmp_path / "here").symlink_to(tmp_path / "new")
     folder.make()
     put(folder, "flights/a", b"new")
-    assert (tmp_path / "old/v1/flights/a").read_bytes() == b"old"
-    assert (tmp_path / "new/v1/flights/a").read_bytes() == b"new"
+    assert (tmp_path / "old/v2/flights/a").read_bytes() == b"old"
+    assert (tmp_path / "new/v2/flights/a").read_bytes() == b"new"
 
 
 def test_where_the_kernel_has_no_such_call_every_open_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "v1").mkdir()
-    (tmp_path / "v1/file").write_bytes(b"")
-    way = StraightWay(tmp_path / "v1")
+    (tmp_path / "v2").mkdir()
+    (tmp_path / "v2/file").write_bytes(b"")
+    way = StraightWay(tmp_path / "v2")
     way.usable = False
     assert way.open("file", os.O_RDONLY) == -errno.ENOSYS

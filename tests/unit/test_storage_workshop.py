@@ -165,7 +165,7 @@ def test_two_who_share_a_store_meet_at_one_claim_also_while_they_hold_its_folder
 
 
 def test_a_folder_that_is_let_go_is_opened_again_when_it_is_needed(tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "v1", ("bodies", "flights"))
+    folder = Folder(tmp_path / "v2", ("bodies", "flights"))
     with quick(workshop, LOOK=60.0):
         first = folder._workshop.hold().since
         folder.let_go()

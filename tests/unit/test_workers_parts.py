@@ -165,7 +165,7 @@ def test_a_store_that_cannot_be_written_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = DiskStorage(tmp_path)
-    flights = tmp_path / "v1" / "flights"
+    flights = tmp_path / "v2" / "flights"
     os.rename(flights, tmp_path / "away")  # noqa: PTH104  # as the storage tests do
     flights.write_text("in its place")
     Generation(storage.folder).advance()
