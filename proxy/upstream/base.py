@@ -11,14 +11,12 @@ pre-signed URLs refuse.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, final
 
 from proxy.model import upstream_name
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(NamedTuple):
     """What to ask. Upstream requests are built from these fields, never forwarded.
 
     `location`: a path on the ecosystem's upstream (starts with `/`), or an absolute URL that a
