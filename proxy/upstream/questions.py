@@ -139,22 +139,10 @@ class Questions:
         for origin in self._origins.values():
             origin.kept.close()
 
-    def ask(
-        self, address: Address, fields: Mapping[str, str], body: bytes = b""
-    ) -> Awaitable[Answer]:
+    async def ask(self, address: Address, fields: Mapping[str, str], body: bytes = b"") -> Answer:
         """Ask, and wait for the head. `body`: of a POST. Raises one of `session.FAILURES`."""
-        if not body and self._shown is None:
-            return self._get(address, fields)
-        return self._session.request(
-            "POST" if body else "GET",
-            address.url,
-            headers=fields,
-            data=body or None,
-            allow_redirects=False,
-            proxy_headers=self._shown,
-        )
-
-    async def _get(self, address: Address, fields: Mapping[str, str]) -> PlainAnswer:
+        if body or self._shown is not None:
+            return await self._left_to_session(address, fields, body)
         origin = self._origins.get(address.origin) or self._meet(address)
         question = origin.head(address.target, fields)
         connection = origin.kept.take()
@@ -171,6 +159,18 @@ class Questions:
             connection.close()
             raise
         return PlainAnswer(address, status, headers, content, connection, origin.kept)
+
+    def _left_to_session(
+        self, address: Address, fields: Mapping[str, str], body: bytes
+    ) -> Awaitable[Answer]:
+        return self._session.request(
+            "POST" if body else "GET",
+            address.url,
+            headers=fields,
+            data=body or None,
+            allow_redirects=False,
+            proxy_headers=self._shown,
+        )
 
     async def _connect(self, origin: _Origin) -> Connection:
         if self._timer is None:
