@@ -27,6 +27,7 @@ from proxy.errors import (
 )
 from proxy.upstream.base import Head, Texts, UpstreamRequest
 from proxy.upstream.breaker import clamp_retry_after
+from proxy.upstream.plain import PlainHead
 from proxy.upstream.scrubber import Scrubber, Secrets
 from proxy.upstream.unpacking import GZIP
 
@@ -84,6 +85,12 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
         packed=packed,
         late=partial(_texts, headers, scrubber.secrets),
     )
+
+
+def plain_head(url: str, plain: PlainHead, scrubber: Scrubber) -> Head:
+    """What `read_head` makes of a plain head: there is nothing in it that could contradict."""
+    secrets = scrubber.secrets
+    return Head(200, url, size=plain.size, late=lambda: _texts(plain.fields, secrets))
 
 
 def read_error(  # noqa: PLR0913  # the answer, and what it is judged by

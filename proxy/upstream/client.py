@@ -30,13 +30,15 @@ from proxy.errors import (
     UpstreamSilent,
 )
 from proxy.upstream.addresses import Address, AddressRules, CheckedResolver, Site, parse_url
-from proxy.upstream.answers import read_head
+from proxy.upstream.answers import plain_head, read_head
 from proxy.upstream.base import Head, UpstreamRequest
 from proxy.upstream.breaker import News
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange
 from proxy.upstream.limits import UpstreamLimits, UpstreamObserver
 from proxy.upstream.outages import Tell
+from proxy.upstream.plain import PlainHead
+from proxy.upstream.questions import PlainAnswer
 from proxy.upstream.response import HttpResponse, Terms
 from proxy.upstream.session import Answer, read_side_body
 from proxy.upstream.slots import Slots
@@ -232,6 +234,8 @@ class HttpUpstream:
         self, request: UpstreamRequest, first: str, response: Answer, address: Address
     ) -> Head:
         """What an answer of `address` says; one that must not be used is closed."""
+        if isinstance(response, PlainAnswer) and isinstance(response.head, PlainHead):  # as mostly
+            return plain_head(first, response.head, self._exchange.scrubber)
         try:
             return read_head(
                 request,
