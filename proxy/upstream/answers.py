@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from proxy.errors import (
     Blocked,
@@ -24,9 +25,10 @@ from proxy.errors import (
     RateLimited,
     Unavailable,
 )
-from proxy.upstream.base import Head, UpstreamRequest
+from proxy.upstream.base import Head, Texts, UpstreamRequest
 from proxy.upstream.breaker import clamp_retry_after
-from proxy.upstream.scrubber import Scrubber
+from proxy.upstream.plain import PlainHead
+from proxy.upstream.scrubber import Scrubber, Secrets
 from proxy.upstream.unpacking import GZIP
 
 MAX_VALUE = 2000  # characters of a header's value
@@ -56,7 +58,8 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
 ) -> Head:
     """Make a Head of a 200, 206 or 304. Raises Malformed when it contradicts the request.
 
-    A value that holds a secret is dropped as if it had not come.
+    A value that holds a secret is dropped as if it had not come; they are looked at when they are
+    asked for, with what was sent up to now.
     `conditional`: the validators of the request were sent (a learnt host does not get them).
     """
     framing = headers.get("Transfer-Encoding")
@@ -73,21 +76,21 @@ def read_head(  # noqa: PLR0913  # the answer, and what it is judged by
         packed = request.document and status != 206 and coding in GZIP
         if not packed and coding not in ("identity", "aws-chunked", ""):
             raise Malformed("The upstream encoded a body although identity was asked for.")
-
-    given = _given(headers, scrubber)
     return Head(
-        status=status,
-        url=url,
-        media_type=given.get("content-type", ""),
+        status,
+        url,
         size=None if packed else size,
         framed=chunked or length is not None,
-        etag=given.get("etag", ""),
-        last_modified=given.get("last-modified", ""),
-        max_age=_max_age(headers),
         start=start,
         packed=packed,
-        fields=tuple([(name, given[name]) for name in _KEPT_FIELDS if name in given]),
+        late=partial(_texts, headers, scrubber.secrets),
     )
+
+
+def plain_head(url: str, plain: PlainHead, scrubber: Scrubber) -> Head:
+    """What `read_head` makes of a plain head: there is nothing in it that could contradict."""
+    secrets = scrubber.secrets
+    return Head(200, url, size=plain.size, late=lambda: _texts(plain.fields, secrets))
 
 
 def read_error(  # noqa: PLR0913  # the answer, and what it is judged by
@@ -195,17 +198,28 @@ def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
     )
 
 
-def _given(headers: Mapping[str, str], scrubber: Scrubber) -> Mapping[str, str]:
+def _texts(headers: Mapping[str, str], secrets: Secrets) -> Texts:
+    given = _given(headers, secrets)
+    return Texts(
+        media_type=given.get("content-type", ""),
+        etag=given.get("etag", ""),
+        last_modified=given.get("last-modified", ""),
+        max_age=_max_age(headers),
+        fields=tuple([(name, given[name]) for name in _KEPT_FIELDS if name in given]),
+    )
+
+
+def _given(headers: Mapping[str, str], secrets: Secrets) -> Mapping[str, str]:
     """The values that are kept, by name: those that came, are printable, and hold no secret."""
     given = {name: value for name in _TEXTS if (value := headers.get(name))}
     # All of them at once: one look is enough where there is nothing to find.
-    if _is_good(" ".join(given.values()), scrubber):
+    if _is_good(" ".join(given.values()), secrets):
         return given
-    return {name: value for name, value in given.items() if _is_good(value, scrubber)}
+    return {name: value for name, value in given.items() if _is_good(value, secrets)}
 
 
-def _is_good(text: str, scrubber: Scrubber) -> bool:
-    return _is_printable(text) and not _TOKEN_LIKE.search(text) and not scrubber.holds(text)
+def _is_good(text: str, secrets: Secrets) -> bool:
+    return _is_printable(text) and not _TOKEN_LIKE.search(text) and not secrets.holds(text)
 
 
 def _is_printable(text: str) -> bool:

@@ -10,15 +10,13 @@ pre-signed URLs refuse.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple, Protocol, final
 
 from proxy.model import upstream_name
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(NamedTuple):
     """What to ask. Upstream requests are built from these fields, never forwarded.
 
     `location`: a path on the ecosystem's upstream (starts with `/`), or an absolute URL that a
@@ -64,29 +62,103 @@ class UpstreamRequest:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What we keep of an answer's head, each value checked to be printable ASCII.
+class Texts(NamedTuple):
+    """What an answer's fields say, each value checked to be printable ASCII and to hold no secret
+    of ours; empty: it did not come, or is not kept. `max_age` in seconds."""
 
-    `status` is 200, 206 or 304. `size` is the whole body's length in bytes, None when the answer
-    does not say. `framed`: the end of the body is visible (Content-Length or chunks); a body
-    without that is complete only if a digest says so. `max_age` in seconds. `url`: where the
-    request went first, on the upstream, credentials and pre-signed parts never included.
-    `start`: the offset a 206 begins at. `packed`: a document that comes in gzip, asked for or not:
-    `pieces` unpacks it.
-    """
-
-    status: int
-    url: str
     media_type: str = ""
-    size: int | None = None
-    framed: bool = True
     etag: str = ""
     last_modified: str = ""
     max_age: int | None = None
-    start: int = 0
     fields: tuple[tuple[str, str], ...] = ()
-    packed: bool = False
+
+
+_UNREAD = Texts()
+
+
+@final
+class Head:
+    """What we keep of an answer's head. Not to be changed.
+
+    `status` is 200, 206 or 304. `size` is the whole body's length in bytes, None when the answer
+    does not say. `framed`: the end of the body is visible (Content-Length or chunks); a body
+    without that is complete only if a digest says so. `url`: where the request went first, on the
+    upstream, credentials and pre-signed parts never included. `start`: the offset a 206 begins at.
+    `packed`: a document that comes in gzip, asked for or not: `pieces` unpacks it. The others are
+    those of `Texts`. `late` gives these in place of the arguments, when the first of them is asked
+    for: of an artifact whose digest is known nobody asks for any.
+    """
+
+    __slots__ = ("_late", "_texts", "framed", "packed", "size", "start", "status", "url")
+
+    def __init__(  # noqa: PLR0913, PLR0917  # a record
+        self,
+        status: int,
+        url: str,
+        media_type: str = "",
+        size: int | None = None,
+        framed: bool = True,  # noqa: FBT001, FBT002
+        etag: str = "",
+        last_modified: str = "",
+        max_age: int | None = None,
+        start: int = 0,
+        fields: tuple[tuple[str, str], ...] = (),
+        packed: bool = False,  # noqa: FBT001, FBT002
+        *,
+        late: Callable[[], Texts] | None = None,
+    ) -> None:
+        self.status = status
+        self.url = url
+        self.size = size
+        self.framed = framed
+        self.start = start
+        self.packed = packed
+        self._late = late
+        self._texts = _UNREAD if late else Texts(media_type, etag, last_modified, max_age, fields)
+
+    @property
+    def texts(self) -> Texts:
+        """What its fields say."""
+        if self._late is not None:
+            self._texts, self._late = self._late(), None
+        return self._texts
+
+    @property
+    def media_type(self) -> str:
+        """See `Texts`."""
+        return self.texts.media_type
+
+    @property
+    def etag(self) -> str:
+        """See `Texts`."""
+        return self.texts.etag
+
+    @property
+    def last_modified(self) -> str:
+        """See `Texts`."""
+        return self.texts.last_modified
+
+    @property
+    def max_age(self) -> int | None:
+        """See `Texts`."""
+        return self.texts.max_age
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """See `Texts`."""
+        return self.texts.fields
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they say the same."""
+        return isinstance(other, Head) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        """See `__eq__`."""
+        return hash(self._all())
+
+    def _all(self) -> tuple[object, ...]:
+        own = (self.status, self.url, self.size, self.framed, self.start, self.packed)
+        return (*own, *self.texts)
 
 
 class UpstreamResponse(Protocol):

@@ -30,13 +30,15 @@ from proxy.errors import (
     UpstreamSilent,
 )
 from proxy.upstream.addresses import Address, AddressRules, CheckedResolver, Site, parse_url
-from proxy.upstream.answers import read_head
+from proxy.upstream.answers import plain_head, read_head
 from proxy.upstream.base import Head, UpstreamRequest
 from proxy.upstream.breaker import News
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange
 from proxy.upstream.limits import UpstreamLimits, UpstreamObserver
 from proxy.upstream.outages import Tell
+from proxy.upstream.plain import PlainHead
+from proxy.upstream.questions import PlainAnswer
 from proxy.upstream.response import HttpResponse, Terms
 from proxy.upstream.session import Answer, read_side_body
 from proxy.upstream.slots import Slots
@@ -82,6 +84,9 @@ class HttpUpstream:
         self._frozen = frozen
         self._observer = observer
         self._slots = Slots(limits.connections)
+        self._give_back = {  # by whether it was for a document
+            brief: partial(self._slots.give_back, brief=brief) for brief in (True, False)
+        }
         self._terms = Terms(limits, clock, observer)
         self._exchange = Exchange(
             {name: site.base for name, site in self._sites.items()},
@@ -138,13 +143,7 @@ class HttpUpstream:
         except BaseException:
             self._slots.give_back(brief=brief)
             raise
-        return HttpResponse(
-            head,
-            response,
-            partial(self._slots.give_back, brief=brief),
-            self._terms,
-            request.ecosystem,
-        )
+        return HttpResponse(head, response, self._give_back[brief], self._terms, request.ecosystem)
 
     async def _queue(self, *, brief: bool) -> None:
         try:
@@ -163,14 +162,18 @@ class HttpUpstream:
     ) -> tuple[Head, Answer]:
         """Try again what another try may mend: no new one once the first answer is overdue."""
         name = request.upstream_name
+        seconds = self._limits.first_byte_timeout
         started = self._clock()
-        until = started + 2 * self._limits.first_byte_timeout
+        until = started + 2 * seconds
         attempt = 1
         renewed = False
         while True:
             token = self._credentials.authorization(name)
             try:
-                return await self._follow(request, address, site, until)
+                response = await self._exchange.ask(request, address, seconds)
+                if response.status in REDIRECTS:
+                    return await self._follow(request, response, address, site, until)
+                return self._head(request, str(address), response, address), response
             except CredentialRefused as error:
                 if renewed or not error.asked:
                     raise
@@ -187,30 +190,30 @@ class HttpUpstream:
                 LOG.debug("try %d failed: %s", attempt, error.detail)
                 await asyncio.sleep(self._pause(attempt))
                 attempt += 1
+            seconds = self._left(until)
+
+    def _left(self, until: float) -> float:
+        """Seconds for the next exchange. `until`: the moment at which redirects and retries, which
+        share twice the time of one exchange, have taken all of it."""
+        left = until - self._clock()
+        if left <= 0:
+            raise Unavailable(
+                "The upstream did not answer in time; try again later.", retry_after=5
+            )
+        return min(self._limits.first_byte_timeout, left)
 
     async def _follow(
-        self, request: UpstreamRequest, address: Address, site: Site, until: float
+        self,
+        request: UpstreamRequest,
+        response: Answer,
+        address: Address,
+        site: Site,
+        until: float,
     ) -> tuple[Head, Answer]:
-        """`until`: the moment at which redirects and retries, which share twice the time of one
-        exchange, have taken all of it."""
-        first, longest = str(address), self._limits.first_byte_timeout
-        for _ in range(MAX_EXCHANGES):
-            if (left := until - self._clock()) <= 0:
-                raise Unavailable(
-                    "The upstream did not answer in time; try again later.", retry_after=5
-                )
-            response = await self._exchange.ask(request, address, min(longest, left))
+        """Where an answer of `address` leads to. `until`: see `_left`."""
+        first, asked = str(address), 1
+        while True:
             try:
-                if response.status not in REDIRECTS:
-                    head = read_head(
-                        request,
-                        first,
-                        response.status,
-                        response.headers,
-                        self._exchange.scrubber,
-                        conditional=address.own,
-                    )
-                    return head, response
                 # Its HTML body is read (bounded) only so that the connection can be used again.
                 await read_side_body(response)
                 if request.probe:
@@ -220,7 +223,31 @@ class HttpUpstream:
                 response.close()
                 raise
             response.close()
-        raise ForbiddenAddress("The upstream redirects in a circle.")
+            if asked == MAX_EXCHANGES:
+                raise ForbiddenAddress("The upstream redirects in a circle.")
+            response = await self._exchange.ask(request, address, self._left(until))
+            asked += 1
+            if response.status not in REDIRECTS:
+                return self._head(request, first, response, address), response
+
+    def _head(
+        self, request: UpstreamRequest, first: str, response: Answer, address: Address
+    ) -> Head:
+        """What an answer of `address` says; one that must not be used is closed."""
+        if isinstance(response, PlainAnswer) and isinstance(response.head, PlainHead):  # as mostly
+            return plain_head(first, response.head, self._exchange.scrubber)
+        try:
+            return read_head(
+                request,
+                first,
+                response.status,
+                response.headers,
+                self._exchange.scrubber,
+                conditional=address.own,
+            )
+        except BaseException:
+            response.close()
+            raise
 
     def _next(
         self,

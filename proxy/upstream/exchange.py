@@ -26,6 +26,7 @@ from proxy.upstream.addresses import Address, AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
+from proxy.upstream.breaker import Breaker
 from proxy.upstream.challenge import (
     BasicWanted,
     BearerChallenge,
@@ -79,6 +80,7 @@ class Exchange:
         self._limits = limits
         self._clock = clock
         self._observer = observer
+        self._tell = observer.upstream_request
         self._configured = frozenset(str(url.origin()) for url in origins.values())
         self._challenging = challenging
         self._bearers = Bearers(self, origins, rules, clock)
@@ -104,16 +106,20 @@ class Exchange:
 
     def look(self, request: UpstreamRequest, address: Address) -> None:
         """Raise what is known without asking: RateLimited, Unavailable, CredentialRefused."""
-        self._look_at_breaker(address.origin)
+        self._let_through(address.origin)
         name = request.upstream_name
         if not address.own or (name in self._challenging and self._bearers.known(request)):
             return
         self._look_at_credential(name, self._clock())
 
-    def _look_at_breaker(self, origin: str) -> None:
+    def _let_through(self, origin: str) -> Breaker:
+        """The breaker of an origin that may be asked."""
         breaker = self.outages.of(origin)
-        if breaker.is_calm:
-            return
+        if not breaker.is_calm:
+            self._look_at_breaker(breaker)
+        return breaker
+
+    def _look_at_breaker(self, breaker: Breaker) -> None:
         now = self._clock()
         if (seconds := breaker.quiet(now)) > 0:
             raise RateLimited(
@@ -163,7 +169,7 @@ class Exchange:
         """
         address = Address.of(url, own=False)
         self._look_at_credential(request.upstream_name, self._clock())
-        self._look_at_breaker(address.origin)
+        self._let_through(address.origin)
         return await self._show(request, address, Role.REALM, self._limits.first_byte_timeout)
 
     def _show(
@@ -171,7 +177,8 @@ class Exchange:
     ) -> Awaitable[Answer]:
         """One exchange with the pull token, where there is one."""
         token = self._credentials.use(request.upstream_name, self._clock())
-        return self._perform(request, address, token, role, seconds)
+        breaker = self.outages.of(address.origin)
+        return self._perform(request, address, token, role, seconds, breaker)
 
     def once(
         self,
@@ -182,24 +189,37 @@ class Exchange:
         seconds: float,
     ) -> Awaitable[Answer]:
         """One exchange. `token`: the Authorization value. Raises Challenged, BasicWanted too."""
-        self._look_at_breaker(address.origin)
-        return self._perform(request, address, token, role, seconds)
+        breaker = self._let_through(address.origin)
+        return self._perform(request, address, token, role, seconds, breaker)
 
-    async def _perform(
+    async def _perform(  # noqa: PLR0913, PLR0917  # all that one exchange takes
         self,
         request: UpstreamRequest,
         address: Address,
         token: str | None,
         role: Role,
         seconds: float,
+        breaker: Breaker,
     ) -> Answer:
-        """The same, when the breaker lets it through."""
-        breaker = self.outages.of(address.origin)
+        """The same, when the breaker lets it through. In one piece: each coroutine in another costs
+        as much as what is done here."""
+        question = self._question(request, address, token, role)
         breaker.enter()
+        started = self._clock()
+        response: Answer | None = None
+        failure: ProxyError | None = None
         try:
-            if token is not None:
-                self.scrubber.sent(token)
-            response = await self._get(request, address, token, role, seconds)
+            try:
+                with self._deadlines.within(seconds):
+                    response = await question
+            except FAILURES as error:
+                failure = self._failure(address, error)
+            finally:
+                outcome = "error" if response is None else _outcome(response, role)
+                self._tell(request.ecosystem, outcome, self._clock() - started)
+            if response is None:
+                # Raised out here: the library's exception must not travel along (see `session`).
+                raise failure or AssertionError("no answer")  # noqa: TRY301  # the breaker hears
             if token is not None and role in _SHOWING and response.status in _PROOFS:
                 self._credentials.accepted(request.upstream_name, token)
             if response.status not in _USABLE:
@@ -216,40 +236,27 @@ class Exchange:
         self.outages.settle(breaker, address, None)
         return response
 
-    async def _get(
-        self,
-        request: UpstreamRequest,
-        address: Address,
-        token: str | None,
-        role: Role,
-        seconds: float,
-    ) -> Answer:
+    def _question(
+        self, request: UpstreamRequest, address: Address, token: str | None, role: Role
+    ) -> Awaitable[Answer]:
+        """What is asked, and on whose connections."""
+        if token is not None:
+            self.scrubber.sent(token)
         configured = role is not Role.LEARNT and address.origin in self._configured
         session = self._own if configured else self._learnt
         headers = fields_of(request, token, own=role is not Role.LEARNT)
         if self._shown and address.url.scheme == "http":
             headers |= self._shown  # there is no tunnel that could be asked for with it
-        started = self._clock()
-        outcome = "error"
-        try:
-            with self._deadlines.within(seconds):
-                response = await session.ask(address, headers, request.body)
-            outcome = str(response.status)
-            if role is Role.REGISTRY and response.status == 401 and _challenge(response):
-                outcome = "challenge"
-        except FAILURES as error:
-            LOG.debug("asking %s failed: %s", address.url.host, type(error).__name__)
-            if isinstance(error, aiohttp.ConnectionTimeoutError):
-                self._observer.limit_reached("connect_timeout")
-            elif isinstance(error, TimeoutError):
-                self._observer.limit_reached("first_byte_timeout")
-            failure = translate(error)
-        else:
-            return response
-        finally:
-            self._observer.upstream_request(request.ecosystem, outcome, self._clock() - started)
-        # Raised out here: the library's exception must not travel along (see `session`).
-        raise failure
+        return session.ask(address, headers, request.body)
+
+    def _failure(self, address: Address, error: Exception) -> ProxyError:
+        """What a failure of the library comes to."""
+        LOG.debug("asking %s failed: %s", address.url.host, type(error).__name__)
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            self._observer.limit_reached("connect_timeout")
+        elif isinstance(error, TimeoutError):
+            self._observer.limit_reached("first_byte_timeout")
+        return translate(error)
 
     async def _refuse(
         self,
@@ -301,6 +308,13 @@ class Exchange:
         timeout = self._limits.connect_timeout
         session = make_session(tls, connect_timeout=timeout, resolver=resolver, egress=self._egress)
         return Questions(session, timeout, self._shown if self._egress is not None else None)
+
+
+def _outcome(response: Answer, role: Role) -> str:
+    """How an answer is counted."""
+    if role is Role.REGISTRY and response.status == 401 and _challenge(response):
+        return "challenge"
+    return str(response.status)
 
 
 def _challenge(response: Answer) -> BearerChallenge | None:

@@ -27,6 +27,7 @@ from yarl import URL
 
 from proxy.upstream.addresses import Address
 from proxy.upstream.kept import Kept
+from proxy.upstream.plain import PlainHead
 from proxy.upstream.session import KEEP_ALIVE, Answer, Content, NotHttp
 from proxy.upstream.wire import READ_BUFFER, Wire
 
@@ -37,21 +38,22 @@ _Read = tuple[int, CIMultiDictProxy[str], Content]  # status, fields, body
 
 @final
 class PlainAnswer:
-    """Implements `Answer`. The connection is kept for others when the body is here."""
+    """Implements `Answer`. The connection is kept for others when the body is here. `head`: its
+    fields, if not a plain one."""
 
-    __slots__ = ("_address", "_kept", "connection", "content", "headers", "status")
+    __slots__ = ("_address", "_kept", "connection", "content", "head", "status")
 
     def __init__(  # noqa: PLR0913, PLR0917  # made in two lines
         self,
         address: Address,
         status: int,
-        headers: CIMultiDictProxy[str],
+        head: PlainHead | CIMultiDictProxy[str],
         content: Content,
         connection: Connection,
         kept: Kept,
     ) -> None:
         self.status = status
-        self.headers = headers
+        self.head = head
         self.content = content
         self.connection: Connection | None = connection
         self._address = address
@@ -62,6 +64,11 @@ class PlainAnswer:
     def url(self) -> URL:
         """See `Answer.url`."""
         return self._address.url
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """See `Answer.headers`."""
+        return self.head.fields if isinstance(self.head, PlainHead) else self.head
 
     @property
     def content_length(self) -> int | None:
@@ -139,12 +146,33 @@ class Questions:
         for origin in self._origins.values():
             origin.kept.close()
 
-    def ask(
-        self, address: Address, fields: Mapping[str, str], body: bytes = b""
-    ) -> Awaitable[Answer]:
+    async def ask(self, address: Address, fields: Mapping[str, str], body: bytes = b"") -> Answer:
         """Ask, and wait for the head. `body`: of a POST. Raises one of `session.FAILURES`."""
-        if not body and self._shown is None:
-            return self._get(address, fields)
+        if body or self._shown is not None:
+            return await self._left_to_session(address, fields, body)
+        origin = self._origins.get(address.origin) or self._meet(address)
+        question = origin.head(address.target, fields)
+        connection = origin.kept.take()
+        if connection is None:
+            connection = await self._connect(origin)
+        wire = connection.protocol
+        status: int
+        head: PlainHead | CIMultiDictProxy[str]
+        content: Content
+        try:
+            if isinstance(wire, Wire):
+                plain = await wire.ask(question)
+                status, head, content = (200, *plain) if plain else await _read(wire)
+            else:
+                status, head, content = await _ask(connection, question)
+        except BaseException:
+            connection.close()
+            raise
+        return PlainAnswer(address, status, head, content, connection, origin.kept)
+
+    def _left_to_session(
+        self, address: Address, fields: Mapping[str, str], body: bytes
+    ) -> Awaitable[Answer]:
         return self._session.request(
             "POST" if body else "GET",
             address.url,
@@ -153,24 +181,6 @@ class Questions:
             allow_redirects=False,
             proxy_headers=self._shown,
         )
-
-    async def _get(self, address: Address, fields: Mapping[str, str]) -> PlainAnswer:
-        origin = self._origins.get(address.origin) or self._meet(address)
-        question = origin.head(address.target, fields)
-        connection = origin.kept.take()
-        if connection is None:
-            connection = await self._connect(origin)
-        wire = connection.protocol
-        try:
-            if isinstance(wire, Wire):
-                plain = await wire.ask(question)
-                status, headers, content = (200, *plain) if plain else await _read(wire)
-            else:
-                status, headers, content = await _ask(connection, question)
-        except BaseException:
-            connection.close()
-            raise
-        return PlainAnswer(address, status, headers, content, connection, origin.kept)
 
     async def _connect(self, origin: _Origin) -> Connection:
         if self._timer is None:

@@ -46,31 +46,20 @@ class _Known:
 
 
 @final
-class Scrubber:
-    """Knows what was sent. Belongs to one event loop."""
+class Secrets:
+    """What was sent up to some moment; it does not change."""
 
-    def __init__(self) -> None:
-        self._sent: OrderedDict[str, _Known] = OrderedDict()
-        self._last = ""
+    __slots__ = ("_known",)
 
-    def sent(self, authorization: str) -> None:
-        """Note the value of an Authorization header that goes out."""
-        if authorization == self._last:  # as mostly
-            return
-        self._last = authorization
-        if authorization not in self._sent:
-            self._sent[authorization] = _Known(authorization)
-        # Among the last again: what rotates beside it must not push it out.
-        self._sent.move_to_end(authorization)
-        if len(self._sent) > _KEPT:
-            self._sent.popitem(last=False)
+    def __init__(self, known: tuple[_Known, ...] = ()) -> None:
+        self._known = known
 
     def holds(self, text: str) -> bool:
         """Tell whether a text holds one, or a piece of one, spaces and line ends left out."""
         text = "".join(text.split())
         # Whatever piece is in it covers one of these whole: most texts are done with that.
         halves = {text[at : at + HALF] for at in range(0, len(text), HALF)}
-        for known in self._sent.values():
+        for known in self._known:
             if not halves.isdisjoint(known.halves) and not known.pieces.isdisjoint(_pieces(text)):
                 return True
             if len(text) < known.shortest:
@@ -79,6 +68,38 @@ class Scrubber:
                 if form in text:
                     return True
         return False
+
+
+@final
+class Scrubber:
+    """Knows what was sent. Belongs to one event loop.
+
+    `secrets`: what it knows now. An answer that is judged later than it came is judged by those of
+    the moment when it came: what was sent for it may be forgotten here since.
+    """
+
+    def __init__(self) -> None:
+        self.secrets = Secrets()
+        self._sent: OrderedDict[str, _Known] = OrderedDict()
+        self._last = ""
+
+    def sent(self, authorization: str) -> None:
+        """Note the value of an Authorization header that goes out."""
+        if authorization == self._last:  # as mostly
+            return
+        self._last = authorization
+        if authorization in self._sent:
+            # Among the last again: what rotates beside it must not push it out.
+            self._sent.move_to_end(authorization)
+            return
+        self._sent[authorization] = _Known(authorization)
+        if len(self._sent) > _KEPT:
+            self._sent.popitem(last=False)
+        self.secrets = Secrets(tuple(self._sent.values()))
+
+    def holds(self, text: str) -> bool:
+        """See `Secrets.holds`."""
+        return self.secrets.holds(text)
 
     def carries(self, url: str) -> bool:
         """Tell whether a URL carries one on, or the part of it that makes it worth having.

@@ -19,10 +19,9 @@ from typing import Final, final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from multidict import CIMultiDictProxy
 
 from proxy.upstream.arriving import Arriving
-from proxy.upstream.plain import read_plain
+from proxy.upstream.plain import PlainHead, read_plain
 
 READ_BUFFER: Final = 256 << 10
 """Bytes that are asked for in one read of a body that may be large; asyncio's own measure."""
@@ -30,8 +29,8 @@ READ: Final = 96 << 10
 """The same for an answer that may be small. For more than 128 KiB the C library has the kernel make
 room each time, and take it back (measured: 30 us a read in place of 5)."""
 
-# Fields and body of a plain answer; None: it is not plain, and the library has it.
-Plain = tuple[CIMultiDictProxy[str], Arriving]
+# Head and body of a plain answer; None: it is not plain, and the library has it.
+Plain = tuple[PlainHead, Arriving]
 Reply = asyncio.Future[Plain | None]
 
 
@@ -94,16 +93,15 @@ class Wire(ResponseHandler):
     def _answered(self, reply: Reply, data: bytes) -> None:
         found = read_plain(data)
         if found is not None:
-            fields, start, size = found
-            left = size - (len(data) - start)
+            left = found.size - (len(data) - found.end)
             if left >= 0:
-                body = Arriving(self._events, data[start:], left)
+                body = Arriving(self._events, data[found.end :], left)
                 if left:
                     self._body = body
                 else:
                     self.is_idle = True
                 if not reply.done():  # else who asked has left
-                    reply.set_result((fields, body))
+                    reply.set_result((found, body))
                 return
         self._leave_to_library()
         super().data_received(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,14 @@ URL = "http://registry.example/x"
 SHA = Digest("sha256", hashlib.sha256(BODY).hexdigest())
 KNOWN = Source("/x", "p", "1", SHA, len(BODY))
 UNKNOWN = Source("/x", "p", "1")
-HEAD = Head(200, URL, "application/octet-stream", len(BODY), etag='"e"')
+
+
+def headed(**what: Any) -> Head:
+    usual = {"media_type": "application/octet-stream", "size": len(BODY), "etag": '"e"'}
+    return Head(**{"status": 200, "url": URL, **usual, **what})
+
+
+HEAD = headed()
 
 
 def begun(source: Source, received: bytes = b"", head: Head = HEAD) -> Transfer:
@@ -50,7 +58,7 @@ def test_what_is_learnt_on_the_way_counts_for_all_that_was_received(algorithm: s
     right = Digest.of(algorithm, hashlib.new(algorithm, BODY).hexdigest())
     wrong = Digest.of(algorithm, hashlib.new(algorithm, b"other").hexdigest())
     transfer = Transfer(UNKNOWN, digests=("md5", "sha1", "sha512"))
-    transfer.accept(replace(HEAD, size=None, framed=False))
+    transfer.accept(headed(size=None, framed=False))
     transfer.update(BODY)
     known = [transfer.resumable, transfer.provable, transfer.proven]
     assert known == [False, False, False]
@@ -112,7 +120,7 @@ def test_what_is_sealed_is_right_when_its_judge_says_so(size: int | None) -> Non
     source = Source("/x", "p", "1", size=size, seal="even")
     assert source.verifiable
     transfer = Transfer(source, verifier=Even)
-    transfer.accept(replace(HEAD, size=None, framed=False, media_type="text/html"))
+    transfer.accept(headed(size=None, framed=False, media_type="text/html"))
     assert (transfer.resumable, transfer.provable) == (True, True)
     transfer.update(b"aaa")
     assert not transfer.proven
@@ -146,11 +154,11 @@ def test_less_than_belongs_is_a_cut_and_more_is_refused_before_it_is_written() -
         begun(KNOWN, BODY[:-1]).check()
     with pytest.raises(DigestMismatch):
         begun(KNOWN, BODY).expect(len(BODY) + 1)
-    begun(UNKNOWN, BODY, replace(HEAD, size=None)).expect(1 << 40)
+    begun(UNKNOWN, BODY, headed(size=None)).expect(1 << 40)
 
 
 def test_nothing_in_place_of_a_file_is_refused_unless_the_digest_says_so() -> None:
-    nothing = replace(HEAD, size=0)
+    nothing = headed(size=0)
     with pytest.raises(Malformed):
         begun(UNKNOWN, head=nothing).check()
     empty = Digest("sha256", hashlib.sha256(b"").hexdigest())
@@ -158,7 +166,7 @@ def test_nothing_in_place_of_a_file_is_refused_unless_the_digest_says_so() -> No
 
 
 def test_a_page_in_place_of_a_file_is_refused_unless_a_digest_will_tell() -> None:
-    page = replace(HEAD, media_type="text/html; charset=utf-8")
+    page = headed(media_type="text/html; charset=utf-8")
     with pytest.raises(Malformed):
         Transfer(UNKNOWN).accept(page)
     Transfer(KNOWN).accept(page)
@@ -166,15 +174,15 @@ def test_a_page_in_place_of_a_file_is_refused_unless_a_digest_will_tell() -> Non
 
 def test_a_size_that_cannot_be_right_is_refused_at_the_head() -> None:
     with pytest.raises(DigestMismatch):
-        Transfer(KNOWN).accept(replace(HEAD, size=len(BODY) + 1))
+        Transfer(KNOWN).accept(headed(size=len(BODY) + 1))
     transfer = begun(UNKNOWN, BODY[:5])
     with pytest.raises(DigestMismatch):
-        transfer.accept(replace(HEAD, status=206, start=5, size=len(BODY) + 1))
+        transfer.accept(headed(status=206, start=5, size=len(BODY) + 1))
 
 
 def test_with_a_digest_any_answer_may_be_gone_on_with() -> None:
     transfer = begun(KNOWN, BODY[:30])
-    assert transfer.accept(replace(HEAD, status=206, start=30, etag='"other"')) == 0
+    assert transfer.accept(headed(status=206, start=30, etag='"other"')) == 0
     assert transfer.accept(HEAD) == 30  # the whole, of which 30 bytes are here
     assert transfer.start == 30
     transfer.refuse_range()
@@ -226,7 +234,7 @@ def test_beginning_again_forgets_the_bytes_but_not_the_breaks() -> None:
 
 
 def test_only_what_has_a_digest_or_a_visible_end_may_be_stored() -> None:
-    blurred = replace(HEAD, size=None, framed=False)
+    blurred = headed(size=None, framed=False)
     assert begun(KNOWN, head=blurred).provable
     assert begun(UNKNOWN).provable
     assert not begun(UNKNOWN, head=blurred).provable

@@ -476,3 +476,30 @@ def test_two_fields_that_would_only_together_hold_a_secret_both_stay() -> None:
     headers = CIMultiDict({"Content-Type": first, "ETag": second})
     head = read_head(UpstreamRequest("python", "/x"), URL, 200, headers, told())
     assert (head.media_type, head.etag) == (first, second)
+
+
+def test_what_was_sent_when_an_answer_came_is_kept_from_it_however_late_it_is_read() -> None:
+    scrubber = Scrubber()
+    scrubber.sent(f"Bearer {BEARER}")
+    headers = CIMultiDict({"ETag": f'"{BEARER}"', "Link": DATE})
+    head = read_head(UpstreamRequest("python", "/x"), URL, 200, headers, scrubber)
+    for number in range(100):  # more than the scrubber remembers
+        scrubber.sent(f"Bearer {number:040d}")
+    assert not scrubber.holds(BEARER)
+    assert (head.etag, head.fields) == ("", (("link", DATE),))
+
+
+def test_the_fields_of_an_answer_are_read_once_and_only_when_they_are_asked_for() -> None:
+    read = list[str]()
+
+    class Headers(CIMultiDict[str]):
+        def get(self, name: str, default: Any = None) -> Any:
+            read.append(name.lower())
+            return super().get(name, default)
+
+    headers = Headers({"ETag": '"a"', "Content-Length": "5", "Cache-Control": "max-age=7"})
+    head = read_head(UpstreamRequest("python", "/x"), URL, 200, headers, Scrubber())
+    assert (head.size, head.framed, head.start, head.packed) == (5, True, 0, False)
+    assert not {"etag", "cache-control"}.intersection(read)
+    assert (head.etag, head.max_age, head.last_modified) == ('"a"', 7, "")
+    assert read.count("etag") == read.count("cache-control") == 1

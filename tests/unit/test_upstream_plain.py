@@ -6,7 +6,10 @@ import random
 
 import pytest
 
+from proxy.upstream.answers import plain_head, read_head
+from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.plain import LONGEST, MOST, SMALL, read_plain
+from proxy.upstream.scrubber import Scrubber
 
 LINES = [
     b"HTTP/1.1 200 OK",
@@ -26,7 +29,7 @@ def test_a_plain_head_is_read_with_its_length_and_that_of_its_body() -> None:
     sent = b"\r\n".join([*LINES, b"", b""])
     found = read_plain(sent + b"body")
     assert found is not None
-    fields, end, size = found
+    fields = found.fields
     assert list(fields.items()) == [
         ("Server", "nginx"),
         ("Content-Type", "application/octet-stream"),
@@ -34,7 +37,8 @@ def test_a_plain_head_is_read_with_its_length_and_that_of_its_body() -> None:
         ("ETag", '"a: b"'),
         ("Connection", "Keep-Alive"),
     ]
-    assert (fields["etag"], end, size) == ('"a: b"', len(sent), 4)
+    assert found.fields is fields
+    assert (fields["etag"], found.end, found.size) == ('"a: b"', len(sent), 4)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +119,42 @@ def test_what_could_be_read_in_two_ways_is_not_plain(sent: bytes) -> None:
     assert read_plain(sent + b"x") is None
 
 
+def test_how_the_fields_stand_is_told_anew_for_each_order_of_them() -> None:
+    for lines, size in (
+        ([b"A: 3", b"Content-Length: 1", b"Connection: keep-alive"], 1),
+        ([b"Content-Length: 2", b"A: 3"], 2),
+        ([b"A: 3", b"Content-Length: 4", b"Connection: close"], None),
+        ([b"A: 3", b"Content-Length: 5", b"Connection: keep-alive"], 5),
+        ([b"A: 3", b"Content-Range: 5"], None),
+    ):
+        for _ in range(2):
+            found = read_plain(head(*lines) + b"x")
+            assert (found and found.size) == size
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        LINES[1:],
+        [b"Content-Length: 1"],
+        [b"content-length: 7", b"Cache-Control: max-age=9", b"Age: 2", b"Link: <a>", b"Link: <b>"],
+        [b"Content-Length: 7", b'ETag: "s3cr3t/pull-token+0123456789"', b"Content-Type: a/b"],
+        [b"Content-Length: 7", b"ETag: " + b"x" * 3000, b"Last-Modified: yesterday"],
+    ],
+)
+def test_what_a_plain_head_says_is_what_is_read_of_any_head(lines: list[bytes]) -> None:
+    scrubber = Scrubber()
+    scrubber.sent("Bearer s3cr3t/pull-token+0123456789")
+    plain = read_plain(head(*lines) + b"body")
+    assert plain is not None
+    for document in (False, True):
+        request = UpstreamRequest("python", "/x", document=document)
+        found = plain_head("https://libraries.example/x", plain, scrubber)
+        assert found == read_head(
+            request, "https://libraries.example/x", 200, plain.fields, scrubber
+        )
+
+
 def test_a_broken_head_is_plain_only_if_the_change_did_no_harm() -> None:
     """Any byte of it changed: what is still taken has one length, and nothing odd anywhere."""
     sent = b"\r\n".join([*LINES, b"", b""])
@@ -125,7 +165,7 @@ def test_a_broken_head_is_plain_only_if_the_change_did_no_harm() -> None:
             found = read_plain(broken + b"body")
             if found is None:
                 continue
-            fields, end, size = found
+            fields, end, size = found.fields, found.end, found.size
             assert broken.startswith(b"HTTP/1.1 200 ")
             assert broken[:end].isascii()
             assert broken[:end].decode().replace("\r\n", "").isprintable()
