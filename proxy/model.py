@@ -99,9 +99,10 @@ def encode_path(segments: tuple[str, ...], *, slash: bool = False) -> str:
 
     The inverse of what `proxy.server.canonical` does: `()` gives `/`.
     """
-    text, safe = "/".join(segments), f"{_SEGMENT_SAFE}/"  # in one call: quoting is slow
+    text = "/".join(segments)
     if _PLAIN_PATH.fullmatch(text) and text.count("/") < len(segments):
         return f"/{text}/" if slash else f"/{text}"  # as nearly all are
+    safe = f"{_SEGMENT_SAFE}/"  # in one call: quoting is slow
     if text.count("/") >= len(segments) > 0:  # a slash in one of them: rare
         text, safe = "/".join(quote(each, safe=_SEGMENT_SAFE) for each in segments), f"{safe}%"
     path = "/" + quote(text, safe=safe)
