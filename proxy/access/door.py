@@ -29,6 +29,7 @@ from proxy.model import (
 
 _RETRY_AFTER = 60
 """Seconds; the platform is asked again about once a minute."""
+_PUBLIC = frozenset((PUBLIC,))
 
 
 class Door:
@@ -55,7 +56,7 @@ class Door:
         Raises ClientForbidden, NotEntitled, EntitlementUnknown.
         """
         scopes = _scopes_of(target)
-        if scopes == {PUBLIC} <= all_scopes:
+        if scopes == _PUBLIC and scopes <= all_scopes:
             return Grant(principal.name, ecosystem, scopes)
         if principal.ecosystems is not None:
             self._require_client(principal, ecosystem, principal.ecosystems)
@@ -64,11 +65,12 @@ class Door:
         if not scopes <= all_scopes:
             raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
         allowed = self._entitlements.allowed
-        verdicts = {scope: allowed(ecosystem, scope) for scope in all_scopes}
-        entitled = frozenset([scope for scope in all_scopes if verdicts[scope] is ALLOWED])
+        entitled = frozenset(
+            [scope for scope in all_scopes if allowed(ecosystem, scope) is ALLOWED]
+        )
         if not scopes.isdisjoint(entitled):  # one that is allowed is enough to go and look
             return Grant(principal.name, ecosystem, entitled)
-        raise _refusal(target, {verdicts[scope] for scope in scopes})
+        raise _refusal(target, {allowed(ecosystem, scope) for scope in scopes})
 
     def entitled(self, ecosystem: str, scope: str) -> bool:
         """Whether the organisation still may, for who passed here a moment ago with the same

@@ -51,6 +51,12 @@ def normalise(name: str) -> str:
     return canonicalize_name(name)
 
 
+@lru_cache(maxsize=512)  # each file of a project lies in a folder of the same name
+def project_named(name: str) -> str:
+    """Give the project (normalised) that has this name; "" where none can have it."""
+    return canonicalize_name(name) if is_project_name(name) else ""
+
+
 def is_distribution(filename: str) -> bool:
     """Tell whether an index may list a file of this name."""
     return (

@@ -92,7 +92,7 @@ class Dotnet:
         true = paths.artifact_path(places.content, target.package, target.version, ending)
         listed = places.registrations if ending == NUPKG else None
         index = paths.package_index(listed or places.content, target.package)
-        return Further(index, replace(target, path=true))
+        return Further(index, target._replace(path=true))
 
     def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:
         """Make the document that a client gets. Raises Malformed."""

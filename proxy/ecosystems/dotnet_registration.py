@@ -18,7 +18,6 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from proxy.ecosystems import dotnet_paths as paths
@@ -125,7 +124,7 @@ def _of_leaf(
     location = found or target.path
     if HASH in entry:
         return _source(target, location, entry)
-    return _described(replace(target, path=location), entry.get("@id"), listing.url)
+    return _described(target._replace(path=location), entry.get("@id"), listing.url)
 
 
 def _place(url: object, base: str) -> str | None:

@@ -153,7 +153,7 @@ def _artifact(segments: tuple[str, ...], package: str, version: str) -> Artifact
         digests=_KEPT,
         about=_about(segments),
     )
-    return replace(target, checksum_of=tuple(_sidecar(target, ending) for ending in _COMPARED))
+    return target._replace(checksum_of=tuple(_sidecar(target, ending) for ending in _COMPARED))
 
 
 def _about(segments: tuple[str, ...]) -> str:

@@ -120,12 +120,12 @@ class Offers:
         whole = Whole(path, offer.digest, offer.size)
         source = Source(offer.url, self.project, version, whole=whole)
         if companion == SIGNATURE and offer.signed:
-            return replace(source, location=_beside(offer.url, SIGNATURE))
+            return source._replace(location=_beside(offer.url, SIGNATURE))
         if companion == METADATA and offer.core_metadata:
             hashes = {} if offer.core_metadata is True else offer.core_metadata
-            return replace(source, location=_beside(offer.url, METADATA), digest=strongest(hashes))
+            return source._replace(location=_beside(offer.url, METADATA), digest=strongest(hashes))
         if companion == METADATA and _is_wheel(filename):
-            return replace(source, extracted=True)
+            return source._replace(extracted=True)
         raise NotListed(target.filename)
 
     def _offer(self, path: str, filename: str) -> Offer:

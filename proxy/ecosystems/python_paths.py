@@ -138,10 +138,9 @@ def integrity(segments: Sequence[str], accept: Sequence[str] = ()) -> DocumentTa
 
 def project_of(folder: str, filename: str) -> str:
     """Tell the project: the folder's name if the file is one of it, else a guess, else ""."""
-    if distribution.is_project_name(folder):
-        project = distribution.normalise(folder)
-        if distribution.belongs(filename, project):
-            return project
+    project = distribution.project_named(folder)
+    if project and distribution.belongs(filename, project):
+        return project
     return distribution.guess(filename)
 
 

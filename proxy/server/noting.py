@@ -9,7 +9,7 @@ Non-goals: answers that are repeated (`hot`, `repeats`); how a path is written (
 from __future__ import annotations
 
 import time
-from typing import final
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -52,28 +52,16 @@ def note(rooms: Rooms, walk: Walk, response: web.StreamResponse | None) -> None:
         rooms.audit.append(record)
 
 
-@final
-class About:
+class About(NamedTuple):
     """Who asks for what, of a plain GET. `id`: of the request. `started`: seconds of the
     performance counter."""
 
-    __slots__ = ("ecosystem", "heading", "id", "line", "started", "target")
-
-    def __init__(  # noqa: PLR0913, PLR0917  # made once, by the prompt way
-        self,
-        request_id: str,
-        started: float,
-        heading: Heading,
-        line: RequestLine,
-        ecosystem: Ecosystem,
-        target: ArtifactTarget,
-    ) -> None:
-        self.id = request_id
-        self.started = started
-        self.heading = heading
-        self.line = line
-        self.ecosystem = ecosystem
-        self.target = target
+    id: str
+    started: float
+    heading: Heading
+    line: RequestLine
+    ecosystem: Ecosystem
+    target: ArtifactTarget
 
 
 def note_errand(rooms: Rooms, about: About, cache: str, content: bytes, sha256: str) -> None:

@@ -24,7 +24,7 @@ from proxy.cache.flight import Flight
 from proxy.cache.found import Flying
 from proxy.ecosystems.base import Ecosystem
 from proxy.errors import ProxyError
-from proxy.model import ArtifactTarget, Grant, Principal
+from proxy.model import ArtifactTarget, Principal
 from proxy.observe.metrics import NONE
 from proxy.observe.request_id import RequestIds
 from proxy.server import responses
@@ -73,37 +73,38 @@ class PromptWay:
         self, question: bytes, heading: Heading, connection: ErrandHandler
     ) -> _Errand | None:
         started = time.perf_counter()
-        line, ecosystem, target = self._understand(question, heading)
-        # Nor is the path of a probe one. Digests are told of what is compared with others first.
-        if not isinstance(target, ArtifactTarget) or target.digests:
-            return None
-        grant = self._require(heading.principal, ecosystem, target)
-        flying = self._rooms.artifacts.begin(ecosystem, target, grant)
-        if flying is None:
-            return None
-        self._rooms.health.running += 1
-        about = About(self._ids.next(), started, heading, line, ecosystem, target)
-        return _Errand(self._rooms, connection, question, about, flying)
-
-    def _understand(self, question: bytes, heading: Heading) -> Meaning:
-        """What the path means, whoever asks. Raises what the general way does."""
         # Strange bytes are no path of ours in whichever coding: the general way says so.
         text = question[_TARGET_AT : version_at(question)].decode("ascii", "replace")
         words = Words(_METHOD, text, heading.host, heading.accept)
-        known = self._understanding.find(words)
-        if known is not None:
-            return known
-        line = canonicalise(_METHOD, text, host=heading.host, accept=heading.accept)
-        ecosystem = self._rooms.mounts.require(line.segments)
-        meaning = Meaning(line, ecosystem, ecosystem.classify(line))
+        meaning = self._understanding.find(words) or self._understand(words)
+        line, ecosystem, target = meaning
+        # Nor is the path of a probe one. Digests are told of what is compared with others first.
+        if isinstance(target, ArtifactTarget) and not target.digests:
+            flying = self._begin(heading.principal, ecosystem, target)
+            if flying is not None:
+                self._rooms.health.running += 1
+                about = About(self._ids.next(), started, heading, line, ecosystem, target)
+                return _Errand(self._rooms, connection, question, about, flying)
+        # The general way asks for it next. What is fetched from here is mostly asked for once.
         self._understanding.keep(words, meaning)
-        return meaning
+        return None
 
-    def _require(self, principal: Principal, ecosystem: Ecosystem, target: ArtifactTarget) -> Grant:
+    def _understand(self, words: Words) -> Meaning:
+        """What the path means, whoever asks. Raises what the general way does."""
+        method, text, host, accept = words
+        line = canonicalise(method, text, host=host, accept=accept)
+        ecosystem = self._rooms.mounts.require(line.segments)
+        return Meaning(line, ecosystem, ecosystem.classify(line))
+
+    def _begin(
+        self, principal: Principal, ecosystem: Ecosystem, target: ArtifactTarget
+    ) -> Flying | None:
+        """Its flight, if that can be begun at once. Raises what the door does."""
         rooms = self._rooms
         purl = purl_of(ecosystem, target) if principal.packages else ""
         scopes = rooms.mounts.scopes(ecosystem)
-        return rooms.door.require(principal, ecosystem.name, target, scopes, purl)
+        grant = rooms.door.require(principal, ecosystem.name, target, scopes, purl)
+        return rooms.artifacts.begin(ecosystem, target, grant)
 
 
 @final

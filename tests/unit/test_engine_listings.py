@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -48,7 +48,7 @@ class Chain(OpenVex):
             return Source(path + target.version, "pkg")
         if verb not in ("more", "maybe"):
             raise NotListed(target.filename)
-        learnt = replace(target, version=f"{target.version}+{listing.url}")
+        learnt = target._replace(version=f"{target.version}+{listing.url}")
         return Further(document_at(path), learnt, ELSE if verb == "maybe" else None)
 
     def rewrite(self, target: DocumentTarget, document: Document, links: Links) -> Document:

@@ -163,7 +163,7 @@ async def test_a_small_body_lands_by_one_question_though_no_view_of_it_can_be_op
     world = World(answer := Answer(BODY, size=size, arrived=arrived))
     world.storage.fail("view")
     promised = Digest(algorithm, hashlib.new(algorithm, BODY).hexdigest())
-    flight = await world.fly(replace(SOURCE, digest=promised, size=SIZE if listed else None))
+    flight = await world.fly(SOURCE._replace(digest=promised, size=SIZE if listed else None))
     assert (flight.error, flight.content, flight.size, flight.visible) == (None, BODY, SIZE, SIZE)
     assert flight.record is not None
     assert (flight.record.sha256, world.stored) == (SHA256.hex, BODY)
@@ -173,7 +173,7 @@ async def test_a_small_body_lands_by_one_question_though_no_view_of_it_can_be_op
 async def test_an_empty_body_lands_where_its_digest_promises_that() -> None:
     world = World(Answer(b"", size=0))
     nothing = Digest("sha256", hashlib.sha256(b"").hexdigest())
-    flight = await world.fly(replace(SOURCE, digest=nothing, size=0))
+    flight = await world.fly(SOURCE._replace(digest=nothing, size=0))
     assert (flight.error, flight.content, world.stored) == (None, b"", b"")
 
 
@@ -270,7 +270,7 @@ async def test_what_turns_out_to_be_large_is_shown_while_it_comes() -> None:
     flight = Flight(None)
     follower = flight.attach()
     running = asyncio.create_task(
-        world.fly(replace(SOURCE, digest=digest, size=None), flight=flight)
+        world.fly(SOURCE._replace(digest=digest, size=None), flight=flight)
     )
     assert await follower.more()
     assert not flight.done
@@ -284,7 +284,7 @@ async def test_what_turns_out_to_be_large_pours_if_it_can() -> None:
     large = os.urandom(SMALL * 2)
     digest = Digest("sha256", hashlib.sha256(large).hexdigest())
     world = World(answer := Answer(large, size=len(large), poured=0))
-    await world.fly(replace(SOURCE, digest=digest, size=None))
+    await world.fly(SOURCE._replace(digest=digest, size=None))
     assert (answer.poured, world.stored, len(world.asked)) == (len(large), large, 1)
 
 
@@ -316,7 +316,7 @@ async def test_bytes_that_other_packages_may_have_get_a_file_of_their_own(
     world.storage = FailingStorage(storage)
     sha256 = hashlib.sha256(body).hexdigest()
     flight = await world.fly(
-        replace(SOURCE, digest=Digest("sha256", sha256), size=len(body)), shared=shared
+        SOURCE._replace(digest=Digest("sha256", sha256), size=len(body)), shared=shared
     )
     assert flight.record is not None
     assert storage.holds(sha256) is shared

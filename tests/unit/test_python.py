@@ -263,7 +263,8 @@ def test_a_version_is_spelled_the_normal_way(text: str) -> None:
 
 
 def test_what_a_page_offers_is_a_version_of_the_project_that_the_page_is_of() -> None:
-    target = replace(artifact_target(f"/files/a1/b2/flask/{WHEEL}"), package="other", version="9")
+    flask_wheel = artifact_target(f"/files/a1/b2/flask/{WHEEL}")
+    target = flask_wheel._replace(package="other", version="9")
     table = PYTHON.tabulate("flask", listing(flask()))
     assert table.find(target).version == "3.0.3"
 

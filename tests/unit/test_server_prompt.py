@@ -24,6 +24,7 @@ from proxy.server import responses
 from proxy.server.answer import Answer, head_of
 from proxy.server.conditional import UNCONDITIONAL
 from proxy.server.errand import Errand, ErrandHandler
+from proxy.server.prompt import PromptWay
 from proxy.server.stalled import reset
 from proxy.storage.base import Record
 from proxy.storage.memory import MemoryWriter
@@ -304,6 +305,21 @@ async def test_both_ways_give_the_same(tmp_path: Path, name: str) -> None:
     general = await outcome(CASES[name], tmp_path, on=False)
     assert prompt == general
     assert prompt[0].startswith(b"HTTP/1.")
+
+
+async def test_what_a_path_means_is_kept_when_it_is_asked_for_again(tmp_path: Path) -> None:
+    async with room_in(tmp_path) as room, room.line() as line:
+        artifact = noise(room.origin.content, 40 * KIB)
+        await listed(room.proxy)
+        await line.prime()
+        assert isinstance(room._prompt, PromptWay)
+        known = room._prompt._understanding
+        before = len(known)
+        await line.ask(line.question(artifact.link))
+        assert (room.taken, len(known)) == (1, before)
+        for _ in range(2):  # it is stored by now
+            await line.ask(line.question(artifact.link))
+            assert (room.taken, len(known)) == (1, before + 1)
 
 
 @pytest.mark.parametrize("on", [True, False])

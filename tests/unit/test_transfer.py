@@ -43,11 +43,11 @@ def begun(source: Source, received: bytes = b"", head: Head = HEAD) -> Transfer:
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha384", "sha512"])
 def test_the_whole_is_right_when_its_digest_is(algorithm: str) -> None:
     digest = Digest.of(algorithm, hashlib.new(algorithm, BODY).hexdigest())
-    transfer = begun(replace(KNOWN, digest=digest), BODY)
+    transfer = begun(KNOWN._replace(digest=digest), BODY)
     transfer.check()
     assert transfer.proven
     assert transfer.sha256 == SHA.hex
-    wrong = begun(replace(KNOWN, digest=digest), BODY[:-1] + b"x")
+    wrong = begun(KNOWN._replace(digest=digest), BODY[:-1] + b"x")
     assert not wrong.proven
     with pytest.raises(DigestMismatch):
         wrong.check()
@@ -134,7 +134,7 @@ def test_what_is_sealed_is_right_when_its_judge_says_so(size: int | None) -> Non
 def test_a_seal_does_not_make_up_for_a_digest_and_each_try_has_a_judge_of_its_own() -> None:
     body = b"ab" * 5
     digest = Digest("sha256", hashlib.sha256(body).hexdigest())
-    transfer = Transfer(replace(KNOWN, digest=digest, size=10, seal="even"), verifier=Even)
+    transfer = Transfer(KNOWN._replace(digest=digest, size=10, seal="even"), verifier=Even)
     transfer.update(body)
     with pytest.raises(DigestMismatch):
         transfer.check()
@@ -162,7 +162,7 @@ def test_nothing_in_place_of_a_file_is_refused_unless_the_digest_says_so() -> No
     with pytest.raises(Malformed):
         begun(UNKNOWN, head=nothing).check()
     empty = Digest("sha256", hashlib.sha256(b"").hexdigest())
-    begun(replace(KNOWN, digest=empty, size=0), head=nothing).check()
+    begun(KNOWN._replace(digest=empty, size=0), head=nothing).check()
 
 
 def test_a_page_in_place_of_a_file_is_refused_unless_a_digest_will_tell() -> None:
