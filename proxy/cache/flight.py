@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+from proxy.cache.waiting import Waiting
 from proxy.errors import ProxyError, Unavailable
 from proxy.model import Digest
 from proxy.storage.base import Body, Progress, Record
@@ -76,8 +77,7 @@ class Flight:
         self._wanted = False  # by somebody who wants the body
         self._parts: list[_Part] = []
         self._followers: set[Follower] = set()
-        self._waiters: list[asyncio.Future[None]] = []
-        self._hearers: list[Callable[[], object]] = []
+        self._waiting = Waiting()
         self._leader: asyncio.Future[None] | None = None
         self._stop: Callable[[], object] | None = None
         self._leaving: asyncio.TimerHandle | None = None
@@ -110,7 +110,7 @@ class Flight:
         if not self.headed:
             self.size = size
             self.headed = size is not None and size > SMALL
-        self._wake()
+        self._waiting.wake()
 
     def advance(self, received: int) -> None:
         """`received` bytes are in the body file."""
@@ -120,13 +120,13 @@ class Flight:
         end = received if self.size is None else min(received, self.size)
         if self.headed and end - HOLD > self.visible:
             self.visible = end - HOLD
-            self._wake()
+            self._waiting.wake()
 
     def release(self) -> None:
         """All is verified, and is about to be stored: followers may have the held-back rest."""
         self.size = self.visible = self.received
         self.headed = self.released = True
-        self._wake()
+        self._waiting.wake()
 
     def finish(self, record: Record | None, content: bytes | None = None) -> None:
         """All is verified; `record` None: but it could not be stored. `content`: of a small one,
@@ -137,7 +137,9 @@ class Flight:
         self.content = content
         self.size = self.visible = self.received
         self.headed = True
-        self._end()
+        # What is stored is all there is to know of it: who is to be called need not wait until the
+        # leader has noted anything, as after a failure.
+        self._end(at_once=record is not None)
 
     def fail(self, error: ProxyError) -> None:
         """It came to nothing: every follower hears the same."""
@@ -230,13 +232,12 @@ class Flight:
 
     def change(self) -> asyncio.Future[None]:
         """To be awaited: the next thing that the leader tells."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        return waiter
+        return self._waiting.change()
 
     def hear(self, told: Callable[[], object]) -> None:
-        """Have `told` called, once and by the loop, when whoever awaits `change` would go on."""
-        self._hearers.append(told)
+        """Have `told` called, once, when whoever awaits `change` would go on: by the loop, or by
+        the leader when the body is stored."""
+        self._waiting.hear(told)
 
     def spot(self, offset: int) -> Spot:
         """Where the visible bytes at `offset` lie."""
@@ -268,13 +269,13 @@ class Flight:
         self.stopped = True
         self._stop()
 
-    def _end(self) -> None:
+    def _end(self, *, at_once: bool = False) -> None:
         self.done = True
         self._stop = None
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
-        self._wake()
+        self._waiting.wake(at_once=at_once)
         if self._parts and not self._followers:
             self._replace([])
 
@@ -282,15 +283,6 @@ class Flight:
         old, self._parts = self._parts, parts
         for part in old:
             part.body.close()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        hearers, self._hearers = self._hearers, []
-        for told in hearers:
-            asyncio.get_running_loop().call_soon(told)
 
 
 @final

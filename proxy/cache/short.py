@@ -181,8 +181,8 @@ class ShortFlights:
             self._unstorable(error)
             resign(flight, writer, "")
             return False
-        flight.finish(record, content)
         writer.close()
+        flight.finish(record, content)
         return True
 
 

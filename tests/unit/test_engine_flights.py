@@ -9,6 +9,7 @@ import pytest
 
 from proxy.cache import flight as flights
 from proxy.errors import Unavailable
+from proxy.storage.base import Record
 from tests.engine import (
     KIB,
     MIB,
@@ -239,7 +240,7 @@ async def test_slow_artifacts_hold_up_no_document(tmp_path: Path, page: str) -> 
 # --- who is called back ---------------------------------------------------------------------------
 
 
-async def test_who_hears_of_a_flight_is_called_once_and_not_by_its_leader() -> None:
+async def test_who_hears_of_a_flight_that_failed_is_called_once_and_not_by_its_leader() -> None:
     flight, heard = flights.Flight(1), []
     flight.hear(lambda: heard.append(flight.done))
     flight.fail(Unavailable("no", retry_after=1))
@@ -247,5 +248,27 @@ async def test_who_hears_of_a_flight_is_called_once_and_not_by_its_leader() -> N
     await asyncio.sleep(0)
     assert heard == [True]
     flight.release()
+    await asyncio.sleep(0)
+    assert heard == [True]
+
+
+async def test_who_hears_of_a_flight_that_is_stored_is_called_by_its_leader(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flight, heard = flights.Flight(1), []
+    flight.hear(lambda: 1 // 0)
+    flight.hear(lambda: heard.append((flight.done, flight.content)))
+    flight.finish(Record("key", "0" * 64, 1, {}), b"x")
+    assert heard == [(True, b"x")]
+    assert [record.message for record in caplog.records] == ["who was told of a flight failed"]
+    await asyncio.sleep(0)
+    assert len(heard) == 1
+
+
+async def test_who_hears_of_a_flight_that_could_not_be_stored_is_called_by_the_loop() -> None:
+    flight, heard = flights.Flight(1), []
+    flight.hear(lambda: heard.append(flight.done))
+    flight.finish(None, b"x")
+    assert heard == []
     await asyncio.sleep(0)
     assert heard == [True]
