@@ -27,6 +27,7 @@ from tests.unit.upstream_room import (
     Raw,
     answer,
     ask,
+    redirect_to,
     room,
     room_of,
 )
@@ -154,6 +155,20 @@ async def test_slow_hosts_in_a_row_share_one_deadline() -> None:
         with pytest.raises(Unavailable):
             await made.get("/0")
         assert len(raw.heads) <= 3
+
+
+async def test_nobody_is_asked_when_redirects_have_taken_all_the_time() -> None:
+    def late(target: str) -> bytes:
+        made.clock.ahead += SWIFT.first_byte_timeout * (1 if target == "/a" else 2)
+        return redirect_to(f"{target}{target[1]}")
+
+    async with Raw(late) as raw, room(raw.url) as made:
+        for target, asked in (("/a", ["/a", "/aa"]), ("/b", ["/b"])):
+            raw.heads.clear()
+            with pytest.raises(Unavailable) as caught:
+                await made.get(target)
+            assert "in time" in caught.value.detail
+            assert raw.targets == asked
 
 
 async def test_a_conditional_question_carries_its_validators_to_the_upstream(
