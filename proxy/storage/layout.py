@@ -20,10 +20,8 @@ import json
 import re
 import struct
 from functools import lru_cache
-from json.encoder import encode_basestring_ascii
-from math import isfinite
 
-from proxy.storage.base import Field, Record
+from proxy.storage.base import Record
 
 VERSION, BEFORE = "v2", "v1"
 MAX_ENTRY = 1 << 20  # bytes of an entry's metadata
@@ -34,7 +32,8 @@ PARTS = ("bodies", "entries", "flights")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MARK = b"\xffentry\x00\xff"
 _FOOTER_VERSION = 1
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
+# Metadata is flat: nothing in it can hold itself, and to look for that takes a fifth of the time.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
 def hashed(text: str) -> str:
@@ -83,21 +82,13 @@ def body_id(record: Record) -> str:
 
 def entry_bytes(record: Record) -> bytes:
     """The metadata of a record: all of its entry, or what stands behind the body in it."""
-    fields = ",".join(
-        [f"{encode_basestring_ascii(name)}:{_json(value)}" for name, value in record.fields.items()]
-    )
-    key, sha256 = encode_basestring_ascii(record.key), encode_basestring_ascii(record.sha256)
-    text = f'{{"key":{key},"sha256":{sha256},"size":{record.size},"fields":{{{fields}}}}}'
-    return text.encode("ascii")
-
-
-def _json(value: Field) -> str:
-    """A value as `_ENCODER` writes it, which takes longer to make ready than to write one entry."""
-    if type(value) is str:
-        return encode_basestring_ascii(value)
-    if type(value) is float and isfinite(value):
-        return repr(value)
-    return _ENCODER.encode(value)
+    data = {
+        "key": record.key,
+        "sha256": record.sha256,
+        "size": record.size,
+        "fields": dict(record.fields),
+    }
+    return _ENCODER.encode(data).encode("ascii")
 
 
 def entry_tail(record: Record) -> bytes:
