@@ -41,7 +41,6 @@ COMMIT_IN_THREAD = 1 << 20
 STORE_PATIENCE = 0.1  # seconds that the last bytes of a verified body wait for the disk
 MAX_CLAIMS = 20  # of one flight, each after another process gave up
 RANGE_REFUSED = 416
-LOOK = 0.001  # seconds between two looks for one entry; as `proxy.storage.known` has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,8 @@ class Download:
                 if found is End.ABANDONED:
                     continue
                 claimed = found
-            elif claimed is not None and self._take_stored(flight, order):
+            elif claimed is not None and self._relay.take_stored(flight, order):
+                # Another process stored it between our look and our claim.
                 return claimed.close()
             heard: Heard | None = None
             if claimed is not None and is_short(flight, order) and not claimed.size:
@@ -115,16 +115,6 @@ class Download:
                 claimed = heard.writer
             return await self._lead(flight, order, claimed, heard)
         raise Unavailable("Nobody could finish it; try again.", retry_after=1)
-
-    def _take_stored(self, flight: Flight, order: Order) -> bool:
-        """Finish with what another process stored between our look and our claim.
-
-        What was missing less than `LOOK` ago is not looked for again: for so long the store itself
-        may not notice what another process does. At worst it is fetched twice.
-        """
-        if asyncio.get_running_loop().time() - order.missing_at < LOOK:
-            return False
-        return self._relay.take_stored(flight, order)
 
     def _claim(self, order: Order) -> Writer | Foreign | None:
         try:

@@ -110,8 +110,7 @@ class Flights:
         return self.landed(flying) or flying
 
     def begin(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flying | None:
-        """Join the small flight of what a permit allows, or begin it, and wait for nothing. Its
-        entry MUST have been looked for just now, and be missing.
+        """Join the small flight of what a permit allows, or begin it, and wait for nothing.
 
         None: there is something about it, only `fly` can tell; nothing has happened then.
         """
@@ -124,7 +123,7 @@ class Flights:
         known = self._decisions.holds(name, now) or self._wrong.find(name, now)
         if known or (permit.source.size or 0) > SMALL:
             return None
-        flight = self._start_plain(ecosystem, key, name, permit)
+        flight = self._start(ecosystem, key, name, permit, no_cache=False)
         return Flying(flight.attach(), STORED)
 
     def _board(
@@ -164,9 +163,10 @@ class Flights:
     def _start(
         self, ecosystem: Ecosystem, key: str, name: str, permit: Permit, *, no_cache: bool
     ) -> Flight:
-        source, about, clock = permit.source, permit.compare, self._clock
+        source, about = permit.source, permit.compare
+        flight = Flight(source.size)
         order = Order(
-            *(ecosystem.name, key, name, source, lambda: facts_of(permit, clock())),
+            *(ecosystem.name, key, name, source, lambda: facts_of(permit, self._clock())),
             fetch_whole=lambda: self._whole(ecosystem, key, permit),
             no_cache=no_cache,
             verifier=_verifier(ecosystem, source) if source.seal else None,
@@ -180,22 +180,9 @@ class Flights:
                 digests=tuple(name for name, _ in about.digests),
                 not_before=not_before(self._storage, key, about),
             )
-        return self._take_off(ecosystem, order, permit)
-
-    def _start_plain(self, ecosystem: Ecosystem, key: str, name: str, permit: Permit) -> Flight:
-        """The same for what `is_plain`, and whose entry has just been looked for."""
-        clock, missing = self._clock, asyncio.get_running_loop().time()
-        order = Order(
-            *(ecosystem.name, key, name, permit.source, lambda: facts_of(permit, clock())),
-            missing_at=missing,
-        )
-        return self._take_off(ecosystem, order, permit)
-
-    def _take_off(self, ecosystem: Ecosystem, order: Order, permit: Permit) -> Flight:
-        flight, loop = Flight(order.source.size), asyncio.get_running_loop()
-        task = loop.create_task(self._lead(ecosystem, order, permit, flight))
+        task = asyncio.get_running_loop().create_task(self._lead(ecosystem, order, permit, flight))
         flight.stoppable(task.cancel)
-        self._running[order.name] = flight
+        self._running[name] = flight
         self._leaders[flight] = task
         return flight
 

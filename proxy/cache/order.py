@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from math import inf
 from typing import Any, NamedTuple
 
 from proxy.cache.entry import ArtifactFacts, Compared
@@ -23,8 +22,7 @@ class Order(NamedTuple):
     what it is to be compared with, told whether to ask past caches. `digests`: to be computed.
     `not_before`: epoch seconds; what was fetched earlier is not what is wanted. `verifier`: makes
     what judges a sealed artifact, anew for each try. `judge`: looks at all of it (`judging`).
-    `shared`: other packages may be given the stored bytes (`Storage.share`). `missing_at`: the
-    moment (loop clock) at which the store was seen to lack it.
+    `shared`: other packages may be given the stored bytes (`Storage.share`).
     """
 
     ecosystem: str
@@ -40,7 +38,6 @@ class Order(NamedTuple):
     verifier: Callable[[], Verifier] | None = None
     judge: Judge | None = None
     shared: bool = False
-    missing_at: float = -inf
 
     def request(self, start: int = 0, *, no_cache: bool = False) -> UpstreamRequest:
         """What to ask the upstream, from a byte on. `no_cache`: past caches in any case."""

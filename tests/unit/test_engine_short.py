@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
-from math import inf
 from pathlib import Path
 
 import pytest
@@ -138,16 +137,11 @@ class World:
         flight: Flight | None = None,
         facts: Callable[[], ArtifactFacts] | None = None,
         shared: bool = False,
-        missing_at: float = -inf,
     ) -> Flight:
         """Run a flight to its end; it may be watched."""
         flight = flight or Flight(source.size)
         known = ArtifactFacts("/x", "p", "1", source.digest, 0, 0)
-        order = Order(
-            *("python", "key", "name", source, facts or (lambda: known)),
-            shared=shared,
-            missing_at=missing_at,
-        )
+        order = Order(*("python", "key", "name", source, facts or (lambda: known)), shared=shared)
         await Download(
             self.storage,
             self,
@@ -349,19 +343,3 @@ async def test_a_claim_is_given_back_also_where_storing_fails_for_another_reason
     assert not is_foreign(claimed)  # else whoever asks next would wait for nobody
     claimed.close()
     storage.close()
-
-
-@pytest.mark.parametrize("seconds", [inf, 0.01, 0.0])
-async def test_what_another_process_stored_meanwhile_is_not_fetched_unless_just_looked_for(
-    seconds: float,
-) -> None:
-    world = World(Answer(BODY, size=SIZE, arrived=True))
-    fields = ArtifactFacts("/x", "p", "1", SHA256, 0, 0).fields()
-    record = world.real.create("key").commit_whole(BODY, SHA256.hex, fields)
-    missing_at = asyncio.get_running_loop().time() - seconds
-    flight = await world.fly(missing_at=missing_at)
-    looked = seconds > 0
-    assert (len(world.asked), bool(world.storage.sought)) == (0 if looked else 1, looked)
-    assert flight.record is not None
-    assert flight.record.sha256 == record.sha256
-    assert world.stored == BODY
