@@ -178,6 +178,9 @@ class _Errand:
             return False
         sent = self._connection.put(head, content)
         self.flying.close()
-        note_errand(self._rooms, about, status.label, content if sent else b"", record.sha256)
-        self._connection.done()
+        try:
+            note_errand(self._rooms, about, status.label, content if sent else b"", record.sha256)
+        finally:
+            # A connection that stays busy is read by nobody, whatever becomes of the note.
+            self._connection.done()
         return True

@@ -544,3 +544,19 @@ async def test_a_defect_of_it_costs_nobody_an_answer(
         monkeypatch.setattr(room.proxy.app.artifacts, "begin", broken)
         assert (await line.ask(line.question(artifact.link))).endswith(data_of(artifact))
         assert (room.taken, room.proxy.app.health.running) == (0, 0)
+
+
+async def test_a_defect_of_the_notes_does_not_hold_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with room_in(tmp_path, tracebacks=True) as room, room.line() as line:
+        artifact = await ready(room, line)
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("as the test wants it")
+
+        monkeypatch.setattr("proxy.server.prompt.note_errand", broken)
+        question = line.question(artifact.link)
+        assert (await line.ask(question)).endswith(data_of(artifact))
+        assert (room.taken, room.proxy.app.health.running) == (1, 0)
+        assert (await line.ask(question)).endswith(data_of(artifact))
