@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from proxy.storage.disk import DiskStorage
 from proxy.storage.layout import BEFORE, VERSION, parse_entry
 from proxy.storage.takeover import is_store
@@ -37,7 +39,9 @@ def test_an_older_store_is_ours_from_the_first_start_on(tmp_path: Path) -> None:
     assert get(DiskStorage(tmp_path), "c") == b"C"
 
 
-def test_nothing_is_taken_over_where_there_is_a_store_already(tmp_path: Path) -> None:
+def test_nothing_is_taken_over_where_there_is_a_store_already(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     older(tmp_path, a=b"old")
     (tmp_path / BEFORE).rename(tmp_path / "kept")
     storage = DiskStorage(tmp_path)
@@ -46,6 +50,7 @@ def test_nothing_is_taken_over_where_there_is_a_store_already(tmp_path: Path) ->
     (tmp_path / "kept").rename(tmp_path / BEFORE)
     assert get(DiskStorage(tmp_path), "a") == b"new"
     assert (tmp_path / BEFORE).is_dir()
+    assert f"{tmp_path / BEFORE} belongs to an earlier version" in caplog.text
 
 
 def test_a_fresh_folder_is_begun_with(tmp_path: Path) -> None:
