@@ -251,6 +251,23 @@ async def test_files_of_a_large_listing_are_found_by_another_process() -> None:
         assert sizes == [file["size"] for file in page["files"][:20]]
 
 
+async def test_a_listing_of_a_megabyte_is_read_once_for_all_its_files() -> None:
+    listing = document(1 << 20)
+    page = json.loads(Python().rewrite(target(), listing, Links()).body)
+    first = 0
+    async with made() as (worker, variants):
+        for file in page["files"][::200]:
+            path = file["url"].replace("../", "")
+            asked = Python().classify(RequestLine("GET", tuple(path.split("/"))))
+            assert isinstance(asked, ArtifactTarget)
+            source = await variants.locate(Python(), asked, listing, "x")
+            assert isinstance(source, Source)
+            assert source.size == file["size"]
+            first = first or worker.pid
+            await worker.close()  # what is known needs it no more
+        assert worker.pid == first != 0
+
+
 # --- the worker process ------------------------------------------------------------------------
 
 
