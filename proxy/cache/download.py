@@ -4,7 +4,8 @@ Purpose: nothing incomplete and nothing wrong is ever finished or stored. Size a
 the listing where it has them; the upstream's own claims about its bytes prove nothing. A broken
 transfer is resumed where a digest will tell whether the rest belongs to it; what has no digest may
 be judged by what it is (`judging`). When another process already fetches the same body, it is
-followed instead (`relay`). Most small ones of known digest are brought by `short`.
+followed instead (`relay`). Most small ones of known digest are brought by `short`, and mostly
+without a task (`untended`).
 
 Reading: design rules 5 to 10; pypi/support 5879 and nodejs/build 3194 (caches in between that
 served wrong or cut bytes: one more try past them). Non-goals: who is waiting (`flight` knows).
@@ -30,11 +31,12 @@ from proxy.cache.relay import End, Relay
 from proxy.cache.short import Heard, ShortFlights, is_short
 from proxy.cache.threads import aside, in_thread
 from proxy.cache.transfer import Next, Rate, Transfer
+from proxy.cache.untended import Begun, Untended
 from proxy.cache.verdicts import to_text
 from proxy.errors import DigestMismatch, Malformed, ProxyError, StorageFailed, Unavailable
 from proxy.observe.metrics import Metrics
 from proxy.storage.base import Foreign, Record, Storage, Writer, is_foreign
-from proxy.upstream.base import Upstream, UpstreamResponse
+from proxy.upstream.base import PromptUpstream, UpstreamResponse
 
 LOG = logging.getLogger(__name__)
 COMMIT_IN_THREAD = 1 << 20
@@ -59,7 +61,7 @@ class Download:
     def __init__(  # noqa: PLR0913  # the composition root's one call
         self,
         storage: Storage,
-        upstream: Upstream,
+        upstream: PromptUpstream,
         metrics: Metrics,
         limits: DownloadLimits,
         extracts: Extracts,
@@ -75,10 +77,26 @@ class Download:
         self._relay = Relay(storage)
         self._short = ShortFlights(upstream, limits.max_object, clock, self._unstorable)
 
-    async def run(self, flight: Flight, order: Order) -> None:
-        """Fetch, verify, commit; every end is told to the flight. Raises only what is a defect."""
+    def begin(
+        self, flight: Flight, order: Order, over: Callable[[Begun | None], object]
+    ) -> Untended | Begun | None:
+        """Set out without a task. `over`: see `Untended`. Begun: the way ends here, for `run` to go
+        on; None: there is none, and nothing has happened."""
+        if order.source.extracted or not is_short(flight, order):
+            return None
+        claimed = self._claim(order)
+        if claimed is None or is_foreign(claimed) or claimed.size:
+            return Begun(claimed, None)
+        untended = Untended(flight, order, claimed, self._short, over)
+        # Else another process stored it between our look and our claim.
+        absent = self._storage.lookup(order.key) is None
+        return untended if absent and untended.set_out(self._upstream) else Begun(claimed, None)
+
+    async def run(self, flight: Flight, order: Order, begun: Begun | None = None) -> None:
+        """Fetch, verify, commit; every end is told to the flight. `begun`: to go on with. Raises
+        only what is a defect."""
         try:
-            await self._run(flight, order)
+            await self._run(flight, order, begun)
         except ProxyError as error:
             flight.fail(error)
         except (StorageFailed, OSError) as error:
@@ -92,11 +110,11 @@ class Download:
             flight.fail(Unavailable("The transfer failed inside the proxy.", retry_after=1))
             raise
 
-    async def _run(self, flight: Flight, order: Order) -> None:
+    async def _run(self, flight: Flight, order: Order, begun: Begun | None) -> None:
         if order.source.extracted:
             return await self._extracts.bring(flight, order)
         for _ in range(MAX_CLAIMS):
-            claimed = self._claim(order)
+            (claimed, asked), begun = begun or (self._claim(order), None), None
             if claimed is not None and is_foreign(claimed):
                 found = await self._relay.follow(flight, order, claimed)
                 if found is End.LANDED:
@@ -104,15 +122,17 @@ class Download:
                 if found is End.ABANDONED:
                     continue
                 claimed = found
-            elif claimed is not None and self._relay.take_stored(flight, order):
+            elif claimed is not None and not asked and self._relay.take_stored(flight, order):
                 # Another process stored it between our look and our claim.
                 return claimed.close()
             heard: Heard | None = None
             if claimed is not None and is_short(flight, order) and not claimed.size:
-                heard = await self._short.bring(flight, order, claimed)
+                heard = await self._short.bring(flight, order, claimed, asked)
                 if heard is None:
                     return None
                 claimed = heard.writer
+            elif asked is not None:
+                heard = Heard(await asked.go_on(), claimed)
             return await self._lead(flight, order, claimed, heard)
         raise Unavailable("Nobody could finish it; try again.", retry_after=1)
 

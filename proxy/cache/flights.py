@@ -28,6 +28,7 @@ from proxy.cache.order import Order
 from proxy.cache.permits import Permit, facts_of, is_plain
 from proxy.cache.rights import Rights
 from proxy.cache.status import COLLAPSED, STORED, CacheStatus
+from proxy.cache.untended import Begun, Untended
 from proxy.ecosystems.base import Ecosystem, Sealing, Verifier
 from proxy.errors import DigestMismatch, ProxyError, Unavailable
 from proxy.model import Source
@@ -67,13 +68,15 @@ class Flights:
         self._wrong: Decisions[bool] = Decisions()
         self._running: dict[str, Flight] = {}
         self._leaders: dict[Flight, asyncio.Task[None]] = {}
+        self._untended: dict[Flight, Untended] = {}
 
     async def close(self) -> None:
         """Stop every flight."""
-        leaders = list(self._leaders.values())
-        for task in leaders:
+        for task in list(self._leaders.values()):
             task.cancel()
-        await asyncio.gather(*leaders, return_exceptions=True)
+        for flight in list(self._untended.values()):
+            flight.stop()  # a task ends it
+        await asyncio.gather(*self._leaders.values(), return_exceptions=True)
 
     def find(self, name: str) -> Flight | None:
         """The flight under way."""
@@ -180,19 +183,48 @@ class Flights:
                 digests=tuple(name for name, _ in about.digests),
                 not_before=not_before(self._storage, key, about),
             )
-        task = asyncio.get_running_loop().create_task(self._lead(ecosystem, order, permit, flight))
-        flight.stoppable(task.cancel)
         self._running[name] = flight
-        self._leaders[flight] = task
+
+        def over(begun: Begun | None) -> None:
+            del self._untended[flight]
+            if begun is not None:
+                self._tend(ecosystem, order, permit, flight, begun)
+            elif self._running.get(name) is flight:
+                del self._running[name]
+
+        begun = self._download.begin(flight, order, over)
+        if isinstance(begun, Untended):
+            self._untended[flight] = begun
+            flight.stoppable(begun.stop)
+        else:
+            self._tend(ecosystem, order, permit, flight, begun)
         return flight
 
+    def _tend(
+        self,
+        ecosystem: Ecosystem,
+        order: Order,
+        permit: Permit,
+        flight: Flight,
+        begun: Begun | None,
+    ) -> None:
+        """Have a task lead it, from where it has begun."""
+        leader = self._lead(ecosystem, order, permit, flight, begun)
+        self._leaders[flight] = task = asyncio.get_running_loop().create_task(leader)
+        flight.stoppable(task.cancel)
+
     async def _lead(
-        self, ecosystem: Ecosystem, order: Order, permit: Permit, flight: Flight
+        self,
+        ecosystem: Ecosystem,
+        order: Order,
+        permit: Permit,
+        flight: Flight,
+        begun: Begun | None,
     ) -> None:
         """The leader's life. Whoever waits hears of the end when it has been noted."""
         stopped = False
         try:
-            await self._download.run(flight, order)
+            await self._download.run(flight, order, begun)
         except asyncio.CancelledError:
             stopped = True
             raise

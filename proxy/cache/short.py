@@ -21,8 +21,8 @@ from proxy.cache.order import Order
 from proxy.cache.verdicts import to_text
 from proxy.errors import ProxyError, StorageFailed
 from proxy.model import Digest
-from proxy.storage.base import Writer
-from proxy.upstream.base import Head, Upstream, UpstreamResponse
+from proxy.storage.base import Record, Writer
+from proxy.upstream.base import Asked, Head, Upstream, UpstreamResponse
 
 
 def is_short(flight: Flight, order: Order) -> bool:
@@ -49,8 +49,10 @@ class Heard:
     all that was left of it, where that was taken at once.
     """
 
-    def __init__(self, response: UpstreamResponse, writer: Writer, here: bytes = b"") -> None:
-        self.writer: Writer | None = writer
+    def __init__(
+        self, response: UpstreamResponse, writer: Writer | None, here: bytes = b""
+    ) -> None:
+        self.writer = writer
         self.waited = 0.0
         self._response = response
         self._rest: AsyncIterator[bytes] | None = None
@@ -127,12 +129,15 @@ class ShortFlights:
         self._clock = clock
         self._unstorable = unstorable
 
-    async def bring(self, flight: Flight, order: Order, writer: Writer) -> Heard | None:
+    async def bring(
+        self, flight: Flight, order: Order, writer: Writer, asked: Asked | None
+    ) -> Heard | None:
         """Fetch, verify, commit, and end the flight; or give what was heard, with the flight as it
-        was. Raises what the upstream raises, with the claim given back."""
+        was. `asked`: the question, if it was put already. Raises what the upstream raises, with the
+        claim given back."""
         response: UpstreamResponse | None = None
         try:
-            response = await self._upstream.open(order.request())
+            response = await (asked.go_on() if asked else self._upstream.open(order.request()))
             size = self._size(order, response.head)
             if size is None:
                 return Heard(response, writer)
@@ -145,9 +150,10 @@ class ShortFlights:
                 if content is None:
                     return heard
             await response.close()
-            sha256 = hashlib.sha256(content, usedforsecurity=False).hexdigest()
-            right = _fulfils(order.source.digest, content, sha256)
-            if right and self._store(flight, order, writer, content, sha256):
+            right = self.fits(order, content)
+            record = self.store(flight, order, writer, content, right) if right else None
+            if record is not None:
+                flight.finish(record, content)
                 return None
         except BaseException as error:
             if response is not None:
@@ -166,10 +172,18 @@ class ShortFlights:
             return None
         return size
 
-    def _store(
+    def fits(self, order: Order, content: bytes) -> str:
+        """The SHA-256 of a body that is what was ordered; empty: it is not, or it is too large."""
+        source, size = order.source, len(content)
+        if size > self._most or source.size not in (None, size):
+            return ""
+        sha256 = hashlib.sha256(content, usedforsecurity=False).hexdigest()
+        return sha256 if _fulfils(source.digest, content, sha256) else ""
+
+    def store(
         self, flight: Flight, order: Order, writer: Writer, content: bytes, sha256: str
-    ) -> bool:
-        """Commit and end the flight; False: the store does not take it."""
+    ) -> Record | None:
+        """Commit what fits, and be done with the writer; None: the store does not take it."""
         try:
             fields = order.facts().fields()
             if order.shared:
@@ -180,10 +194,9 @@ class ShortFlights:
         except StorageFailed as error:
             self._unstorable(error)
             resign(flight, writer, "")
-            return False
+            return None
         writer.close()
-        flight.finish(record, content)
-        return True
+        return record
 
 
 def _fulfils(promised: Digest | None, content: bytes, sha256: str) -> bool:

@@ -63,6 +63,11 @@ class Arriving:
         """Whether all of it has come and was read."""
         return not self.left and not self._pieces
 
+    @property
+    def whole(self) -> bytes | None:
+        """All of it, if it came in one piece, and nothing was read; None: it did not."""
+        return None if self.left or len(self._pieces) != 1 else self._pieces[0]
+
     def read_nowait(self) -> bytes:
         """All that has come and was not read yet."""
         pieces = self._pieces

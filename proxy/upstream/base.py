@@ -10,7 +10,7 @@ pre-signed URLs refuse.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, Protocol, final
 
 from proxy.model import upstream_name
@@ -196,6 +196,24 @@ class UpstreamResponse(Protocol):
         ...
 
 
+# Is told, once, what a question that was put has come to: the whole body of a 200, or None, which
+# says nothing yet. True: the body is taken, and the question is over. Else whoever was told MUST
+# see to it that `Asked.go_on` is awaited. Never raises.
+Told = Callable[[bytes | None], bool]
+
+
+class Asked(Protocol):
+    """A question that was put, and that nobody waits for."""
+
+    def leave(self) -> None:
+        """Give it up: who put it is told None, if it was told nothing yet."""
+        ...
+
+    def go_on(self) -> Awaitable[UpstreamResponse]:
+        """Wait for the answer; what `open` gives and raises. CancelledError if it was given up."""
+        ...
+
+
 class Upstream(Protocol):
     """Asks one question of the world."""
 
@@ -206,5 +224,17 @@ class Upstream(Protocol):
         only to allowed hosts, without credentials, byte for byte. Raises NotFound, Blocked (the
         upstream's news), Unavailable, CredentialRefused, RateLimited (it could not answer),
         ForbiddenAddress, InsecureUpstream, Malformed (it must not be used).
+        """
+        ...
+
+
+class PromptUpstream(Upstream, Protocol):
+    """One that can also be asked without waiting for it."""
+
+    def put(self, request: UpstreamRequest, told: Told) -> Asked | None:
+        """Put a question for an artifact where nothing has to be waited for or looked at first.
+
+        `told` is called later, by the event loop. None: that is not possible, nothing has been
+        asked, and `open` knows why.
         """
         ...

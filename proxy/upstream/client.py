@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import final
 
@@ -25,13 +25,15 @@ from proxy.errors import (
     CredentialRefused,
     ForbiddenAddress,
     FrozenMiss,
+    ProxyError,
     RateLimited,
     Unavailable,
     UpstreamSilent,
 )
 from proxy.upstream.addresses import Address, AddressRules, CheckedResolver, Site, parse_url
 from proxy.upstream.answers import plain_head, read_head
-from proxy.upstream.base import Head, UpstreamRequest
+from proxy.upstream.asked import Asked
+from proxy.upstream.base import Head, Told, UpstreamRequest
 from proxy.upstream.breaker import News
 from proxy.upstream.credentials import Credentials
 from proxy.upstream.exchange import REDIRECTS, Exchange
@@ -53,7 +55,7 @@ TRIES_OF_A_REFUSAL = 2  # a pre-signed URL that ran out: a fresh redirect, once
 
 @final
 class HttpUpstream:
-    """Implements `Upstream` for all configured ecosystems.
+    """Implements `PromptUpstream` for all configured ecosystems.
 
     `origins`: upstream name (see `proxy.model.upstream_name`) to base URL, such as
     `https://libraries.cgr.dev`; `challenging`: the names of those that want bearer tokens. `clock`:
@@ -108,7 +110,7 @@ class HttpUpstream:
     @property
     def open_breakers(self) -> tuple[str, ...]:
         """Origins that are held to be down."""
-        return self._exchange.open_breakers
+        return self._exchange.outages.open_origins
 
     def on_news(self, tell: Tell) -> None:
         """Have other processes told what is learnt here of an origin."""
@@ -138,12 +140,51 @@ class HttpUpstream:
             # Before the line: nobody waits in it for a host that is not going to be asked.
             self._exchange.look(request, address)
             await self._queue(brief=brief)
+        return await self._answer(request, address, site, None)
+
+    async def _answer(
+        self, request: UpstreamRequest, address: Address, site: Site, asked: Asked | None
+    ) -> HttpResponse:
+        """The usable answer, for who has a place in the line. `asked`: what was put already."""
+        brief = request.document or request.probe
         try:
-            head, response = await self._insist(request, address, site)
+            head, response = await self._insist(request, address, site, asked)
         except BaseException:
             self._slots.give_back(brief=brief)
             raise
         return HttpResponse(head, response, self._give_back[brief], self._terms, request.ecosystem)
+
+    # --- without a task ----------------------------------------------------------------------
+
+    def put(self, request: UpstreamRequest, told: Told) -> Asked | None:
+        """See `PromptUpstream.put`."""
+        if request.ecosystem in self._frozen or not self._slots.take_now(brief=False):
+            return None
+        asked: Asked | None = None
+        try:
+            address = self._sites[request.upstream_name].address(request.location)
+            asked = self._exchange.at_once.put(request, address, told, self)
+        except (ProxyError, ValueError):
+            return None  # `open` says why
+        finally:
+            if asked is None:
+                self._slots.give_back(brief=False)
+        return asked
+
+    def answered(self, asked: Asked) -> None:
+        """See `Asker`."""
+        body = self._exchange.at_once.answered(asked)
+        if asked.told(body) and body is not None:
+            asked.kept.put(asked.connection)
+            self._slots.give_back(brief=False)
+            self._observer.upstream_bytes(asked.request.ecosystem, len(body))
+
+    def go_on(self, asked: Asked) -> Awaitable[HttpResponse]:
+        """See `Asker`."""
+        site = self._sites[asked.request.upstream_name]
+        return self._answer(asked.request, asked.address, site, asked)
+
+    # --- waiting -----------------------------------------------------------------------------
 
     async def _queue(self, *, brief: bool) -> None:
         try:
@@ -158,19 +199,24 @@ class HttpUpstream:
             ) from error
 
     async def _insist(
-        self, request: UpstreamRequest, address: Address, site: Site
+        self, request: UpstreamRequest, address: Address, site: Site, asked: Asked | None
     ) -> tuple[Head, Answer]:
         """Try again what another try may mend: no new one once the first answer is overdue."""
         name = request.upstream_name
         seconds = self._limits.first_byte_timeout
-        started = self._clock()
+        started = self._clock() if asked is None else asked.started
         until = started + 2 * seconds
         attempt = 1
         renewed = False
+        token: str | None
         while True:
-            token = self._credentials.authorization(name)
             try:
-                response = await self._exchange.ask(request, address, seconds)
+                if asked is None:
+                    token = self._credentials.authorization(name)
+                    response = await self._exchange.ask(request, address, seconds)
+                else:
+                    token, going, asked = asked.token, asked, None
+                    response = await self._exchange.go_on(going)
                 if response.status in REDIRECTS:
                     return await self._follow(request, response, address, site, until)
                 return self._head(request, str(address), response, address), response

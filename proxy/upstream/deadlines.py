@@ -13,13 +13,26 @@ import asyncio
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import final
+from typing import Protocol, final
+
+
+class Overdue(Protocol):
+    """Whoever waits until a moment of the loop's clock, and is told when it has come."""
+
+    @property
+    def until(self) -> float:
+        """The moment."""
+        ...
+
+    def end(self) -> None:
+        """It has come."""
+        ...
 
 
 @final
 class Deadline:
-    """One wait: what `task` does in its block ends in a TimeoutError when it is not done by `until`
-    on the loop's clock. `book`: where it stands meanwhile."""
+    """Implements `Overdue`: what `task` does in its block ends in a TimeoutError when it is not
+    done by `until` on the loop's clock. `book`: where it stands meanwhile."""
 
     __slots__ = ("_book", "_cancelling", "_is_over", "_task", "until")
 
@@ -31,9 +44,7 @@ class Deadline:
         self.until = until
 
     def __enter__(self) -> None:
-        self._book.waiting.add(self)
-        if self.until < self._book.next_look:
-            self._book.look_at(self.until)
+        self._book.watch(self)
 
     def __exit__(
         self,
@@ -41,15 +52,14 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # The timer stays: who comes next waits longer, and it is set again then.
-        self._book.waiting.discard(self)
+        self._book.unwatch(self)
         # Where somebody else has cancelled the task as well, that goes on (as in asyncio.timeout).
         alone = self._is_over and self._task.uncancel() <= self._cancelling
         if alone and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def end(self) -> None:
-        """The moment has come."""
+        """See `Overdue`."""
         self._is_over = True
         self._task.cancel()
 
@@ -62,7 +72,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.waiting: set[Deadline] = set()
+        self.waiting: set[Overdue] = set()
         self.next_look = inf
         self._timer: asyncio.TimerHandle | None = None
 
@@ -73,7 +83,18 @@ class Deadlines:
             raise RuntimeError("only a task can be ended")
         return Deadline(self, task, monotonic() + seconds)  # the loop's clock
 
-    def look_at(self, until: float) -> None:
+    def watch(self, waiting: Overdue) -> None:
+        """Tell it when its moment has come."""
+        self.waiting.add(waiting)
+        if waiting.until < self.next_look:
+            self._look_at(waiting.until)
+
+    def unwatch(self, waiting: Overdue) -> None:
+        """It waits no more. The timer stays: who comes next waits longer, and it is set again
+        then."""
+        self.waiting.discard(waiting)
+
+    def _look_at(self, until: float) -> None:
         """Set the timer."""
         if self._timer is not None:
             self._timer.cancel()
@@ -89,4 +110,4 @@ class Deadlines:
         for deadline in overdue:
             deadline.end()
         if self.waiting:
-            self.look_at(min(deadline.until for deadline in self.waiting))
+            self._look_at(min(deadline.until for deadline in self.waiting))

@@ -24,12 +24,13 @@ from proxy.egress import Egress
 from proxy.errors import CredentialRefused, NotFound, ProxyError, RateLimited, Unavailable
 from proxy.upstream.addresses import Address, AddressRules
 from proxy.upstream.answers import REFUSED_RETRY_AFTER, read_error
+from proxy.upstream.asked import Asked
+from proxy.upstream.at_once import AtOnce
 from proxy.upstream.base import UpstreamRequest
 from proxy.upstream.bearers import Bearers
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.challenge import (
     BasicWanted,
-    BearerChallenge,
     Challenged,
     Role,
     bearer_challenge,
@@ -92,17 +93,18 @@ class Exchange:
         # Configured upstreams may lie anywhere; learnt addresses only where the rules allow.
         self._own = self._session(tls, None)
         self._learnt = self._session(tls, resolver)
+        self.at_once = AtOnce(
+            *(self._own, credentials, self.outages, self.scrubber, self._deadlines, observer),
+            challenging=challenging,
+            seconds=limits.first_byte_timeout,
+            clock=clock,
+        )
 
     async def close(self) -> None:
         """Close every connection."""
         await self._bearers.close()
         await self._own.close()
         await self._learnt.close()
-
-    @property
-    def open_breakers(self) -> tuple[str, ...]:
-        """Origins that are held to be down."""
-        return self.outages.open_origins
 
     def look(self, request: UpstreamRequest, address: Address) -> None:
         """Raise what is known without asking: RateLimited, Unavailable, CredentialRefused."""
@@ -151,6 +153,18 @@ class Exchange:
             return self._ask_registry(request, address, seconds)
         return self._show(request, address, Role.UPSTREAM, seconds)
 
+    def go_on(self, asked: Asked) -> Awaitable[Answer]:
+        """The answer to what was put `at_once`; as `ask`."""
+        answer = self._own.go_on(asked)
+        if asked.noted:
+            return answer
+        gone = self._clock() - asked.started
+        seconds = max(0.0, self._limits.first_byte_timeout - gone)
+        return self._hear(
+            *(answer, asked.request, asked.address, asked.token, Role.UPSTREAM, seconds),
+            *(asked.breaker, asked.started),
+        )
+
     async def _ask_registry(
         self, request: UpstreamRequest, address: Address, seconds: float
     ) -> Answer:
@@ -192,7 +206,7 @@ class Exchange:
         breaker = self._let_through(address.origin)
         return self._perform(request, address, token, role, seconds, breaker)
 
-    async def _perform(  # noqa: PLR0913, PLR0917  # all that one exchange takes
+    def _perform(  # noqa: PLR0913, PLR0917  # all that one exchange takes
         self,
         request: UpstreamRequest,
         address: Address,
@@ -200,12 +214,26 @@ class Exchange:
         role: Role,
         seconds: float,
         breaker: Breaker,
-    ) -> Answer:
-        """The same, when the breaker lets it through. In one piece: each coroutine in another costs
-        as much as what is done here."""
+    ) -> Awaitable[Answer]:
+        """The same, when the breaker lets it through. To be awaited at once."""
         question = self._question(request, address, token, role)
         breaker.enter()
         started = self._clock()
+        return self._hear(question, request, address, token, role, seconds, breaker, started)
+
+    async def _hear(  # noqa: PLR0913, PLR0917  # all that one exchange takes
+        self,
+        question: Awaitable[Answer],
+        request: UpstreamRequest,
+        address: Address,
+        token: str | None,
+        role: Role,
+        seconds: float,
+        breaker: Breaker,
+        started: float,
+    ) -> Answer:
+        """What comes of a question. In one piece: each coroutine in another costs as much as what
+        is done here."""
         response: Answer | None = None
         failure: ProxyError | None = None
         try:
@@ -272,7 +300,7 @@ class Exchange:
         finally:
             response.close()
         asked = response.status == 401 and role is Role.REGISTRY
-        if asked and (challenge := _challenge(response)) is not None:
+        if asked and (challenge := bearer_challenge(_challenges(response))) is not None:
             raise Challenged(challenge)
         # The vendor's pull token is shown to its token endpoint only, whatever a 401 says.
         at_hand = request.upstream and self._credentials.authorization(request.upstream_name)
@@ -312,13 +340,9 @@ class Exchange:
 
 def _outcome(response: Answer, role: Role) -> str:
     """How an answer is counted."""
-    if role is Role.REGISTRY and response.status == 401 and _challenge(response):
-        return "challenge"
+    if role is Role.REGISTRY and response.status == 401:
+        return "challenge" if bearer_challenge(_challenges(response)) else "401"
     return str(response.status)
-
-
-def _challenge(response: Answer) -> BearerChallenge | None:
-    return bearer_challenge(_challenges(response))
 
 
 def _challenges(response: Answer) -> Sequence[str]:

@@ -26,10 +26,11 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from proxy.upstream.addresses import Address
+from proxy.upstream.asked import Asked
 from proxy.upstream.kept import Kept
 from proxy.upstream.plain import PlainHead
 from proxy.upstream.session import KEEP_ALIVE, Answer, Content, NotHttp
-from proxy.upstream.wire import READ_BUFFER, Wire
+from proxy.upstream.wire import READ_BUFFER, Plain, Wire
 
 MAX_ORIGINS: Final = 256
 _SWITCHING = 101
@@ -156,19 +157,44 @@ class Questions:
         if connection is None:
             connection = await self._connect(origin)
         wire = connection.protocol
-        status: int
-        head: PlainHead | CIMultiDictProxy[str]
-        content: Content
         try:
             if isinstance(wire, Wire):
                 plain = await wire.ask(question)
-                status, head, content = (200, *plain) if plain else await _read(wire)
+                read = None if plain else await _read(wire)
             else:
-                status, head, content = await _ask(connection, question)
+                plain, read = None, await _ask(connection, question)
         except BaseException:
             connection.close()
             raise
-        return PlainAnswer(address, status, head, content, connection, origin.kept)
+        return _answer(address, plain, read, connection, origin.kept)
+
+    def put(self, asked: Asked, fields: Mapping[str, str]) -> bool:
+        """Ask on a connection that stands idle, and have it told what comes; False: there is none.
+
+        Raises ValueError, as `ask`.
+        """
+        origin = self._origins.get(asked.address.origin)
+        if origin is None or self._shown is not None:
+            return False
+        question = origin.head(asked.address.target, fields)
+        connection = origin.kept.take()
+        if connection is None:
+            return False
+        asked.connection, asked.kept = connection, origin.kept
+        wire = connection.protocol
+        if not isinstance(wire, Wire):
+            raise AssertionError("a connection of another kind was kept")  # noqa: TRY004
+        wire.put(question, asked.heard)
+        return True
+
+    async def go_on(self, asked: Asked) -> Answer:
+        """Go on with what was put: as `ask`."""
+        try:
+            read = None if asked.plain else await _read_late(asked)
+        except BaseException:
+            asked.connection.close()
+            raise
+        return _answer(asked.address, asked.plain, read, asked.connection, asked.kept)
 
     def _left_to_session(
         self, address: Address, fields: Mapping[str, str], body: bytes
@@ -206,6 +232,17 @@ class Questions:
             origin.kept.sweep()
 
 
+def _answer(
+    address: Address, plain: Plain | None, read: _Read | None, connection: Connection, kept: Kept
+) -> PlainAnswer:
+    """What was taken in by us, or read by the library."""
+    if plain is not None:
+        return PlainAnswer(address, 200, *plain, connection, kept)
+    if read is None:
+        raise AssertionError("no answer")
+    return PlainAnswer(address, *read, connection, kept)
+
+
 async def _ask(connection: Connection, question: bytes) -> _Read:
     """Ask as the library does, whose parser takes what comes."""
     protocol, transport = connection.protocol, connection.transport
@@ -216,6 +253,16 @@ async def _ask(connection: Connection, question: bytes) -> _Read:
     )
     transport.write(question)
     return await _read(protocol)
+
+
+async def _read_late(asked: Asked) -> _Read:
+    """What has come, or comes now, and is not plain. Raises what came in its place."""
+    if asked.failure is not None:
+        raise asked.failure
+    wire = asked.connection.protocol
+    if wire is None:
+        raise aiohttp.ServerDisconnectedError
+    return await _read(wire)
 
 
 async def _read(protocol: ResponseHandler) -> _Read:

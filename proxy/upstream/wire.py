@@ -15,6 +15,8 @@ it is (`questions`), how long it may take (`deadlines`, `silence`).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Final, final
 
 import aiohttp
@@ -29,9 +31,10 @@ READ: Final = 96 << 10
 """The same for an answer that may be small. For more than 128 KiB the C library has the kernel make
 room each time, and take it back (measured: 30 us a read in place of 5)."""
 
-# Head and body of a plain answer; None: it is not plain, and the library has it.
+# Head and body of a plain answer.
 Plain = tuple[PlainHead, Arriving]
-Reply = asyncio.Future[Plain | None]
+# Is told of it, once; of None where it is not plain: then the library has it.
+Reply = Callable[[Plain | None], None]
 
 
 @final
@@ -53,19 +56,24 @@ class Wire(ResponseHandler):
         transport = self.transport
         return transport is not None and not transport.is_closing() and not self.should_close
 
-    def ask(self, question: bytes) -> Reply:
-        """Send a GET, all of it; what comes in answer is for the caller, who is alone with this
-        connection. With None the caller goes on with `read`, as the library does."""
+    def ask(self, question: bytes) -> asyncio.Future[Plain | None]:
+        """The same as `put`, to be awaited. Raises ServerDisconnectedError."""
+        answer: asyncio.Future[Plain | None] = self._events.create_future()
+        if self.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        self.put(question, partial(_give, answer))
+        return answer
+
+    def put(self, question: bytes, reply: Reply) -> None:
+        """Send a GET, all of it, on a connection that `is_ready`; `reply` is told of what comes in
+        answer, later and by the event loop. After None the caller, who is alone with this
+        connection, goes on with `read`, as the library does."""
         self.is_idle = False
-        self._reply = reply = self._events.create_future()
-        transport = self.transport
-        if transport is None:
-            reply.set_exception(aiohttp.ServerDisconnectedError())
-        else:
-            if self._most != READ:
-                self._read_up_to(READ)
-            transport.write(question)
-        return reply
+        self._reply = reply
+        if self._most != READ:
+            self._read_up_to(READ)
+        if self.transport is not None:
+            self.transport.write(question)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -87,8 +95,8 @@ class Wire(ResponseHandler):
             body.set_exception(aiohttp.ClientPayloadError("the body was cut"))
         reply, self._reply = self._reply, None
         super().connection_lost(exc)
-        if reply is not None and not reply.done():
-            reply.set_result(None)  # `read` says what happened
+        if reply is not None:
+            reply(None)  # `read` says what happened
 
     def _answered(self, reply: Reply, data: bytes) -> None:
         found = read_plain(data)
@@ -100,13 +108,11 @@ class Wire(ResponseHandler):
                     self._body = body
                 else:
                     self.is_idle = True
-                if not reply.done():  # else who asked has left
-                    reply.set_result((found, body))
+                reply((found, body))
                 return
         self._leave_to_library()
         super().data_received(data)
-        if not reply.done():
-            reply.set_result(None)
+        reply(None)
 
     def _gather(self, body: Arriving, data: bytes) -> None:
         left = body.left
@@ -130,3 +136,8 @@ class Wire(ResponseHandler):
         transport = self.transport
         if transport is not None and hasattr(transport, "max_size"):
             transport.max_size = most
+
+
+def _give(answer: asyncio.Future[Plain | None], plain: Plain | None) -> None:
+    if not answer.done():  # else who asked has left
+        answer.set_result(plain)

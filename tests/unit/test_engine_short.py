@@ -23,7 +23,7 @@ from proxy.observe.metrics import Metrics
 from proxy.storage.base import is_foreign
 from proxy.storage.disk import DiskStorage
 from proxy.storage.memory import MemoryStorage
-from proxy.upstream.base import Head, UpstreamRequest
+from proxy.upstream.base import Head, Told, UpstreamRequest
 from tests.failing import FailingStorage
 from tests.unit.stored import get
 
@@ -106,6 +106,9 @@ class World:
         self.storage = FailingStorage(self.real)
         self.metrics = Metrics(("python",))
         self.now = 0.0
+
+    def put(self, request: UpstreamRequest, told: Told) -> None:
+        """As `PromptUpstream` has it: nothing can be asked at once."""
 
     async def open(self, request: UpstreamRequest) -> Answer:
         """As `Upstream` has it."""
