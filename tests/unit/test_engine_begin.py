@@ -13,7 +13,7 @@ import pytest
 from proxy.cache.artifacts import Flying, Stored
 from proxy.cache.flight import SMALL
 from proxy.ecosystems import ECOSYSTEMS
-from proxy.errors import DigestMismatch, NotFound
+from proxy.errors import DigestMismatch, NotFound, Unavailable
 from proxy.model import ArtifactTarget, DocumentTarget, Grant, Links
 from proxy.server.canonical import canonicalise
 from tests.engine import (
@@ -317,3 +317,44 @@ async def test_what_the_disk_did_not_take_is_there_for_who_goes_on_with_it(
         assert isinstance(found, Flying)
         assert (str(found.status), found.follower.flight.size) == (BROKEN, 40 * KIB)
         found.close()
+
+
+async def test_one_that_nobody_leads_ends_with_the_proxy(tmp_path: Path) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = noise(origin.content, 40 * KIB)
+        await listed(proxy)
+        held = origin.fault("origin", pattern(artifact), hold=True)
+        room = Room(proxy, artifact.link)
+        flying = room.begun()
+        assert proxy.app.artifacts._flights._untended
+        await held.reached()
+        async with asyncio.timeout(LIMIT):
+            await proxy.app.artifacts.close()
+        with pytest.raises(Unavailable):
+            await flying.follower.settled(None)
+        flying.close()
+        flights = proxy.app.artifacts._flights
+        assert not flights._running
+        assert not flights._leaders
+        assert not flights._untended
+        held.release()
+
+
+async def test_one_that_nobody_leads_is_stopped_when_nobody_waits_for_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.cache.flight.LEAVE_PAUSE", 0.05)
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = noise(origin.content, 40 * KIB)
+        await listed(proxy)
+        held = origin.fault("origin", pattern(artifact), hold=True)
+        flying = Room(proxy, artifact.link).begun()
+        flight = flying.follower.flight
+        flight.size = None  # its listing does not say
+        await held.reached()
+        flying.close()
+        await until(lambda: flight.done)
+        assert (flight.stopped, proxy.app.artifacts._flights._running) == (True, {})
+        held.release()
+        got = await fetch(proxy, artifact.link)
+        assert (got.status, got.body) == (200, data_of(artifact))

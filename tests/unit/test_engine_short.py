@@ -1,12 +1,19 @@
-"""Short flights: one question where all is well, and the general way's answer where it is not."""
+"""Short flights: one question where all is well, and the general way's answer where it is not.
+
+Each is flown twice: led by a task from the beginning, and begun without one (`untended`), as far as
+that goes. What comes of it is the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +24,7 @@ from proxy.cache.entry import ArtifactFacts
 from proxy.cache.extracts import Extracts
 from proxy.cache.flight import SMALL, Flight
 from proxy.cache.order import Order
+from proxy.cache.untended import Begun, Untended
 from proxy.errors import DigestMismatch, NotFound, ProxyError, Unavailable
 from proxy.model import Algorithm, Digest, Source
 from proxy.observe.metrics import Metrics
@@ -96,8 +104,52 @@ class Answer:
         self.closed = True
 
 
+class Question:
+    """Implements `Asked`: a question that was put. It is answered at once where the answer is all
+    there, and nothing is odd about it."""
+
+    def __init__(self, answer: Answer | ProxyError, told: Told) -> None:
+        self.answer = answer
+        self.told = told
+        self.left = False
+        asyncio.get_running_loop().call_soon(self.come)
+
+    def come(self) -> None:
+        """Tell what has come."""
+        answer = self.answer
+        if self.left:
+            return
+        if (
+            isinstance(answer, ProxyError)
+            or not (answer.arrived and answer.body)
+            or answer.start
+            or answer.size not in (None, len(answer.body))
+        ):
+            taken = self.told(None)
+        else:
+            taken = self.told(answer.body)
+            answer.closed = taken
+        assert not taken or isinstance(answer, Answer)
+
+    def leave(self) -> None:
+        """As `Asked` has it."""
+        self.left = True
+        self.told(None)
+
+    async def go_on(self) -> Answer:
+        """As `Asked` has it."""
+        if self.left:
+            raise asyncio.CancelledError
+        if isinstance(self.answer, ProxyError):
+            raise self.answer
+        return self.answer
+
+
 class World:
-    """An upstream that gives prepared answers, a store in memory, and what runs flights."""
+    """An upstream that gives prepared answers, a store in memory, and what runs flights. `swift`:
+    questions can be put at once."""
+
+    swift = False
 
     def __init__(self, *answers: Answer | ProxyError) -> None:
         self.answers = list(answers)
@@ -107,8 +159,12 @@ class World:
         self.metrics = Metrics(("python",))
         self.now = 0.0
 
-    def put(self, request: UpstreamRequest, told: Told) -> None:
-        """As `PromptUpstream` has it: nothing can be asked at once."""
+    def put(self, request: UpstreamRequest, told: Told) -> Question | None:
+        """As `PromptUpstream` has it."""
+        if not self.swift:
+            return None
+        self.asked.append(request)
+        return Question(self.answers[len(self.asked) - 1], told)
 
     async def open(self, request: UpstreamRequest) -> Answer:
         """As `Upstream` has it."""
@@ -145,15 +201,40 @@ class World:
         flight = flight or Flight(source.size)
         known = ArtifactFacts("/x", "p", "1", source.digest, 0, 0)
         order = Order(*("python", "key", "name", source, facts or (lambda: known)), shared=shared)
-        await Download(
+        download = Download(
             self.storage,
             self,
             self.metrics,
             DownloadLimits(most),
             Extracts(self.storage, self, {}),
             clock=lambda: self.now,
-        ).run(flight, order)
+        )
+        over: asyncio.Future[Begun | None] = asyncio.get_running_loop().create_future()
+        begun = download.begin(flight, order, over.set_result)
+        if isinstance(begun, Untended):
+            assert self.swift
+            flight.stoppable(begun.stop)
+            begun = await over
+            if begun is None:
+                return flight
+        await download.run(flight, order, begun)
         return flight
+
+
+@pytest.fixture(params=[False, True], ids=["led", "untended"], autouse=True)
+def _swift(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "swift", request.param)
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Have nothing freed but what nobody holds any more."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512", "sha1"])
@@ -346,3 +427,64 @@ async def test_a_claim_is_given_back_also_where_storing_fails_for_another_reason
     assert not is_foreign(claimed)  # else whoever asks next would wait for nobody
     claimed.close()
     storage.close()
+
+
+async def test_what_fails_inside_us_when_all_is_here_is_passed_on_if_no_task_had_to_wait(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def facts() -> ArtifactFacts:
+        raise MemoryError
+
+    world, flight = World(answer := Answer(BODY, size=SIZE, arrived=True)), Flight(SIZE)
+    follower = flight.attach()
+    world.swift = True
+    storage = DiskStorage(tmp_path)
+    world.storage = FailingStorage(storage)
+    await world.fly(flight=flight, facts=facts)
+    assert (flight.error, flight.record, answer.closed) == (None, None, True)
+    assert (await follower.more(), flight.copy(0, SIZE), len(world.asked)) == (True, BODY, 1)
+    follower.leave()
+    assert "could not be stored for a reason inside the proxy" in caplog.text
+    claimed = storage.claim("key", "name")
+    assert not is_foreign(claimed)
+    claimed.close()
+    storage.close()
+
+
+async def test_one_that_is_stopped_before_anything_has_come_gives_its_claim_back(
+    tmp_path: Path,
+) -> None:
+    world, flight = World(Answer(BODY, size=SIZE, arrived=True)), Flight(SIZE)
+    world.swift = True
+    storage = DiskStorage(tmp_path)
+    world.storage = FailingStorage(storage)
+    running = asyncio.create_task(world.fly(flight=flight))
+    await asyncio.sleep(0)
+    assert len(world.asked) == 1
+    assert flight._stop is not None
+    flight._stop()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert isinstance(flight.error, Unavailable)
+    claimed = storage.claim("key", "name")
+    assert not is_foreign(claimed)
+    claimed.close()
+    storage.close()
+
+
+async def test_what_another_one_has_stored_meanwhile_is_not_asked_for() -> None:
+    world = World(Answer(BODY, size=SIZE), Answer(BODY, size=SIZE))
+    await world.fly()
+    again = await world.fly()
+    assert again.record == world.real.lookup("key")
+    assert len(world.asked) == 1
+
+
+async def test_one_that_has_landed_leaves_nothing_for_the_collector_to_find() -> None:
+    world = World(Answer(BODY, size=SIZE, arrived=True))
+    world.swift = True
+    with no_collector():
+        gone = weakref.ref(await world.fly())
+        assert world.stored == BODY
+        await asyncio.sleep(0)
+        assert gone() is None
