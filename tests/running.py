@@ -453,7 +453,8 @@ class Running(Evidence):
     def drive_upstream(self, clock: Callable[[], float]) -> None:
         """Have those who ask upstreams (breakers, refused tokens, pauses) go by a steady clock."""
         room: Any = self.app.upstream
-        for part in (room, room._exchange, room._exchange._bearers, room._exchange.outages):
+        asking = room._exchange
+        for part in (room, asking, asking.at_once, asking._bearers, asking.outages):
             part._clock = clock
         room._terms.clock = clock
 
