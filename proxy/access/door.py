@@ -57,7 +57,7 @@ class Door:
         """
         scopes = _scopes_of(target)
         if scopes == _PUBLIC and scopes <= all_scopes:
-            return Grant(principal.name, ecosystem, scopes)
+            return Grant(principal.name, ecosystem, _PUBLIC)
         if principal.ecosystems is not None:
             self._require_client(principal, ecosystem, principal.ecosystems)
         if principal.packages:
@@ -127,7 +127,7 @@ def _is_neutral(target: Target) -> bool:
             assert_never(target)
 
 
-def _scopes_of(target: Target) -> frozenset[str]:
+def _scopes_of(target: Target) -> set[str]:
     if isinstance(target, ArtifactTarget) and target.listed_in:
-        return frozenset([listing.scope for listing in target.listed_in])
-    return frozenset((target.scope,))
+        return {listing.scope for listing in target.listed_in}
+    return {target.scope}
