@@ -79,7 +79,7 @@ class PromptWay:
         started = time.perf_counter()
         # Strange bytes are no path of ours in whichever coding: the general way says so.
         text = question[_TARGET_AT:end].decode("ascii", "replace")
-        words = Words(_METHOD, text, heading.host, heading.accept)
+        words = (_METHOD, text, heading.host, heading.accept)
         meaning = self._understanding.find(words) or self._understand(words)
         line, ecosystem, target = meaning
         # Nor is the path of a probe one. Digests are told of what is compared with others first.
@@ -98,7 +98,7 @@ class PromptWay:
         method, text, host, accept = words
         line = canonicalise(method, text, host=host, accept=accept)
         ecosystem = self._rooms.mounts.require(line.segments)
-        return Meaning(line, ecosystem, ecosystem.classify(line))
+        return line, ecosystem, ecosystem.classify(line)
 
     def _begin(
         self, principal: Principal, ecosystem: Ecosystem, target: ArtifactTarget
