@@ -64,10 +64,10 @@ class Door:
             self._require_package(principal, target, purl)
         if not scopes <= all_scopes:
             raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
-        allowed = self._entitlements.allowed
-        entitled = frozenset(
-            [scope for scope in all_scopes if allowed(ecosystem, scope) is ALLOWED]
-        )
+        allowed, entitled = self._entitlements.allowed, all_scopes
+        for scope in all_scopes:
+            if allowed(ecosystem, scope) is not ALLOWED:
+                entitled -= {scope}
         if not scopes.isdisjoint(entitled):  # one that is allowed is enough to go and look
             return Grant(principal.name, ecosystem, entitled)
         raise _refusal(target, {allowed(ecosystem, scope) for scope in scopes})

@@ -81,13 +81,11 @@ class Listings:
     ) -> Permit | None:
         """What `look` would decide of what is not stored, where one fresh listing that is in memory
         says it all; None: only `look` can tell. Raises NotListed, Malformed."""
-        key = (
-            *(ecosystem.name, target.package, listing.upstream),
-            *(listing.package, listing.version, listing.path),
-        )
+        name, package = ecosystem.name, target.package
+        key = (name, package, listing.upstream, listing.package, listing.version, listing.path)
         current = self._current.get(key)
         if current is None or current.stands() is None:
-            current = self._renew(key, ecosystem, target.package, listing)
+            current = self._renew(key, ecosystem, package, listing)
             if current is None or current.stands() is None:
                 return None
         step = current.step

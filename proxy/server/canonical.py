@@ -75,14 +75,9 @@ def canonicalise(
     if "?" in path:
         path, _, query = path.partition("?")
     segments, slash = _segments(path)
-    return RequestLine(
-        method=_METHODS[method],
-        segments=segments,
-        slash=slash,
-        escaped="%" in path,
-        query=_parameters(query) if query else (),
-        accept=tuple(accept),
-    )
+    parameters = _parameters(query) if query else ()
+    escaped = "%" in path
+    return RequestLine(_METHODS[method], segments, slash, escaped, parameters, tuple(accept))
 
 
 def check_host(value: str | None) -> tuple[str, int | None]:
