@@ -65,7 +65,7 @@ class Shelf:
         if record is None or ready is None:
             return None
         of, held = ready
-        if of is record:
+        if of == record:
             return held
         # Another entry: it is new, or the upstream has confirmed what it holds.
         if held.sha256 != record.sha256:
@@ -105,14 +105,23 @@ class Shelf:
         return self._in_memory(key, self._storage.lookup(key)) if has_it else None
 
     def unchanged(self, key: str, held: Held) -> Callable[[], bool] | None:
-        """How to ask whether `load` would give that very document again. None: only it can tell."""
+        """How to ask whether `load` would give that very document again. None: only it can tell.
+
+        Records are compared by what they say: an entry too young to be known by its file is read
+        each time.
+        """
         record, ready = self._storage.lookup(key), self._ready.get(key)
-        if record is None or ready is None or ready[0] is not record:
+        if record is None or ready is None or ready[0] != record:
             return None
         if ready[1].facts is not held.facts:
             return None
         look, has_loose = self._storage.lookup, self._loose.has
-        return lambda: look(key) is record and not has_loose(key)
+
+        def unchanged() -> bool:
+            now = look(key)
+            return (now is record or now == record) and not has_loose(key)
+
+        return unchanged
 
     async def keep(self, key: str, found: Held) -> bool:
         """Keep a document that has just come; False: the disk does not take it."""

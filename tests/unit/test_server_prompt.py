@@ -412,7 +412,6 @@ async def test_whoever_has_just_got_a_page_gets_its_files_by_it(tmp_path: Path) 
         for line in lines:
             await line.prime()
         page = await lines[0].ask(lines[0].question(PAGE))
-        await asyncio.sleep(0.02)  # what is known of a file this young has to be looked up
         for line, file in zip(lines, files, strict=True):
             assert file.filename.encode() in page
             line.writer.write(line.question(file.link))
