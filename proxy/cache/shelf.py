@@ -65,7 +65,10 @@ class Shelf:
         if record is None or ready is None:
             return None
         of, held = ready
+        if of is record:
+            return held
         if of == record:
+            self._ready.put(key, (record, held), record.size)
             return held
         # Another entry: it is new, or the upstream has confirmed what it holds.
         if held.sha256 != record.sha256:
@@ -117,9 +120,16 @@ class Shelf:
             return None
         look, has_loose = self._storage.lookup, self._loose.has
 
+        last = record
+
         def unchanged() -> bool:
+            nonlocal last
             now = look(key)
-            return (now is record or now == record) and not has_loose(key)
+            if now is not last:
+                if now != last:
+                    return False
+                last = now
+            return not has_loose(key)
 
         return unchanged
 
