@@ -57,17 +57,17 @@ class Door:
         """
         scopes = _scopes_of(target)
         if scopes == _PUBLIC and scopes <= all_scopes:
-            return Grant(principal.name, ecosystem, scopes)
+            return Grant(principal.name, ecosystem, _PUBLIC)
         if principal.ecosystems is not None:
             self._require_client(principal, ecosystem, principal.ecosystems)
         if principal.packages:
             self._require_package(principal, target, purl)
         if not scopes <= all_scopes:
             raise InternalError(f"A path of {ecosystem} has a scope that none of its mounts has.")
-        allowed = self._entitlements.allowed
-        entitled = frozenset(
-            [scope for scope in all_scopes if allowed(ecosystem, scope) is ALLOWED]
-        )
+        allowed, entitled = self._entitlements.allowed, all_scopes
+        for scope in all_scopes:
+            if allowed(ecosystem, scope) is not ALLOWED:
+                entitled -= {scope}
         if not scopes.isdisjoint(entitled):  # one that is allowed is enough to go and look
             return Grant(principal.name, ecosystem, entitled)
         raise _refusal(target, {allowed(ecosystem, scope) for scope in scopes})
@@ -127,7 +127,7 @@ def _is_neutral(target: Target) -> bool:
             assert_never(target)
 
 
-def _scopes_of(target: Target) -> frozenset[str]:
+def _scopes_of(target: Target) -> set[str]:
     if isinstance(target, ArtifactTarget) and target.listed_in:
-        return frozenset([listing.scope for listing in target.listed_in])
-    return frozenset((target.scope,))
+        return {listing.scope for listing in target.listed_in}
+    return {target.scope}

@@ -34,6 +34,8 @@ class Decisions(Generic[V]):
     def __init__(self, limit: int = MAX_DECISIONS) -> None:
         self._limit = limit
         self._known: OrderedDict[str, tuple[V, float, float]] = OrderedDict()
+        self.has: Callable[[str], bool] = self._known.__contains__
+        """Whether there is a value, in force or not."""
 
     def find(self, key: str, now: float) -> V | None:
         """The value still in force for a key."""

@@ -29,7 +29,7 @@ from proxy.cache.threads import aside
 from proxy.cache.variants import Variant, Variants
 from proxy.cache.verdicts import from_text, to_text
 from proxy.cache.whole import receive
-from proxy.ecosystems.base import Ecosystem, Table
+from proxy.ecosystems.base import Ecosystem
 from proxy.errors import Blocked, Malformed, ProxyError, Unavailable
 from proxy.model import (
     ArtifactTarget,
@@ -83,6 +83,8 @@ class Documents:
         self._doubted: Decisions[str] = Decisions()
         self._shelf = Shelf(storage, healed)
         self.packages = Packages(policy.ttl, clock)
+        self.table = variants.table
+        """What a listing says, where that is ready: it need not be located in it."""
 
     async def close(self) -> None:
         """End every revalidation."""
@@ -102,10 +104,6 @@ class Documents:
         return await self._variants.get(
             ecosystem, target, held.document, held.sha256, links, coding=coding
         )
-
-    def table(self, ecosystem: Ecosystem, package: str, url: str, sha256: str) -> Table | None:
-        """What a listing of a package says, where that is ready: it need not be located in it."""
-        return self._variants.table(ecosystem, package, url, sha256)
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, held: Held
@@ -183,7 +181,7 @@ class Documents:
         """How to ask whether what `get` has just given would be given again: fresh, from the same
         entry, undoubted. None: only `get` can tell."""
         key = self._key(ecosystem, target)
-        facts, clock, doubt = held.facts, self._clock, self._doubted.find
+        facts, clock, has_doubt = held.facts, self._clock, self._doubted.has
         unchanged = self._shelf.unchanged(key, held)
         if unchanged is None:
             return None
@@ -193,7 +191,9 @@ class Documents:
 
         def stands() -> int | None:
             now = clock()
-            if not since <= now < ends or doubt(key, now) is not None or not unchanged():
+            if not since <= now < ends or not unchanged():
+                return None
+            if has_doubt(key) and self._doubted.find(key, now) is not None:
                 return None
             return int(now - since)
 

@@ -20,7 +20,7 @@ from proxy.cache.found import Standing
 from proxy.cache.permits import Permit, Step, permit_of
 from proxy.cache.ready import Ready
 from proxy.cache.status import HIT
-from proxy.ecosystems.base import Ecosystem
+from proxy.ecosystems.base import Ecosystem, Table
 from proxy.errors import Malformed, NotFound
 from proxy.model import ArtifactTarget, DocumentTarget, Further, Grant, Links, Source
 
@@ -36,11 +36,12 @@ class _NeverHeardOf(Exception):  # no error: caught here
 
 @dataclass(frozen=True, slots=True)
 class _Current:
-    """A listing that was in memory a moment ago, its `url`, and how to ask whether it still is."""
+    """A listing that was in memory a moment ago, how to ask whether it still is, and how to get at
+    what it says of a package."""
 
     step: Step
-    url: str
     stands: Standing
+    table: Callable[[], Table | None]
 
 
 @final
@@ -80,27 +81,29 @@ class Listings:
     ) -> Permit | None:
         """What `look` would decide of what is not stored, where one fresh listing that is in memory
         says it all; None: only `look` can tell. Raises NotListed, Malformed."""
-        key = (ecosystem.name, listing.upstream, listing.package, listing.version, listing.path)
+        name, package = ecosystem.name, target.package
+        key = (name, package, listing.upstream, listing.package, listing.version, listing.path)
         current = self._current.get(key)
         if current is None or current.stands() is None:
-            current = self._renew(key, ecosystem, listing)
+            current = self._renew(key, ecosystem, package, listing)
             if current is None or current.stands() is None:
                 return None
-        url, sha256 = current.url, current.step.sha256
-        found = self._known(ecosystem, target, current.step.document, url, sha256)
+        step = current.step
+        found = self._known(ecosystem, target, step, current.table())
         if not isinstance(found, Source):
             return None
-        return Permit(found, listing.path, sha256, HIT, (current.step,))
+        return Permit(found, listing.path, step.sha256, HIT, (step,))
 
     def _renew(
-        self, key: tuple[str, ...], ecosystem: Ecosystem, listing: DocumentTarget
+        self, key: tuple[str, ...], ecosystem: Ecosystem, package: str, listing: DocumentTarget
     ) -> _Current | None:
         """Look for a listing in memory. None: it is not there."""
         self._current.pop(key, None)
         held, stands = self._documents.in_memory(ecosystem, listing)
         if held is None or stands is None:
             return None
-        current = _Current(Step(listing, held.sha256), held.document.url, stands)
+        table = self._documents.table(ecosystem, package, held.document.url, held.sha256)
+        current = _Current(Step(listing, held.sha256), stands, table)
         self._current[key] = current
         if len(self._current) > MOST_CURRENT:
             del self._current[next(iter(self._current))]
@@ -151,37 +154,39 @@ class Listings:
                     raise
                 found = found.otherwise
                 break
-            steps.append((Step(here, held.sha256), held))
+            step = Step(here, held.sha256)
+            steps.append((step, held))
             if facts and (facts.listing, facts.listing_sha256) == (listing.path, held.sha256):
                 # The one listing of the stored copy: not read again while its bytes are the same.
                 return permit_of(facts, held.status, tuple(step for step, _ in steps))
-            found = await self._read(ecosystem, found.target, here, held)
+            found = await self._read(ecosystem, found.target, step, held)
         return _permit(found, steps)
 
     async def _read(
-        self, ecosystem: Ecosystem, target: ArtifactTarget, listing: DocumentTarget, held: Held
+        self, ecosystem: Ecosystem, target: ArtifactTarget, step: Step, held: Held
     ) -> Source | Further:
-        found = self._known(ecosystem, target, listing, held.document.url, held.sha256)
+        url = held.document.url
+        table = self._documents.table(ecosystem, target.package, url, held.sha256)
+        found = self._known(ecosystem, target, step, table())
         if found is None:
             found = await self._documents.locate(ecosystem, target, held)
             more = found.location if isinstance(found, Source) else found.target.path
-            key = (ecosystem.name, listing.path, held.sha256, target.path)
-            self._located.put(key, found, 1024 + len(more))
+            self._located.put(_place(ecosystem, target, step), found, 1024 + len(more))
         return found
 
     def _known(
-        self,
-        ecosystem: Ecosystem,
-        target: ArtifactTarget,
-        listing: DocumentTarget,
-        url: str,
-        sha256: str,
+        self, ecosystem: Ecosystem, target: ArtifactTarget, step: Step, table: Table | None
     ) -> Source | Further | None:
-        """What was read off a listing of that address and SHA-256 before; None: nothing yet."""
-        table = self._documents.table(ecosystem, target.package, url, sha256)
+        """What was read off a listing before; None: nothing yet. `table`: what the listing says of
+        the target's package, if that is ready. Raises NotListed."""
         if table is not None:
             return table.find(target)
-        return self._located.get((ecosystem.name, listing.path, sha256, target.path))
+        return self._located.get(_place(ecosystem, target, step))
+
+
+def _place(ecosystem: Ecosystem, target: ArtifactTarget, step: Step) -> tuple[str, str, str, str]:
+    """What is kept by whether and where a listing of these bytes names it."""
+    return ecosystem.name, step.document.path, step.sha256, target.path
 
 
 def _left(deadline: float) -> float:

@@ -9,7 +9,7 @@ Non-goals: being the truth (storage is), time to live.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar, final
 
 V = TypeVar("V")
@@ -25,6 +25,8 @@ class Ready(Generic[V]):
         self._budget = budget
         self._used = 0
         self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+        self.has: Callable[[Hashable], bool] = self._values.__contains__
+        """Whether there is a value, which is used by that no more than before."""
 
     def get(self, key: Hashable) -> V | None:
         """The value, which becomes the most recently used one."""

@@ -136,11 +136,12 @@ class Rights:
         in memory say it; None: only `permit` can tell. Raises Malformed."""
         if grant.ecosystem != ecosystem.name:
             return None  # a defect, and `permit` says so
-        for listing in in_order(target, grant, None):
-            try:
-                return self._listings.at_hand(ecosystem, target, listing)
-            except NotListed:
-                continue
+        for listing in target.listed_in:
+            if listing.scope in grant.scopes:  # in this order, as nothing is stored (`in_order`)
+                try:
+                    return self._listings.at_hand(ecosystem, target, listing)
+                except NotListed:
+                    continue
         return None
 
     def doubt(self, ecosystem: Ecosystem, permit: Permit) -> None:

@@ -51,57 +51,87 @@ class Shelf:
 
     async def load(self, key: str) -> Held | None:
         """What is held; its status says hit, its age nothing."""
-        record, ready = self._storage.lookup(key), self._ready.get(key)
-        if record is None:
-            stored = None
-        elif ready is not None and ready[0] is record:
-            stored = ready[1]
-        else:
-            stored = await self._load_stored(key, record, ready)
+        record = self._storage.lookup(key)
+        stored = self._in_memory(key, record) or await self._load_stored(key, record)
         loose = self._loose.get(key)
         if loose is None or (stored and stored.facts.checked_at > loose.facts.checked_at):
             return stored
         return loose
 
-    async def _load_stored(
-        self, key: str, record: Record, ready: tuple[Record | None, Held] | None
-    ) -> Held | None:
-        """What an entry holds. `ready`: read of another one, perhaps of the same bytes."""
-        if (facts := DocumentFacts.of_record(record)) is None or facts.refused:
+    def _in_memory(self, key: str, record: Record | None) -> Held | None:
+        """What an entry holds whose body was read, or written, a moment ago; None: it has to be
+        read, or there is none."""
+        ready = self._ready.get(key)
+        if record is None or ready is None:
             return None
-        if ready is not None and ready[1].sha256 == record.sha256:
-            content: bytes | None = ready[1].document.body
-        elif (body := self._storage.open(record)) is not None:
-            content = await aside(record.size, lambda: _read(record, body))
-            if record.suspect and content is not None:
-                # Sound, but only the store can note that; until then it is read each time.
-                await aside(record.size, lambda: self._storage.recheck(record))
-        else:
+        of, held = ready
+        if of is record:
+            return held
+        if of == record:
+            self._ready.put(key, (record, held), record.size)
+            return held
+        # Another entry: it is new, or the upstream has confirmed what it holds.
+        if held.sha256 != record.sha256:
             return None
+        facts = DocumentFacts.of_record(record)
+        if facts is None or facts.refused:
+            return None
+        return self._put(key, record, held.document.body, facts)
+
+    def _put(self, key: str, record: Record, body: bytes, facts: DocumentFacts) -> Held:
+        document = Document(body, facts.media_type, facts.url, facts.headers)
+        held = Held(document, record.sha256, facts)
+        self._ready.put(key, (record, held), record.size)
+        return held
+
+    async def _load_stored(self, key: str, record: Record | None) -> Held | None:
+        """Read what an entry holds."""
+        facts = DocumentFacts.of_record(record) if record is not None else None
+        if record is None or facts is None or facts.refused:
+            return None
+        if (body := self._storage.open(record)) is None:
+            return None
+        content = await aside(record.size, lambda: _read(record, body))
+        if record.suspect and content is not None:
+            # Sound, but only the store can note that; until then it is read each time.
+            await aside(record.size, lambda: self._storage.recheck(record))
         if content is None:
             LOG.warning("a stored document is not what it was; treated as a miss")
             self._storage.remove(key)
             self._healed()
             return None
-        document = Document(content, facts.media_type, facts.url, facts.headers)
-        held = Held(document, record.sha256, facts)
-        self._ready.put(key, (record, held), record.size)
-        return held
+        return self._put(key, record, content, facts)
 
     def ready(self, key: str) -> Held | None:
-        """What was read last, if it is in memory; whether it is still current `unchanged` says."""
-        ready = self._ready.get(key)
-        return ready[1] if ready is not None else None
+        """What is held by the disk, if it is in memory; whether it stays so `unchanged` says."""
+        has_it = self._ready.has(key)
+        return self._in_memory(key, self._storage.lookup(key)) if has_it else None
 
     def unchanged(self, key: str, held: Held) -> Callable[[], bool] | None:
-        """How to ask whether `load` would give that very document again. None: only it can tell."""
+        """How to ask whether `load` would give that very document again. None: only it can tell.
+
+        Records are compared by what they say: an entry too young to be known by its file is read
+        each time.
+        """
         record, ready = self._storage.lookup(key), self._ready.get(key)
-        if record is None or ready is None or ready[0] is not record:
+        if record is None or ready is None or ready[0] != record:
             return None
         if ready[1].facts is not held.facts:
             return None
-        look, loose = self._storage.lookup, self._loose
-        return lambda: look(key) is record and loose.get(key) is None
+        look, has_loose = self._storage.lookup, self._loose.has
+
+        last = record
+
+        def unchanged() -> bool:
+            nonlocal last
+            now = look(key)
+            if now is not last:
+                if now != last:
+                    return False
+                last = now
+            return not has_loose(key)
+
+        return unchanged
 
     async def keep(self, key: str, found: Held) -> bool:
         """Keep a document that has just come; False: the disk does not take it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import final
@@ -94,9 +95,12 @@ class Variants:
             return plain
         return await self._pack((*key, coding), plain)
 
-    def table(self, ecosystem: Ecosystem, package: str, url: str, sha256: str) -> Table | None:
-        """What a listing of a package at `url`, of that SHA-256, says, where it is ready."""
-        return self._tables.get(_table_key(ecosystem, package, url, sha256))
+    def table(
+        self, ecosystem: Ecosystem, package: str, url: str, sha256: str
+    ) -> Callable[[], Table | None]:
+        """How to get at what a listing of a package at `url`, of that SHA-256, says. None: it is
+        not ready."""
+        return partial(self._tables.get, _table_key(ecosystem, package, url, sha256))
 
     async def locate(
         self, ecosystem: Ecosystem, target: ArtifactTarget, listing: Document, sha256: str

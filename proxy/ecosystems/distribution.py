@@ -34,9 +34,15 @@ _WHEEL_PARTS = (5, 6)
 _TAGGED = (".egg", ".exe", ".msi")
 # A version that is spelled the normal way already (PEP 440 without epochs), as nearly all are.
 _PART = r"(?:0|[1-9][0-9]*)"
-_NORMAL = re.compile(
+_NORMAL_TEXT = (
     rf"{_PART}(?:\.{_PART})*(?:(?:a|b|rc){_PART})?(?:\.post{_PART})?(?:\.dev{_PART})?"
     rf"(?:\+(?:{_PART}|[0-9]*[a-z][a-z0-9]*)(?:\.(?:{_PART}|[0-9]*[a-z][a-z0-9]*))*)?"
+)
+_NORMAL = re.compile(_NORMAL_TEXT)
+# A wheel or an sdist with such a version and no hyphen in its name, as nearly all are today.
+_PLAIN = re.compile(
+    rf"([A-Za-z0-9][A-Za-z0-9._]*)-({_NORMAL_TEXT})"
+    r"(?:-[A-Za-z0-9._]+-[A-Za-z0-9._]+-[A-Za-z0-9._]+\.whl|\.tar\.gz)"
 )
 
 
@@ -64,6 +70,17 @@ def is_distribution(filename: str) -> bool:
         and filename.lower().endswith(_ENDINGS)
         and _FILENAME.fullmatch(filename) is not None
     )
+
+
+def plain(filename: str) -> tuple[str, str] | None:
+    """Give project (normalised) and version of a file whose name says both beyond doubt: in one
+    step what is asked for in several otherwise. None: those have to be asked.
+
+    What it says of a project that has this name is what `is_distribution`, `belongs` and
+    `version_within` say.
+    """
+    found = _PLAIN.fullmatch(filename) if len(filename) <= MAX_NAME else None
+    return (normalise(found[1]), found[2]) if found is not None else None
 
 
 def belongs(filename: str, project: str) -> bool:

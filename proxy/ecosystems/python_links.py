@@ -31,7 +31,7 @@ from proxy.ecosystems.simple_page import (
     strongest,
 )
 from proxy.errors import Malformed, NotAcceptable, NotListed
-from proxy.model import ArtifactTarget, Digest, Links, Source, Whole, encode_path
+from proxy.model import ArtifactTarget, Links, Source, Whole, encode_path
 
 _LONGEST_LINK = 1000
 _PATHS_BY_NAME = f"/{FILES}/{BY_NAME}/"
@@ -75,11 +75,6 @@ class Offer(NamedTuple):
     core_metadata: bool | Mapping[str, str] | None
     signed: bool
 
-    @property
-    def digest(self) -> Digest | None:
-        """The digest to verify it with."""
-        return strongest(self.hashes)
-
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -109,31 +104,39 @@ class Offers:
 
     def find(self, target: ArtifactTarget) -> Source:
         """Find what the page offers under the target's path. Raises NotListed."""
+        # No companion lies at a path that a page lists, nor does a path by name.
+        offer = self.by_path.get(target.path)
+        if offer is not None:
+            return self._source(target, target.filename, offer)
         filename, companion = python_paths.split_companion(target.filename)
         path = target.path.removesuffix(companion)
-        offer = self._offer(path, filename)
-        version = target.version
-        if target.package != self.project:
-            version = distribution.version_within(filename, self.project)
-        if not companion:
-            return Source(offer.url, self.project, version, offer.digest, offer.size)
-        whole = Whole(path, offer.digest, offer.size)
-        source = Source(offer.url, self.project, version, whole=whole)
-        if companion == SIGNATURE and offer.signed:
-            return source._replace(location=_beside(offer.url, SIGNATURE))
-        if companion == METADATA and offer.core_metadata:
-            hashes = {} if offer.core_metadata is True else offer.core_metadata
-            return source._replace(location=_beside(offer.url, METADATA), digest=strongest(hashes))
-        if companion == METADATA and _is_wheel(filename):
-            return source._replace(extracted=True)
-        raise NotListed(target.filename)
-
-    def _offer(self, path: str, filename: str) -> Offer:
         by_name = path.startswith(_PATHS_BY_NAME)
         offer = self.by_name.get(filename) if by_name else self.by_path.get(path)
         if offer is None:
             raise NotListed(filename)
-        return offer
+        source = self._source(target, filename, offer)
+        return _companion(source, path, offer, target.filename) if companion else source
+
+    def _source(self, target: ArtifactTarget, filename: str, offer: Offer) -> Source:
+        project, version = self.project, target.version
+        if target.package != project:
+            version = distribution.version_within(filename, project)
+        return Source(offer.url, project, version, strongest(offer.hashes), offer.size)
+
+
+def _companion(file: Source, path: str, offer: Offer, filename: str) -> Source:
+    """The companion of that name. `path`: of its file. Raises NotListed."""
+    whole = Whole(path, file.digest, file.size)
+    source = Source(file.location, file.package, file.version, whole=whole)
+    if filename.endswith(SIGNATURE):
+        if offer.signed:
+            return source._replace(location=_beside(offer.url, SIGNATURE))
+    elif offer.core_metadata:
+        hashes = {} if offer.core_metadata is True else offer.core_metadata
+        return source._replace(location=_beside(offer.url, METADATA), digest=strongest(hashes))
+    elif _is_wheel(filename.removesuffix(METADATA)):
+        return source._replace(extracted=True)
+    raise NotListed(filename)
 
 
 def _proxied_file(file: File, path: str, base: str, links: Links) -> File:

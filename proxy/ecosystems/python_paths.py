@@ -41,11 +41,11 @@ _REMEDIATION: Final = "cgr"  # part of the local version of such builds
 METADATA: Final = ".metadata"
 SIGNATURE: Final = ".asc"
 OCTETS: Final = "application/octet-stream"
+_PGP: Final = "application/pgp-signature"
 PROVENANCE: Final = "application/vnd.pypi.integrity.v1+json"
 _PLAIN_JSON: Final = "application/json"
 _ACCEPT: Final = f"{simple_index.JSON}, {simple_index.HTML};q=0.2, {simple_index.TEXT_HTML};q=0.1"
-_MEDIA_TYPES: Final = {SIGNATURE: "application/pgp-signature", METADATA: OCTETS}
-_COMPANIONS: Final = tuple(_MEDIA_TYPES)
+_COMPANIONS: Final = (SIGNATURE, METADATA)
 
 
 @lru_cache(maxsize=1024)  # each file of a project has the same ones
@@ -68,41 +68,65 @@ def artifact(segments: Sequence[str]) -> ArtifactTarget | None:
     """Understand the path of a file or of its companion; None: it is none of ours."""
     if len(segments) < 3 or segments[0] not in FILE_MOUNTS:  # mount, folder, file
         return None
-    filename, companion = split_companion(segments[-1])
-    if not distribution.is_distribution(filename):
-        return None
-    by_name = segments[0] == FILES and segments[1] == BY_NAME
-    if by_name:
-        if len(segments) != 5 or segments[2] not in INDEXES:  # as in the picture
-            return None
-        package = segments[3]
-        if distribution.normalise(package) != package:
-            return None
+    folder, name = segments[-2], segments[-1]
+    if segments[1] == BY_NAME and segments[0] == FILES:
+        known = _by_name(segments)
     else:
-        package = project_of(segments[-2], filename)
-    version = distribution.version_within(filename, package)
-    if not version:
+        known = _plain(folder, name) or _in_folder(folder, name)
+    if known is None:
         return None
-    if by_name:
-        listed_in: tuple[DocumentTarget, ...] = (page(segments[2], package, simple_index.JSON),)
-    else:
-        listed_in = _likely_pages(package, distribution.local_parts(version))
+    package, version, listed_in = known
     return ArtifactTarget(
         path=encode_path(tuple(segments)),
         scope=listed_in[0].scope,
         package=package,
-        filename=segments[-1],
+        filename=name,
         version=version,
-        media_type=_MEDIA_TYPES.get(companion, OCTETS),
+        media_type=_PGP if name.endswith(SIGNATURE) else OCTETS,
         listed_in=listed_in,
     )
+
+
+# Project, version, and the pages that may list it.
+_Known = tuple[str, str, tuple[DocumentTarget, ...]]
+
+
+def _by_name(segments: Sequence[str]) -> _Known | None:
+    if len(segments) != 5 or segments[2] not in INDEXES:  # as in the picture
+        return None
+    index, package, name = segments[2:]
+    filename, _ = split_companion(name)
+    if not distribution.is_distribution(filename) or distribution.normalise(package) != package:
+        return None
+    version = distribution.version_within(filename, package)
+    return (package, version, (page(index, package, simple_index.JSON),)) if version else None
+
+
+def _plain(folder: str, name: str) -> _Known | None:
+    """As `_in_folder`, at once, of a name that says it all; else None."""
+    plain = distribution.plain(name)
+    if plain is None or plain[0] != distribution.project_named(folder):
+        return None
+    package, version = plain
+    return package, version, _likely_pages(package, distribution.local_parts(version))
+
+
+def _in_folder(folder: str, name: str) -> _Known | None:
+    filename, _ = split_companion(name)
+    if not distribution.is_distribution(filename):
+        return None
+    package = project_of(folder, filename)
+    version = distribution.version_within(filename, package)
+    if not version:
+        return None
+    return package, version, _likely_pages(package, distribution.local_parts(version))
 
 
 def split_companion(name: str) -> tuple[str, str]:
     """Split the name of a companion into its file's and its own ending; "": it is none."""
     if not name.endswith(_COMPANIONS):
         return name, ""
-    for companion in _MEDIA_TYPES:
+    for companion in _COMPANIONS:
         if name.endswith(companion):
             return name[: -len(companion)], companion
     return name, ""

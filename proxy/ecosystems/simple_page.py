@@ -20,16 +20,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from proxy.ecosystems.distribution import belongs, is_distribution
 from proxy.errors import InvalidDigest
-from proxy.model import HEX_LENGTHS, Digest, HostRules
+from proxy.model import HEX_LENGTHS, Algorithm, Digest, HostRules
 
 NEWEST_MINOR = 4
 """The newest minor version of the API whose fields are understood (PEP 792)."""
 
-_STRENGTH = ("sha256", "sha512", "sha384", "sha1", "md5")
+_STRENGTH: Final[tuple[Algorithm, ...]] = ("sha256", "sha512", "sha384", "sha1", "md5")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[!-\[\]-~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
@@ -202,10 +203,13 @@ def checked_hashes(raw: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def strongest(hashes: Mapping[str, str]) -> Digest | None:
-    """Give the digest to verify with: sha256 first, which every client can compare."""
+    """Give the digest to verify with: sha256 first, which every client can compare.
+
+    `hashes`: as `checked_hashes` gives them.
+    """
     for name in _STRENGTH:
         if name in hashes:
-            return Digest.of(name, hashes[name])
+            return Digest(name, hashes[name])
     return None
 
 

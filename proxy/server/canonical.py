@@ -71,16 +71,13 @@ def canonicalise(
         raise BadRequest(f"The request target is longer than {MAX_TARGET} characters.")
     if "#" in target:
         raise BadRequest("The request target holds a fragment.")
-    path, _, query = (target if target[:1] == "/" else _origin_form(target, host)).partition("?")
+    path, query = target if target[:1] == "/" else _origin_form(target, host), ""
+    if "?" in path:
+        path, _, query = path.partition("?")
     segments, slash = _segments(path)
-    return RequestLine(
-        method=_METHODS[method],
-        segments=segments,
-        slash=slash,
-        escaped="%" in path,
-        query=_parameters(query) if query else (),
-        accept=tuple(accept),
-    )
+    parameters = _parameters(query) if query else ()
+    escaped = "%" in path
+    return RequestLine(_METHODS[method], segments, slash, escaped, parameters, tuple(accept))
 
 
 def check_host(value: str | None) -> tuple[str, int | None]:
@@ -157,7 +154,7 @@ def _segments(path: str) -> tuple[tuple[str, ...], bool]:
     inner = decoded[1:]
     if not inner:
         return (), True
-    slash = inner.endswith("/")
+    slash = inner[-1] == "/"
     segments = tuple((inner[:-1] if slash else inner).split("/"))
     long = len(inner) > MAX_SEGMENT and max(map(len, segments)) > MAX_SEGMENT
     if long or len(segments) > MAX_SEGMENTS:

@@ -53,7 +53,7 @@ from proxy.server.prompt import PromptWay
 from proxy.server.repeats import Repeats
 from proxy.server.rooms import Rooms
 from proxy.server.sending import finish
-from proxy.server.understanding import Meaning, Understanding, Words
+from proxy.server.understanding import Meaning, Understanding
 from proxy.server.walk import Walk, digest_of
 from proxy.server.wire import abort
 
@@ -192,14 +192,15 @@ class Handler:
 
     def _understand(self, walk: Walk, target: str, heading: Heading) -> Meaning:
         """What is asked; noted step by step, for the words of a refusal."""
-        words = Words(walk.request.method, target, heading.host, heading.accept)
+        method, host, accept = walk.request.method, heading.host, heading.accept
+        words = (method, target, host, accept)
         if (known := self._understanding.find(words)) is not None:
             walk.line, walk.ecosystem, walk.target = known
             return known
-        walk.line = line = canonicalise(words.method, target, host=words.host, accept=words.accept)
+        walk.line = line = canonicalise(method, target, host=host, accept=accept)
         walk.ecosystem = ecosystem = self._rooms.mounts.require(line.segments)
         walk.target = found = ecosystem.classify(line)
-        meaning = Meaning(line, ecosystem, found)
+        meaning = (line, ecosystem, found)
         self._understanding.keep(words, meaning)
         return meaning
 

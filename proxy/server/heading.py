@@ -84,11 +84,12 @@ class Headings:
     def find(self, request: web.BaseRequest) -> Heading | None:
         """The heading of a request, if one with the same bytes was read with the same clients."""
         question = asked(request)
-        return self.known(*question) if question is not None else None
+        return self.known(*_name(*question)) if question is not None else None
 
-    def known(self, question: bytes, peer: str) -> Heading | None:
-        """The same, of the bytes of a request, and the address that they came from."""
-        found = self._known.get(_name(question, peer))
+    def known(self, rest: bytes, peer: str) -> Heading | None:
+        """The same, of the bytes of a request from its version on (`version_at`), and the address
+        that they came from."""
+        found = self._known.get((rest, peer))
         return found if found is not None and found.clients is self._gate.clients else None
 
     async def read(self, walk: Walk, target: str) -> Heading:

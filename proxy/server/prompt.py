@@ -57,11 +57,14 @@ class PromptWay:
 
     def __call__(self, question: bytes, peer: str, connection: ErrandHandler) -> _Errand | None:
         """See `proxy.server.errand.Prompt`. Never raises."""
-        heading = self._headings.known(question, peer) if question.startswith(_START) else None
+        if not question.startswith(_START):
+            return None
+        end = version_at(question)
+        heading = self._headings.known(question[end:], peer)
         if heading is None or not heading.plain:
             return None
         try:
-            return self._set_out(question, heading, connection)
+            return self._set_out(question, end, heading, connection)
         except ProxyError:
             return None
         except Exception:
@@ -70,12 +73,13 @@ class PromptWay:
             return None
 
     def _set_out(
-        self, question: bytes, heading: Heading, connection: ErrandHandler
+        self, question: bytes, end: int, heading: Heading, connection: ErrandHandler
     ) -> _Errand | None:
+        """`end`: of the target in the question."""
         started = time.perf_counter()
         # Strange bytes are no path of ours in whichever coding: the general way says so.
-        text = question[_TARGET_AT : version_at(question)].decode("ascii", "replace")
-        words = Words(_METHOD, text, heading.host, heading.accept)
+        text = question[_TARGET_AT:end].decode("ascii", "replace")
+        words = (_METHOD, text, heading.host, heading.accept)
         meaning = self._understanding.find(words) or self._understand(words)
         line, ecosystem, target = meaning
         # Nor is the path of a probe one. Digests are told of what is compared with others first.
@@ -94,7 +98,7 @@ class PromptWay:
         method, text, host, accept = words
         line = canonicalise(method, text, host=host, accept=accept)
         ecosystem = self._rooms.mounts.require(line.segments)
-        return Meaning(line, ecosystem, ecosystem.classify(line))
+        return line, ecosystem, ecosystem.classify(line)
 
     def _begin(
         self, principal: Principal, ecosystem: Ecosystem, target: ArtifactTarget

@@ -12,7 +12,7 @@ Non-goals: anything that may change while the process runs.
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import final
 
 from proxy.ecosystems.base import Ecosystem
 from proxy.model import RequestLine, Target
@@ -21,21 +21,11 @@ MAX_MEANINGS = 4096
 LONGEST = 600  # characters
 
 
-class Words(NamedTuple):
-    """All that a meaning is made of. `host` as sent: an absolute target must agree with it."""
-
-    method: str
-    target: str
-    host: str | None
-    accept: tuple[str, ...]
-
-
-class Meaning(NamedTuple):
-    """What words mean."""
-
-    line: RequestLine
-    ecosystem: Ecosystem
-    target: Target
+Words = tuple[str, str, str | None, tuple[str, ...]]
+"""All that a meaning is made of: method, target, Host as sent (an absolute target must agree with
+it), every Accept line."""
+Meaning = tuple[RequestLine, Ecosystem, Target]
+"""What words mean."""
 
 
 @final
@@ -52,7 +42,8 @@ class Understanding:
 
     def keep(self, words: Words, meaning: Meaning) -> None:
         """Keep a meaning; the one that was kept first goes when there are too many."""
-        if len(words.target) + len(words.host or "") + sum(map(len, words.accept)) > LONGEST:
+        _, target, host, accept = words
+        if len(target) + len(host or "") + sum(map(len, accept)) > LONGEST:
             return
         self._known[words] = meaning
         if len(self._known) > self._limit:

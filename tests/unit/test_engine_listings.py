@@ -13,6 +13,7 @@ from proxy.cache.documents import Documents
 from proxy.cache.freshness import Policy
 from proxy.cache.listings import MOST_STEPS, Listings
 from proxy.cache.permits import Permit
+from proxy.cache.status import HIT
 from proxy.cache.variants import Variants
 from proxy.cache.worker import Worker
 from proxy.ecosystems.openvex import OpenVex
@@ -57,16 +58,17 @@ class Chain(OpenVex):
 
 @dataclass
 class Pages:
-    """An upstream of texts by path. `asked`: the paths, in order."""
+    """An upstream of texts by path. `asked`: the paths, in order. `unchanged`: so it says."""
 
     texts: dict[str, str]
     asked: list[str] = field(default_factory=list)
+    unchanged: bool = False
 
     async def open(self, request: UpstreamRequest) -> Page:
         self.asked.append(request.location)
         if request.location not in self.texts:
             raise NotFound("no such page")
-        return Page(request.location, self.texts[request.location])
+        return Page(request.location, self.texts[request.location], 304 if self.unchanged else 200)
 
 
 @dataclass
@@ -75,10 +77,11 @@ class Page(InPieces):
 
     path: str
     text: str
+    status: int
 
     @property
     def head(self) -> Head:
-        return Head(200, self.path, "text/plain", len(self.text))
+        return Head(self.status, self.path, "text/plain", len(self.text))
 
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self.text.encode()
@@ -187,6 +190,26 @@ async def test_a_listing_in_memory_says_at_once_what_asking_it_would() -> None:
         assert permit.source.location == "/here"
         assert (made.at_hand(), made.at_hand()) == (permit, permit)
         assert made.pages.asked == ["/a"]
+
+
+async def test_a_listing_that_has_just_come_says_at_once_what_it_says() -> None:
+    async with room({"/a": "at /here"}) as made:
+        first = await made.look()
+        assert made.at_hand() == first._replace(status=HIT)
+
+
+async def test_a_listing_that_has_just_been_confirmed_goes_on_saying_it() -> None:
+    async with room({"/a": "at /here"}) as made:
+        await made.look()
+        before = made.at_hand()
+        made.pages.unchanged = True
+        made.now += 300
+        assert made.at_hand() is None
+        await made.look()
+        assert made.at_hand() == before
+        made.now += 299
+        assert made.at_hand() == before
+        assert made.pages.asked == ["/a", "/a"]
 
 
 @pytest.mark.parametrize("known", [True, False])

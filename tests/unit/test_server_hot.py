@@ -14,6 +14,9 @@ import pytest
 
 from proxy.access.learning import PlatformEntitlements
 from proxy.cache.keys import SEPARATOR
+from proxy.ecosystems.python import Python
+from proxy.model import DocumentTarget
+from proxy.server.canonical import canonicalise
 from proxy.storage.desk import open_desk
 from tests.certificates import Authority
 from tests.origin import Origin
@@ -33,6 +36,7 @@ from tests.running import (
 from tests.unit.test_entitlements_served import platform
 
 PAGE = "/python/simple/alpha/"
+PYTHON = Python()
 MINE = basic(token("mine"))
 OFTEN = 3000
 
@@ -218,6 +222,14 @@ async def test_a_clock_that_is_set_back_brings_no_age_below_nothing(tmp_path: Pa
         assert (await one.is_walked(one.question())).header("Age") == "0"
 
 
+def key_of_alpha(proxy: Running) -> str:
+    """The key of the one page that was asked for."""
+    documents = proxy.app.documents
+    target = PYTHON.classify(canonicalise("GET", PAGE, host="a"))
+    assert isinstance(target, DocumentTarget)
+    return documents._key(PYTHON, target)
+
+
 async def test_what_another_process_purges_is_gone(tmp_path: Path) -> None:
     async with proxied(tmp_path) as (_, proxy, one):
         await one.warm(one.question())
@@ -229,10 +241,10 @@ async def test_what_this_process_removes_or_replaces_is_gone(tmp_path: Path) -> 
     async with proxied(tmp_path) as (_, proxy, one):
         storage = proxy.app.storage
         await one.warm(one.question())
-        (key,) = [key for key in storage._known._records if "alpha" in key]
+        key = key_of_alpha(proxy)
         record = storage.lookup(key)
         assert record is not None
-        storage.update(record, record.fields)
+        storage.update(record, {**record.fields, "etag": '"another"'})
         assert (await one.is_walked(one.question())).cache == "cgr-proxy; hit"
         await one.warm(one.question())
         storage.remove(key)
@@ -245,7 +257,7 @@ async def test_a_document_that_is_doubted_is_asked_for_again(tmp_path: Path) -> 
         proxy.clock.advance(60)
         await one.warm(one.question())
         documents = proxy.app.documents
-        (key,) = [key for key in proxy.app.storage._known._records if "alpha" in key]
+        key = key_of_alpha(proxy)
         held = await documents._shelf.load(key)
         assert held is not None
         documents._doubted.remember(key, held.sha256, proxy.clock(), 300)

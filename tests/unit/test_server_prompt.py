@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -402,6 +402,22 @@ async def test_nobody_sets_out_for_who_is_not_known_yet(tmp_path: Path) -> None:
         question = line.question(artifact.link, user_agent="another")
         assert (await line.ask(question)).endswith(data_of(artifact))
         assert room.taken == 0
+
+
+async def test_whoever_has_just_got_a_page_gets_its_files_by_it(tmp_path: Path) -> None:
+    async with room_in(tmp_path) as room, AsyncExitStack() as stack:
+        content = room.origin.content
+        files = [content.synthetic(size=40 * KIB, version=f"{at}.0") for at in range(8)]
+        lines = [await stack.enter_async_context(room.line()) for _ in files]
+        for line in lines:
+            await line.prime()
+        page = await lines[0].ask(lines[0].question(PAGE))
+        for line, file in zip(lines, files, strict=True):
+            assert file.filename.encode() in page
+            line.writer.write(line.question(file.link))
+        for line, file in zip(lines, files, strict=True):
+            assert (await line.read()).endswith(data_of(file))
+        assert room.taken == len(files)
 
 
 async def test_who_wants_the_same_meanwhile_joins_and_is_told_so(tmp_path: Path) -> None:

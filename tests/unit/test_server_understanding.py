@@ -10,11 +10,16 @@ from proxy.server.understanding import LONGEST, Meaning, Understanding, Words
 from tests.origin import Origin
 from tests.running import running
 
-MEANING = Meaning(RequestLine("GET", ("a",)), ECOSYSTEMS[0], StaticTarget("python"))
+MEANING: Meaning = (RequestLine("GET", ("a",)), ECOSYSTEMS[0], StaticTarget("python"))
 
 
-def words(target: str = "/a", method: str = "GET", **more: object) -> Words:
-    return Words(method, target, **{"host": "a", "accept": (), **more})  # type: ignore[arg-type]
+def words(
+    target: str = "/a",
+    method: str = "GET",
+    host: str | None = "a",
+    accept: tuple[str, ...] = (),
+) -> Words:
+    return method, target, host, accept
 
 
 def test_every_word_counts() -> None:
