@@ -253,10 +253,12 @@ class _Change:
         return held == told
 
     def store(self, key: str, sha256: str, size: int) -> None:
-        if self._body_of(key) == (sha256, size):
+        held = self._body_of(key)
+        if held == (sha256, size):
             self.use(key)
             return
-        self.remove(key)
+        if held is not None:
+            self.remove(key)
         self._rows.put_last(key, row(sha256, size))
         body = bytes.fromhex(sha256)
         count = self._entries_of(body)
