@@ -22,9 +22,10 @@ from typing import Final, final
 from proxy.cache.eviction import Evicted, Evictor
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
-from proxy.storage.index import FOLDER, Index, Look
+from proxy.storage.index import FOLDER, Index
 from proxy.storage.index_rows import Books
 from proxy.storage.lock import UpkeepLock
+from proxy.storage.look import Look
 from proxy.storage.reconcile import Reconciled, Standing, reap, reconcile
 from proxy.storage.table import IndexBroken, IndexBusy, discard, identity
 
@@ -69,8 +70,8 @@ class Upkeep:
         self._evictor = Evictor(storage, max_size)
         self._lock = UpkeepLock(storage.folder)
         self._index: Index | None = None
-        # What others had told the index before the notes of next time began; None: entries went
-        # meanwhile that nobody tells of, or it cannot be said.
+        # What others had told the index when the notes of next time began; None: it is not known,
+        # or we have removed entries since of which no note is made.
         self._quiet: int | None = None
         self._books = Books()
         self._evicted = Evicted()

@@ -27,27 +27,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import Error
-from typing import Final, NamedTuple, Protocol, final
+from typing import Final, NamedTuple, final
 
 from proxy.storage.changes import Event, Notes, Removed, Stored, Stray
 from proxy.storage.index_rows import Books, books_row, parse_books, parse_row, row
+from proxy.storage.look import Look, News
 from proxy.storage.rows import Rows
 from proxy.storage.table import IndexBroken, Table, identity, open_table, translated
 
 FOLDER: Final = "index"
 _BOOKS: Final = 0
-
-
-class Look(Protocol):
-    """How the entries are at this moment. Both raise OSError when that cannot be told just now."""
-
-    def is_there(self, key: str) -> bool:
-        """Tell, at little cost, whether there is an entry. False: perhaps, ask for its body."""
-        ...
-
-    def body(self, key: str) -> tuple[str, int] | None:
-        """SHA-256 and size of the body that an entry has; None: there is no entry."""
-        ...
 
 
 class Indexed(NamedTuple):
@@ -145,15 +134,15 @@ class Index:
         what is told is compared with what is true, inside of the transaction, so that the index
         says the truth of an entry as soon as whoever changed it last has told (`_Change.settle`).
         `since`: what `told_by_others` was before the first of this was noted. Is it still that,
-        then what these notes say is news to everybody, and nobody has to look (measured: to look
-        is a third of the work, and hands the interpreter to and fro for each note).
+        then an entry that is new to the index is taken to be there: nobody can have told of its
+        end. (Measured: to look is a third of the work, and hands the interpreter to and fro.)
         `complete`: what the books say from now on.
         """
         events = [event for event in notes.events if _can_be_held(event)]
         used = [key for key in notes.used if _is_text(key)]
         with translated(), self._table.transact():
-            if since is not None and self._table.version() == since:
-                look = None
+            if look is not None and since is not None and self._table.version() == since:
+                look = News(look)
             change = _Change(self._table)
             change.read(events, used)
             for event in events:

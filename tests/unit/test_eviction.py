@@ -18,10 +18,11 @@ from proxy.cache.upkeep import Upkeep
 from proxy.storage.changes import Changes, Event, Notes, Removed, Stored
 from proxy.storage.disk import DiskStorage
 from proxy.storage.folder import Folder
-from proxy.storage.index import FOLDER, Index, Look
+from proxy.storage.index import FOLDER, Index
 from proxy.storage.index_rows import Books
 from proxy.storage.layout import entry_name
 from proxy.storage.lock import UpkeepLock
+from proxy.storage.look import Look
 from proxy.storage.reconcile import Standing
 from proxy.storage.table import IndexBusy, discard
 from tests.unit.stored import Elsewhere, get, put, sha256, until
@@ -254,12 +255,11 @@ def test_opening_and_evicting_cost_the_same_for_a_hundred_times_the_entries(
 
 
 class Kept:
-    """A store with its upkeep running. `told`: what it hears first."""
+    """A store with its upkeep running."""
 
-    def __init__(self, folder: Path, limit: int = 1 << 40, told: tuple[Event, ...] = ()) -> None:
+    def __init__(self, folder: Path, limit: int = 1 << 40) -> None:
         self.folder = folder
         self.changes = Changes()
-        self.changes.give_back(Notes(list(told), []))
         self.storage = DiskStorage(folder, watcher=self.changes)
         self.upkeep = Upkeep(self.storage, self.changes, limit, patience=0.05, tick=0.05)
         self.upkeep.start()
@@ -432,16 +432,15 @@ def test_what_cannot_be_told_just_now_holds_up_only_the_notes_from_there_on(kept
     folder.mkdir(exist_ok=True)
     folder.rename(kept.folder / "moved")
     folder.symlink_to(kept.folder / "moved")
-    kept.close()
-    told = Kept(kept.folder, 40 * KIB, tuple(events))
-    until(lambda: told.upkeep.trouble)
-    index = Index(told.storage.folder.root / FOLDER)
+    kept.changes.give_back(Notes(events, []))
+    until(lambda: kept.upkeep.trouble)
+    index = Index(kept.storage.folder.root / FOLDER)
     assert index.books().entries == NOTES
     index.close()
     folder.unlink()
-    (told.folder / "moved").rename(folder)
-    until(lambda: told.upkeep.books.entries == NOTES + 20)
-    assert told.books().total == bodies(told.folder)
+    (kept.folder / "moved").rename(folder)
+    until(lambda: kept.upkeep.books.entries == NOTES + 20)
+    assert kept.books().total == bodies(kept.folder)
 
 
 class Looking:
@@ -497,14 +496,20 @@ def steps(tmp_path: Path) -> Iterator[Steps]:
 
 
 def test_what_is_news_to_everybody_is_believed_without_a_look(steps: Steps) -> None:
-    put(steps.storage, "a", b"x")
-    put(steps.storage, "b", b"y")
-    steps.storage.remove("a")
-    put(steps.storage, "c", b"z")
-    put(steps.storage, "c", b"zz")
+    for key in "abc":
+        put(steps.storage, key, key.encode())
     assert steps.looked() == []
-    assert steps.keys() == ["b", "c"]
-    assert steps.upkeep.books.total == 3
+    assert steps.keys() == ["a", "b", "c"]
+
+
+def test_what_changes_an_entry_is_looked_at_all_the_same(steps: Steps) -> None:
+    put(steps.storage, "a", b"x")
+    steps.storage.remove("a")
+    put(steps.storage, "b", b"y")
+    put(steps.storage, "b", b"yy")
+    assert steps.looked() == ["a", "b"]
+    assert steps.keys() == ["b"]
+    assert steps.upkeep.books.total == 2
 
 
 def test_when_another_process_has_told_of_something_each_note_is_looked_at(
