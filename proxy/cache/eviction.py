@@ -14,7 +14,8 @@ import logging
 from typing import NamedTuple, final
 
 from proxy.storage.disk import DiskStorage
-from proxy.storage.index import Books, Index, Victim
+from proxy.storage.index import Index, Victim
+from proxy.storage.index_rows import Books
 
 LOG = logging.getLogger(__name__)
 BATCH = 100  # entries in one transaction: no other process waits long

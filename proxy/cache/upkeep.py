@@ -22,8 +22,10 @@ from typing import Final, final
 from proxy.cache.eviction import Evicted, Evictor
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
-from proxy.storage.index import FOLDER, Books, Index
+from proxy.storage.index import FOLDER, Index
+from proxy.storage.index_rows import Books
 from proxy.storage.lock import UpkeepLock
+from proxy.storage.look import Look
 from proxy.storage.reconcile import Reconciled, Standing, reap, reconcile
 from proxy.storage.table import IndexBroken, IndexBusy, discard, identity
 
@@ -63,11 +65,14 @@ class Upkeep:
         self._patience = patience
         self._tick = tick
         self._folder = storage.folder
-        self._look = Standing(storage.folder)
+        self._look: Look = Standing(storage.folder)
         self._where = storage.folder.root / FOLDER
         self._evictor = Evictor(storage, max_size)
         self._lock = UpkeepLock(storage.folder)
         self._index: Index | None = None
+        # What others had told the index when the notes of next time began; None: it is not known,
+        # or we have removed entries since of which no note is made.
+        self._quiet: int | None = None
         self._books = Books()
         self._evicted = Evicted()
         self._doubt = storage.doubtful
@@ -187,6 +192,7 @@ class Upkeep:
         self._changes.expect(max(0, self._max_size - self._books.total))
 
     def _evict(self, index: Index, books: Books, *, full: bool = False) -> None:
+        self._quiet = None
         done, before = self._evictor.run(index, books, full=full), self._evicted
         self._evicted = Evicted(before.entries + done.entries, before.freed + done.freed)
 
@@ -203,11 +209,12 @@ class Upkeep:
         return self._index
 
     def _close_index(self) -> None:
-        index, self._index = self._index, None
+        index, self._index, self._quiet = self._index, None, None
         if index is not None:
             index.close()
 
     def _flush(self, index: Index, *, used: bool) -> None:
+        since, self._quiet = self._quiet, index.told_by_others()
         notes = self._changes.collect(used=used)
         if used:
             self._used_at = time.monotonic()
@@ -215,7 +222,8 @@ class Upkeep:
         while notes.events or notes.used or self._doubt:
             some, rest = notes.first(BATCH)
             try:
-                strays = index.apply(some, self._look, complete=False if self._doubt else None)
+                doubt = False if self._doubt else None
+                strays = index.apply(some, self._look, since=since, complete=doubt)
             except (IndexBusy, IndexBroken):
                 self._changes.give_back(notes)
                 raise
@@ -240,7 +248,7 @@ class Upkeep:
                 return
             self._found = Reconciled()
             self._work = reconcile(self._folder, index, self._clock, self._found)
-        broken = self._found.broken
+        broken, self._quiet = self._found.broken, None
         try:
             next(self._work)
             for _ in range(self._found.broken - broken):

@@ -16,17 +16,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, final
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, final
 
 from proxy.observe.alike import Alike
 from proxy.observe.formats import MAX_PATH, json_string, json_word, timestamp
 from proxy.observe.redaction import Redactor
 
+LOG = logging.getLogger(__name__)
 Decision = Literal["served", "denied", "withheld"]
 MAX_WAITING = 20_000
 BATCH = 500
@@ -54,12 +56,22 @@ class AuditRecord(NamedTuple):
     reason: str
 
 
+class Later(Protocol):
+    """A decision that becomes a record when its line is written. See `formats.Later`."""
+
+    def audited(self) -> AuditRecord:
+        """The record. MUST NOT depend on when it is asked."""
+        ...
+
+
 # The same decision once more: `time`, `request_id` (one of ours), and all the rest.
 Repeat: TypeAlias = tuple[float, str, Alike[AuditRecord]]
 
 
-def line_of(record: AuditRecord | Repeat, redactor: Redactor) -> str:
+def line_of(record: AuditRecord | Repeat | Later, redactor: Redactor) -> str:
     """The record as one line of JSON."""
+    if not isinstance(record, tuple):
+        record = record.audited()
     if isinstance(record, AuditRecord):
         time, request_id = record.time, json_string(record.request_id)
         return f'{{"time":"{timestamp(time)}","request_id":{request_id}{_rest_of(record, redactor)}'
@@ -97,7 +109,7 @@ class AuditLog:
         self._wake = threading.Event()
         self._ending = False
         self._thread: threading.Thread | None = None
-        self._waiting: deque[AuditRecord | Repeat] = deque()
+        self._waiting: deque[AuditRecord | Repeat | Later] = deque()
         self.dropped = 0
 
     @property
@@ -105,7 +117,7 @@ class AuditLog:
         """Whether records are kept at all."""
         return self._file is not None
 
-    def append(self, record: AuditRecord | Repeat) -> None:
+    def append(self, record: AuditRecord | Repeat | Later) -> None:
         """Queue a record. Never blocks, never raises; what does not fit is counted."""
         if self._file is None:
             return
@@ -136,11 +148,20 @@ class AuditLog:
             while self._file is not None and self._waiting:
                 count = min(BATCH, len(self._waiting))
                 records = [self._waiting.popleft() for _ in range(count)]
-                lines = "".join(line_of(record, self._redactor) for record in records)
+                lines = "".join(map(self._line, records))
                 try:
                     self._file.write(lines.encode("ascii"))
                 except OSError:
                     self.dropped += count
+
+    def _line(self, record: AuditRecord | Repeat | Later) -> str:
+        try:
+            return line_of(record, self._redactor)
+        except Exception:
+            # One odd record must not end the thread, nor take the others along.
+            LOG.exception("a decision could not be written to the audit log")
+            self.dropped += 1
+            return ""
 
     def close(self) -> None:
         """Write the rest and let go of the file. Nothing is appended any more."""

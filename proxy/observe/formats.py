@@ -55,6 +55,15 @@ class AccessRecord(NamedTuple):
     error: str = ""
 
 
+class Later(Protocol):
+    """An answer that becomes a record when its line is written: what is done once for many in a row
+    costs less than half of the same between other work (measured)."""
+
+    def accessed(self) -> AccessRecord:
+        """The record. MUST NOT depend on when it is asked."""
+        ...
+
+
 # The same answer once more: `time`, `request_id` (one of ours), `duration`, and all the rest.
 # A plain tuple: it is made with every hit.
 Repeat: TypeAlias = tuple[float, str, float, Alike[AccessRecord]]

@@ -16,7 +16,7 @@ from typing import Literal
 
 from proxy.observe.alike import Alike
 from proxy.observe.audit import AuditFile, AuditLog
-from proxy.observe.formats import AccessRecord, JsonFormat, LineFormat, Repeat, TextFormat
+from proxy.observe.formats import AccessRecord, JsonFormat, Later, LineFormat, Repeat, TextFormat
 from proxy.observe.redaction import Redactor
 from proxy.observe.sink import Sink, open_sink
 from proxy.observe.writer import Writer
@@ -26,8 +26,42 @@ Format = Literal["auto", "text", "json"]
 
 STANDARD_ERROR = 2
 _KEPT_USER_AGENT = 1024  # more than is written: redaction comes before the last cut
+_KEPT_METHOD = 32
 _KEPT_PATH = 2048
 _KEPT_ERROR = 2048
+
+
+def access_record(  # noqa: PLR0913, PLR0917  # by position: of every request
+    time: float,
+    request_id: str,
+    principal: str,
+    peer: str,
+    method: str,
+    path: str,
+    ecosystem: str,
+    status: int,
+    sent: int,
+    duration: float,
+    cache: str,
+    user_agent: str,
+    error: str = "",
+) -> AccessRecord:
+    """A record whose texts are cut to what is kept of them. See `AccessLog.append`."""
+    return AccessRecord(
+        time,
+        request_id,
+        principal,
+        peer,
+        method[:_KEPT_METHOD],
+        path[:_KEPT_PATH],
+        ecosystem,
+        status,
+        sent,
+        duration,
+        cache,
+        user_agent[:_KEPT_USER_AGENT],
+        error[:_KEPT_ERROR],
+    )
 
 
 def alike(  # noqa: PLR0913, PLR0917  # the same as of `append`
@@ -42,19 +76,8 @@ def alike(  # noqa: PLR0913, PLR0917  # the same as of `append`
 ) -> Alike[AccessRecord]:
     """What all repetitions of a GET's answer have alike, cut to what is kept of it."""
     return Alike(
-        AccessRecord(
-            time=0.0,
-            request_id="",
-            principal=principal,
-            peer=peer,
-            method="GET",
-            path=path[:_KEPT_PATH],
-            ecosystem=ecosystem,
-            status=status,
-            sent=sent,
-            duration=0.0,
-            cache=cache,
-            user_agent=user_agent[:_KEPT_USER_AGENT],
+        access_record(
+            0.0, "", principal, peer, "GET", path, ecosystem, status, sent, 0.0, cache, user_agent
         )
     )
 
@@ -91,22 +114,27 @@ class AccessLog:
         if self._writer is None:
             return
         self._writer.append_access(
-            AccessRecord(
+            access_record(
                 self._clock(),
                 request_id,
                 principal,
                 peer,
-                method[:32],
-                path[:_KEPT_PATH],
+                method,
+                path,
                 ecosystem,
                 status,
                 sent,
                 duration,
                 cache,
-                user_agent[:_KEPT_USER_AGENT],
-                error[:_KEPT_ERROR],
+                user_agent,
+                error,
             )
         )
+
+    def later(self, answer: Later) -> None:
+        """Note an answered request that says itself what stands in its line."""
+        if self._writer is not None:
+            self._writer.append_access(answer)
 
     def repeat(self, repeat: Repeat) -> None:
         """Note that an answer was given once more."""

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from proxy.observe.formats import AccessRecord, LineFormat, Repeat
+from proxy.observe.formats import AccessRecord, Later, LineFormat, Repeat
 from proxy.observe.sink import Sink
 
 BATCH = 500
@@ -26,7 +26,7 @@ PERIOD = 0.5
 MAX_ACCESS = 10_000
 MAX_MESSAGES = 2_000
 
-_Item = TypeVar("_Item", AccessRecord | Repeat, logging.LogRecord)
+_Item = TypeVar("_Item", AccessRecord | Repeat | Later, logging.LogRecord)
 _INTERNAL = "proxy.observe"
 # Enough to empty full queues; bounded, so that a flood does not keep a flush or a stop waiting.
 _ROUNDS = MAX_ACCESS // BATCH + MAX_MESSAGES // BATCH + 2
@@ -45,7 +45,7 @@ class Writer:
         self._format = line_format
         self._batch = batch
         self._period = period
-        self._access: deque[AccessRecord | Repeat] = deque()
+        self._access: deque[AccessRecord | Repeat | Later] = deque()
         self._messages: deque[logging.LogRecord] = deque()
         self._flushes: deque[threading.Event] = deque()
         self._wake = threading.Event()
@@ -68,7 +68,7 @@ class Writer:
         """Have the thread do this too, each time it wakes. It MUST NOT raise."""
         self._also = work
 
-    def append_access(self, record: AccessRecord | Repeat) -> None:
+    def append_access(self, record: AccessRecord | Repeat | Later) -> None:
         """Queue an access line. Never blocks, never raises."""
         queue = self._access
         waiting = len(queue)
@@ -136,10 +136,12 @@ class Writer:
         self._write(lines)
         return True
 
-    def _access_line(self, record: AccessRecord | Repeat) -> str:
+    def _access_line(self, record: AccessRecord | Repeat | Later) -> str:
         if isinstance(record, AccessRecord):
             return self._format.access(record)
-        return self._format.repeat(record)
+        if isinstance(record, tuple):
+            return self._format.repeat(record)
+        return self._format.access(record.accessed())
 
     def _lines(self, make: Callable[[_Item], str], items: list[_Item]) -> list[str]:
         try:

@@ -9,13 +9,16 @@ Non-goals: answers that are repeated (`hot`, `repeats`); how a path is written (
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, final
 
 from aiohttp import web
 
 from proxy.ecosystems.base import Ecosystem
 from proxy.model import ArtifactTarget, RequestLine
 from proxy.observe.audit import AuditRecord
+from proxy.observe.formats import AccessRecord
+from proxy.observe.logs import access_record
 from proxy.observe.metrics import NONE
 from proxy.server.heading import Heading
 from proxy.server.noted import noted_path
@@ -64,37 +67,68 @@ class About(NamedTuple):
     target: ArtifactTarget
 
 
+@final
+@dataclass(slots=True)
+class Errand:
+    """An errand that has ended, for both logs: `Later`, and `audit.Later`. `at`: epoch seconds;
+    `sent`: bytes of body; `cache`, `sha256`: see `note_errand`."""
+
+    at: float
+    seconds: float
+    about: About
+    status: int
+    sent: int
+    cache: str
+    sha256: str
+
+    def accessed(self) -> AccessRecord:
+        """See `proxy.observe.formats.Later`."""
+        about, heading = self.about, self.about.heading
+        return access_record(
+            self.at,
+            about.id,
+            heading.principal.name,
+            heading.peer.shown,
+            "GET",
+            about.line.path,
+            about.ecosystem.name,
+            self.status,
+            self.sent,
+            self.seconds,
+            self.cache if self.cache != NONE else "",
+            heading.agent,
+        )
+
+    def audited(self) -> AuditRecord:
+        """See `proxy.observe.audit.Later`."""
+        about, heading = self.about, self.about.heading
+        return AuditRecord(
+            self.at,
+            about.id,
+            "served",
+            heading.principal.name,
+            heading.principal.kind,
+            heading.peer.shown,
+            about.ecosystem.name,
+            purl_of(about.ecosystem, about.target),
+            about.line.path,
+            self.status,
+            self.sent,
+            f"sha256:{self.sha256}",
+            self.cache if self.cache != NONE else "",
+            "",
+        )
+
+
 def note_errand(rooms: Rooms, about: About, cache: str, content: bytes, sha256: str) -> None:
     """Tell of an errand whose client has got `content`; nothing of it: the client has left.
 
     `sha256`: of that. `cache`: the label of what the cache did, NONE where that is not known.
     """
-    heading, ecosystem, path = about.heading, about.ecosystem.name, about.line.path
-    principal, peer, shown = heading.principal, heading.peer.shown, cache if cache != NONE else ""
     status, sent = 200 if content else LEFT, len(content)
     seconds = time.perf_counter() - about.started
-    rooms.metrics.request(ecosystem, status, cache, seconds, sent)
-    rooms.access_log.append(
-        *(about.id, principal.name, peer, "GET", path, ecosystem, status, sent, seconds),
-        *(shown, heading.agent),
-    )
-    if not content or not rooms.audit.on:
-        return
-    rooms.audit.append(
-        AuditRecord(
-            time.time(),
-            about.id,
-            "served",
-            principal.name,
-            principal.kind,
-            peer,
-            ecosystem,
-            purl_of(about.ecosystem, about.target),
-            path,
-            status,
-            sent,
-            f"sha256:{sha256}",
-            shown,
-            "",
-        )
-    )
+    rooms.metrics.request(about.ecosystem.name, status, cache, seconds, sent)
+    errand = Errand(time.time(), seconds, about, status, sent, cache, sha256)
+    rooms.access_log.later(errand)
+    if content:
+        rooms.audit.append(errand)

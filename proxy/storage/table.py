@@ -128,6 +128,11 @@ class Table(diskcache.Cache):  # type: ignore[misc]  # ships no types
                 self.close()  # of a damaged one it would leave the file open
             raise
 
+    def version(self) -> int:
+        """A number that only what other connections commit makes another one."""
+        (number,) = self._sql("PRAGMA data_version").fetchone()
+        return int(number)
+
     def texts(self, prefix: str) -> Iterator[tuple[str, str, float]]:
         """Key, value and time of every text key that begins so, in order, a page at a time."""
         after, high = prefix, f"{prefix}\U0010ffff"

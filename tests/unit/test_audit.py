@@ -259,6 +259,35 @@ def test_what_does_not_fit_or_cannot_be_written_is_counted(tmp_path: Path) -> No
     assert log.dropped == MAX_WAITING + 5
 
 
+class Made:
+    """Implements `Later`. `made` None: it fails."""
+
+    def __init__(self, made: AuditRecord | None) -> None:
+        self.made = made
+
+    def audited(self) -> AuditRecord:
+        if self.made is None:
+            raise ValueError("odd")
+        return self.made
+
+
+def test_a_record_that_is_made_late_stands_in_the_same_line() -> None:
+    assert line_of(Made(record(status=206)), Redactor()) == line_of(record(status=206), Redactor())
+
+
+def test_one_odd_decision_takes_no_others_along(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AuditLog(Redactor(), AuditFile(tmp_path / "a.jsonl", 1 << 20))
+    for made in (record(path="/1"), None, record(path="/2")):
+        log.append(Made(made))
+    log.close()
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["/1", "/2"]
+    assert log.dropped == 1
+    assert "could not be written" in caplog.text
+
+
 def test_many_decisions_wake_their_writer_before_its_time(tmp_path: Path) -> None:
     """A busy farm's half second would not fit."""
     path = tmp_path / "audit.jsonl"

@@ -18,10 +18,13 @@ from proxy.cache.upkeep import Upkeep
 from proxy.storage.changes import Changes, Event, Notes, Removed, Stored
 from proxy.storage.disk import DiskStorage
 from proxy.storage.folder import Folder
-from proxy.storage.index import FOLDER, Books, Index
+from proxy.storage.index import FOLDER, Index
+from proxy.storage.index_rows import Books
 from proxy.storage.layout import entry_name
 from proxy.storage.lock import UpkeepLock
-from proxy.storage.table import discard
+from proxy.storage.look import Look
+from proxy.storage.reconcile import Standing
+from proxy.storage.table import IndexBusy, discard
 from tests.unit.stored import Elsewhere, get, put, sha256, until
 
 KIB = 1024
@@ -438,6 +441,115 @@ def test_what_cannot_be_told_just_now_holds_up_only_the_notes_from_there_on(kept
     (kept.folder / "moved").rename(folder)
     until(lambda: kept.upkeep.books.entries == NOTES + 20)
     assert kept.books().total == bodies(kept.folder)
+
+
+class Looking:
+    """Implements `Look`: as another one says, and which keys it was asked for."""
+
+    def __init__(self, inner: Look) -> None:
+        self.inner = inner
+        self.asked: list[str] = []
+
+    def is_there(self, key: str) -> bool:
+        self.asked.append(key)
+        return self.inner.is_there(key)
+
+    def body(self, key: str) -> tuple[str, int] | None:
+        self.asked.append(key)
+        return self.inner.body(key)
+
+
+class Steps:
+    """A store with an upkeep that makes a step when it is told to. `limit`: its bytes."""
+
+    def __init__(self, folder: Path, limit: int = 1 << 40) -> None:
+        self.changes = Changes()
+        self.storage = DiskStorage(folder, watcher=self.changes)
+        self.upkeep = Upkeep(self.storage, self.changes, limit)
+        self.look = Looking(self.upkeep._look)
+        self.upkeep._look = self.look
+        while not self.upkeep.books.complete:
+            self.upkeep._step()
+        self.upkeep._step()
+
+    def looked(self) -> list[str]:
+        """Which entries the next step looks at."""
+        self.look.asked.clear()
+        self.upkeep._step()
+        return self.look.asked
+
+    def keys(self) -> list[str]:
+        """Those in the index."""
+        return sorted(self.upkeep._open().keys_in_order_of_use())
+
+    def close(self) -> None:
+        self.upkeep.close()
+        self.upkeep._close_index()
+        self.storage.close()
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Iterator[Steps]:
+    made = Steps(tmp_path, 40)
+    yield made
+    made.close()
+
+
+def test_what_is_news_to_everybody_is_believed_without_a_look(steps: Steps) -> None:
+    for key in "abc":
+        put(steps.storage, key, key.encode())
+    assert steps.looked() == []
+    assert steps.keys() == ["a", "b", "c"]
+
+
+def test_what_changes_an_entry_is_looked_at_all_the_same(steps: Steps) -> None:
+    put(steps.storage, "a", b"x")
+    steps.storage.remove("a")
+    put(steps.storage, "b", b"y")
+    put(steps.storage, "b", b"yy")
+    assert steps.looked() == ["a", "b"]
+    assert steps.keys() == ["b"]
+    assert steps.upkeep.books.total == 2
+
+
+def test_when_another_process_has_told_of_something_each_note_is_looked_at(
+    tmp_path: Path, steps: Steps
+) -> None:
+    put(steps.storage, "a", b"x")
+    other = Room(tmp_path, 40)
+    other.storage.remove("a")
+    other.index.apply(other.changes.collect(), Standing(other.storage.folder))
+    other.close()
+    assert "a" in steps.looked()
+    assert steps.keys() == []
+    put(steps.storage, "b", b"x")
+    assert steps.looked() == []
+
+
+def test_after_an_eviction_each_note_is_looked_at(steps: Steps) -> None:
+    put(steps.storage, "a", b"a" * 30)
+    steps.looked()
+    evict = steps.storage.evict
+
+    def and_meanwhile(key: str, body: str, *, with_body: bool) -> None:
+        put(steps.storage, "a", b"a" * 30)  # the same once more, and gone with the old one
+        evict(key, body, with_body=with_body)
+
+    steps.storage.evict = and_meanwhile  # type: ignore[method-assign]
+    put(steps.storage, "b", b"b" * 30)
+    steps.upkeep._step()
+    assert "a" in steps.looked()
+    assert steps.keys() == ["b"]
+
+
+def test_notes_that_could_not_be_told_at_first_are_looked_at(steps: Steps) -> None:
+    put(steps.storage, "a", b"x")
+    steps.upkeep._try(_busy)
+    assert steps.looked() == ["a"]
+
+
+def _busy() -> None:
+    raise IndexBusy("SQLITE_BUSY")
 
 
 def test_a_whole_folder_that_is_removed_comes_back_with_its_index(kept: Kept) -> None:

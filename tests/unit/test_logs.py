@@ -199,6 +199,30 @@ def test_one_odd_access_record_does_not_end_the_log(sink: Kept) -> None:
     assert json.loads(sink.lines[1])["time"] == "1970-01-01T00:00:00.000Z"
 
 
+class Made:
+    """Implements `Later`. `made` None: it fails."""
+
+    def __init__(self, made: AccessRecord | None) -> None:
+        self.made = made
+
+    def accessed(self) -> AccessRecord:
+        if self.made is None:
+            raise ValueError("odd")
+        return self.made
+
+
+def test_an_access_record_that_is_made_late_stands_in_the_same_line(
+    start: Callable[..., Logs], sink: Kept
+) -> None:
+    logs = start()
+    one = AccessRecord(0.0, "i", "p", "a", "GET", "/", "e", 200, 0, 0.25, "hit", "ua")
+    for item in (one, None, one):
+        logs.access.later(Made(item))
+    assert logs.flush()
+    assert sink.lines[0] == sink.lines[2] == JsonFormat(Redactor()).access(one).strip()
+    assert "could not be written: ValueError" in sink.lines[1]
+
+
 def test_arguments_are_read_when_logged_not_when_written(
     start: Callable[..., Logs], sink: Kept
 ) -> None:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.storage.changes import Event, Notes, Removed, Stored, Stray
-from proxy.storage.index import Books, Index, Victim
+from proxy.storage.index import Index, Victim
+from proxy.storage.index_rows import Books
 from proxy.storage.table import IndexBroken
 from tests.unit.indexed import BODIES, EVENTS, KEYS, SIZES, X, Y, Z, apply, order, take_all
 from tests.unit.stored import sha256
@@ -211,6 +212,68 @@ def _tell_all(index: Index, data: st.DataObject) -> None:
     index.apply(Notes(data.draw(st.permutations(untold)), []), files)
     assert {entry.key: (entry.sha256, entry.size) for entry in index.entries()} == files
     assert index.books().total == sum(size for _, size in set(files.values()))
+
+
+class Teller:
+    """One of several processes: what it has not told yet, and what it knows of the others.
+
+    `quiet`: what the others had told when the notes of next time began.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.index = Index(folder)
+        self.untold: list[Event] = []
+        self.quiet: int | None = None
+
+    def tell(self, files: Files) -> None:
+        since, self.quiet = self.quiet, self.index.told_by_others()
+        notes, self.untold = Notes(self.untold, []), []
+        self.index.apply(notes, files, since=since)
+
+    def evict(self, files: Files, target: int) -> None:
+        def take(victim: Victim) -> bool:
+            if files.get(victim.key) == (victim.sha256, victim.size):
+                del files[victim.key]
+            return True
+
+        self.quiet = None
+        self.index.shrink(target, 2, take)
+
+
+STEPS = st.tuples(
+    st.integers(0, 1),
+    st.sampled_from(["store", "remove", "tell", "tell", "evict"]),
+    st.sampled_from("ab"),
+    BODIES,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(steps=st.lists(STEPS, min_size=10, max_size=30), target=st.integers(0, 320))
+def test_who_hears_of_no_others_need_not_look(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str, str, str]], target: int
+) -> None:
+    folder = tmp_path_factory.mktemp("index")
+    tellers, files = [Teller(folder), Teller(folder)], Files()
+    for number, step, key, body in steps:
+        teller = tellers[number]
+        if step == "store":
+            files[key] = body, SIZES[body]
+            teller.untold.append(Stored(key, body, SIZES[body]))
+        elif step == "remove":
+            files.pop(key, None)
+            teller.untold.append(Removed(key))
+        elif step == "tell":
+            teller.tell(files)
+        else:
+            teller.evict(files, target)
+    for teller in tellers:
+        teller.tell(files)
+    index = tellers[0].index
+    assert {entry.key: (entry.sha256, entry.size) for entry in index.entries()} == files
+    assert index.books().total == sum(size for _, size in set(files.values()))
+    for teller in tellers:
+        teller.index.close()
 
 
 # --- eviction ---------------------------------------------------------------------------------

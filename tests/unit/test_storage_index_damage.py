@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from proxy.storage.changes import Event, Removed, Stored
-from proxy.storage.index import Books, Index
+from proxy.storage.index import Index
+from proxy.storage.index_rows import Books
 from proxy.storage.table import Forbidden, IndexBroken, IndexBusy, PlainDisk, discard
 from tests.unit.indexed import X, Y, apply, order, take_all
 from tests.unit.stored import sha256

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.storage.changes import Event, Removed, Stored
-from proxy.storage.index import Books, Index
+from proxy.storage.index import Index
+from proxy.storage.index_rows import Books
 from proxy.storage.table import open_table
 from tests.unit.indexed import EVENTS, X, Y, apply, order, take_all
 from tests.unit.stored import sha256

@@ -14,7 +14,8 @@ from proxy.storage.base import Record
 from proxy.storage.changes import Changes
 from proxy.storage.disk import DiskStorage
 from proxy.storage.entries import UNREADABLE
-from proxy.storage.index import Books, Index
+from proxy.storage.index import Index
+from proxy.storage.index_rows import Books
 from proxy.storage.layout import FOOTER, body_id, body_name, entry_name, entry_tail, parse_entry
 from proxy.storage.reconcile import Reconciled, Standing, reap, reconcile
 from proxy.storage.verify import Finding, verify

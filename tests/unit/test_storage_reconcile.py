@@ -13,7 +13,8 @@ import pytest
 from proxy.storage.changes import Changes, Notes, Removed, Stored
 from proxy.storage.desk import Desk, open_desk
 from proxy.storage.disk import DiskStorage
-from proxy.storage.index import Books, Index
+from proxy.storage.index import Index
+from proxy.storage.index_rows import Books
 from proxy.storage.reconcile import FLIGHT_GRACE, Reconciled, reap, reconcile
 from proxy.storage.verify import Finding, verify
 from tests.unit.stored import Elsewhere, get, put, sha256
