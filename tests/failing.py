@@ -109,7 +109,7 @@ class FailingWriter:
         self._storage.check("commit")
         return self._real.commit(sha256, fields)
 
-    def commit_whole(self, content: bytes, sha256: str, fields: Fields) -> Record:
+    def commit_whole(self, content: bytes | memoryview, sha256: str, fields: Fields) -> Record:
         if self._storage.broken & {"write", "commit"}:
             self.write(content)
             return self.commit(sha256, fields)

@@ -67,7 +67,8 @@ class Flight:
         self.headed = False  # followers may have sent a head: there is no second try from zero
         self.record: Record | None = None
         self.digests: tuple[Digest, ...] = ()  # computed of the whole, stored or not
-        self.content: bytes | None = None  # the verified whole of a small one that landed
+        # The verified whole of a small one that landed.
+        self.content: bytes | memoryview | None = None
         self.error: ProxyError | None = None
         self.done = False
         self.released = False  # all of it is verified, and is being stored
@@ -128,7 +129,7 @@ class Flight:
         self.headed = self.released = True
         self._waiting.wake()
 
-    def finish(self, record: Record | None, content: bytes | None = None) -> None:
+    def finish(self, record: Record | None, content: bytes | memoryview | None = None) -> None:
         """All is verified; `record` None: but it could not be stored. `content`: of a small one,
         all of it, also where nothing was shown of it before."""
         if content is not None:

@@ -158,7 +158,8 @@ class Flights:
         flight = flying.follower.flight
         if (record := flight.record) is None:
             return None
-        stored = self._opening.landed(record, flying.status, flight.content, flight.digests)
+        content = None if flight.content is None else bytes(flight.content)
+        stored = self._opening.landed(record, flying.status, content, flight.digests)
         if stored is not None:
             flying.close()
         return stored

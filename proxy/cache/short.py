@@ -172,7 +172,7 @@ class ShortFlights:
             return None
         return size
 
-    def fits(self, order: Order, content: bytes) -> str:
+    def fits(self, order: Order, content: bytes | memoryview) -> str:
         """The SHA-256 of a body that is what was ordered; empty: it is not, or it is too large."""
         source, size = order.source, len(content)
         if size > self._most or source.size not in (None, size):
@@ -181,7 +181,12 @@ class ShortFlights:
         return sha256 if _fulfils(source.digest, content, sha256) else ""
 
     def store(
-        self, flight: Flight, order: Order, writer: Writer, content: bytes, sha256: str
+        self,
+        flight: Flight,
+        order: Order,
+        writer: Writer,
+        content: bytes | memoryview,
+        sha256: str,
     ) -> Record | None:
         """Commit what fits, and be done with the writer; None: the store does not take it."""
         try:
@@ -199,7 +204,7 @@ class ShortFlights:
         return record
 
 
-def _fulfils(promised: Digest | None, content: bytes, sha256: str) -> bool:
+def _fulfils(promised: Digest | None, content: bytes | memoryview, sha256: str) -> bool:
     if promised is None or promised.algorithm == "sha256":
         return promised is not None and promised.hex == sha256
     found = hashlib.new(promised.algorithm, content, usedforsecurity=False)

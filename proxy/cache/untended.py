@@ -64,7 +64,7 @@ class Untended:
         if self._asked is not None:
             self._asked.leave()
 
-    def _told(self, body: bytes | None) -> bool:
+    def _told(self, body: memoryview | None) -> bool:
         """See `proxy.upstream.base.Told`."""
         flight, order, writer = self._flight, self._order, self._writer
         asked, self._asked = self._asked, None  # no circle, or the body would stay for a while

@@ -120,7 +120,9 @@ class Errand:
         )
 
 
-def note_errand(rooms: Rooms, about: About, cache: str, content: bytes, sha256: str) -> None:
+def note_errand(
+    rooms: Rooms, about: About, cache: str, content: bytes | memoryview, sha256: str
+) -> None:
     """Tell of an errand whose client has got `content`; nothing of it: the client has left.
 
     `sha256`: of that. `cache`: the label of what the cache did, NONE where that is not known.

@@ -172,7 +172,7 @@ class _Errand:
         if record is None or not content or not self._answer(record, content):
             self._connection.hand_back(self._question)
 
-    def _answer(self, record: Record, content: bytes) -> bool:
+    def _answer(self, record: Record, content: bytes | memoryview) -> bool:
         """Send it, note it, and let the connection go on; False: it cannot be sent from here."""
         about, status = self._about, self.flying.status
         try:

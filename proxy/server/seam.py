@@ -121,7 +121,7 @@ class RepeatingHandler(RequestHandler):
         if idle and self._whole and parsed == 1 and data.startswith(b"GET "):
             self._question = data
 
-    def put(self, head: bytes, body: bytes) -> bool:
+    def put(self, head: bytes, body: bytes | memoryview) -> bool:
         """Write both in one call and without joining them, as asyncio does from 3.12 on.
 
         False: nobody is there any more.

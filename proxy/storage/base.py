@@ -100,7 +100,7 @@ class Writer(Protocol):
         """
         ...
 
-    def commit_whole(self, content: bytes, sha256: str, fields: Fields) -> Record:
+    def commit_whole(self, content: bytes | memoryview, sha256: str, fields: Fields) -> Record:
         """Append all of a body to a writer that is empty, and `commit` it.
 
         A storage may keep it for this entry alone, out of reach of `holds` and `share`: so it costs

@@ -108,7 +108,7 @@ class ClaimFile:
                     return progress
         return None
 
-    def fill(self, *parts: bytes, durable: bool = False) -> None:
+    def fill(self, *parts: bytes | memoryview, durable: bool = False) -> None:
         """Put other content in it, to be given another name then.
 
         Who has it open reads no note any more. Raises OSError; it is still a claim then.

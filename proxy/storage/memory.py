@@ -152,7 +152,7 @@ class MemoryWriter:
         self.close()
         return record
 
-    def commit_whole(self, content: bytes, sha256: str, fields: Fields) -> Record:
+    def commit_whole(self, content: bytes | memoryview, sha256: str, fields: Fields) -> Record:
         """See `Writer.commit_whole`."""
         self.write(content)
         return self.commit(sha256, fields)

@@ -164,7 +164,7 @@ class DiskWriter:
             raise self._place.failed(error) from error
         return self._committed(record)
 
-    def commit_whole(self, content: bytes, sha256: str, fields: Fields) -> Record:
+    def commit_whole(self, content: bytes | memoryview, sha256: str, fields: Fields) -> Record:
         """See `Writer.commit_whole`: a small body goes into the file of its entry."""
         size = len(content)
         if self._fd >= 0 or size > MAX_INSIDE:
@@ -191,13 +191,13 @@ class DiskWriter:
         self._place.watcher.stored(record.key, body_id(record), record.size)
         return record
 
-    def _make_whole(self, content: bytes, record: Record) -> None:
+    def _make_whole(self, content: bytes | memoryview, record: Record) -> None:
         """Put all of it into the file that is to become the entry: the claim, if there is one."""
         if self._closed:
             raise OSError(errno.EBADF, "the writer is closed")
         tail, entry, claim = entry_tail(record), entry_name(self._key), self._claim
         if claim is None:
-            self._folder.write(self._name, entry, content + tail)
+            self._folder.write(self._name, entry, b"".join((content, tail)))
             return
         claim.fill(content, tail)
         self._folder.replace((claim.name, entry))

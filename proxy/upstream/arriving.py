@@ -17,14 +17,16 @@ from typing import final
 
 @final
 class Arriving:
-    """Implements `session.Content`. `first`: what came with the head; `left`: bytes to come."""
+    """Implements `session.Content`. `data`: what came, from the byte at `start` on of the body;
+    `left`: bytes to come."""
 
-    __slots__ = ("_error", "_loop", "_on_eof", "_pieces", "_waiter", "left")
+    __slots__ = ("_error", "_first", "_later", "_loop", "_on_eof", "_waiter", "left")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, first: bytes, left: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, data: bytes, start: int, left: int) -> None:
         self.left = left
         self._loop = loop
-        self._pieces = deque((first,)) if first else deque[bytes]()
+        self._first: memoryview | None = memoryview(data)[start:] if len(data) > start else None
+        self._later: deque[bytes] | None = None
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._on_eof: Callable[[], None] | None = None
@@ -64,9 +66,20 @@ class Arriving:
         return not self.left and not self._pieces
 
     @property
-    def whole(self) -> bytes | None:
-        """All of it, if it came in one piece, and nothing was read; None: it did not."""
-        return None if self.left or len(self._pieces) != 1 else self._pieces[0]
+    def whole(self) -> memoryview | None:
+        """All of it, where it came with the head, and nothing was read; None: it did not."""
+        return None if self.left or self._later else self._first
+
+    @property
+    def _pieces(self) -> deque[bytes]:
+        """What has come and was not read. Of what came with the head no copy is made before."""
+        pieces = self._later
+        if pieces is None:
+            pieces = self._later = deque()
+        if self._first is not None:
+            pieces.append(bytes(self._first))
+            self._first = None
+        return pieces
 
     def read_nowait(self) -> bytes:
         """All that has come and was not read yet."""

@@ -74,7 +74,7 @@ class AtOnce:
         self._deadlines.watch(asked)
         return asked
 
-    def answered(self, asked: Asked) -> bytes | None:
+    def answered(self, asked: Asked) -> memoryview | None:
         """Something has come. Its body, if it is plain and all here: then it has been noted."""
         self._deadlines.unwatch(asked)
         body = asked.plain[1].whole if asked.plain is not None else None

@@ -199,7 +199,7 @@ class UpstreamResponse(Protocol):
 # Is told, once, what a question that was put has come to: the whole body of a 200, or None, which
 # says nothing yet. True: the body is taken, and the question is over. Else whoever was told MUST
 # see to it that `Asked.go_on` is awaited. Never raises.
-Told = Callable[[bytes | None], bool]
+Told = Callable[[memoryview | None], bool]
 
 
 class Asked(Protocol):

@@ -103,7 +103,7 @@ class Wire(ResponseHandler):
         if found is not None:
             left = found.size - (len(data) - found.end)
             if left >= 0:
-                body = Arriving(self._events, data[found.end :], left)
+                body = Arriving(self._events, data, found.end, left)
                 if left:
                     self._body = body
                 else:

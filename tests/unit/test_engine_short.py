@@ -127,7 +127,7 @@ class Question:
         ):
             taken = self.told(None)
         else:
-            taken = self.told(answer.body)
+            taken = self.told(memoryview(answer.body))
             answer.closed = taken
         assert not taken or isinstance(answer, Answer)
 

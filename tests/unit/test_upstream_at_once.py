@@ -82,10 +82,10 @@ class Told:
     """Who puts a question; takes what comes at once, unless it is `choosy`."""
 
     def __init__(self, *, choosy: bool = False) -> None:
-        self.came: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self.came: asyncio.Future[memoryview | None] = asyncio.get_running_loop().create_future()
         self.choosy = choosy
 
-    def __call__(self, body: bytes | None) -> bool:
+    def __call__(self, body: memoryview | None) -> bool:
         self.came.set_result(body)
         return body is not None and not self.choosy
 
@@ -106,7 +106,7 @@ async def put(made: Room, request: UpstreamRequest, *, choosy: bool = False) -> 
     assert asked is not None
     body = await told.came
     if body is not None and not choosy:
-        return body
+        return bytes(body)
     response = await asked.go_on()
     try:
         again = b"".join([piece async for piece in response.pieces()])

@@ -270,7 +270,7 @@ async def test_little_is_read_at_once_of_what_may_be_small_and_much_of_the_rest(
 
 
 async def test_what_came_is_read_before_what_went_wrong_and_no_more_than_is_wanted() -> None:
-    body = Arriving(asyncio.get_running_loop(), b"abc", 7)
+    body = Arriving(asyncio.get_running_loop(), b"..abc", 2, 7)
     body.feed(b"de")
     assert (await body.read(0), await body.read(2), await body.read(9)) == (b"ab"[:0], b"ab", b"c")
     body.set_exception(aiohttp.ClientPayloadError("cut"))
@@ -284,7 +284,7 @@ async def test_what_came_is_read_before_what_went_wrong_and_no_more_than_is_want
 
 async def test_who_waits_for_a_body_hears_of_each_piece_and_of_its_end_once() -> None:
     ended: list[str] = []
-    body = Arriving(asyncio.get_running_loop(), b"", 3)
+    body = Arriving(asyncio.get_running_loop(), b"..", 2, 3)
     body.on_eof(lambda: ended.append("then"))
     waiting = asyncio.ensure_future(body.readchunk())
     await asyncio.sleep(0)
