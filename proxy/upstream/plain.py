@@ -10,7 +10,6 @@ Reading: RFC 9112 sections 2.2, 5 and 6. Non-goals: what the fields mean (`answe
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final, final
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -21,39 +20,46 @@ LONGEST: Final = 8000
 """Bytes of the longest head that is looked at; the library takes lines of that length."""
 MOST: Final = 100
 """Fields of a plain head, at most; the library takes a few more."""
-_HEAD = re.compile(
-    rb"HTTP/1\.1 200 [ -~]*(?:\r\n[!#-'*+.^_`|~0-9A-Za-z-]+: (?! )[ -~]+(?<! ))+\r\n\r\n"
-)
-_DIGITS = len(str(SMALL))
 # Each of these gives the body another end or another meaning, or the connection another use.
-_NOT_PLAIN = frozenset(
-    {
-        *("transfer-encoding", "content-encoding", "content-range", "trailer", "upgrade"),
-        *("proxy-connection", "sec-websocket-key1"),
-    }
+_NOT_PLAIN: Final = (
+    *(b"content-length", b"connection", b"transfer-encoding", b"content-encoding"),
+    *(b"content-range", b"trailer", b"upgrade", b"proxy-connection", b"sec-websocket-key1"),
 )
-_KEPT = "keep-alive"
+_LINE = (
+    rb"\r\n(?:"
+    rb"(?!(?i:" + b"|".join(_NOT_PLAIN) + rb"):)[!#-'*+.^_`|~0-9A-Za-z-]+: (?! )[ -~]+(?<! )"
+    rb"|(?i:connection: keep-alive)(?=\r))"
+)
+# One length among lines of which each can be read in one way only: no line is tried twice.
+_HEAD = re.compile(
+    rb"HTTP/1\.1 200 [ -~]*"
+    rb"(?:" + _LINE + rb")*?\r\n(?i:content-length): ([0-9]{1,6})(?=\r)(?:" + _LINE + rb")*"
+    rb"\r\n\r\n"
+)
+_AROUND: Final = 2  # line ends of a head besides those of its fields
 
 
 @final
 class PlainHead:
-    """Of `end` bytes, before a body of `size` bytes."""
+    """Of `end` bytes at the beginning of `data`, before a body of `size` bytes."""
 
-    __slots__ = ("_fields", "_pairs", "end", "size")
+    __slots__ = ("_fields", "_text", "end", "size")
 
-    def __init__(self, pairs: list[list[str]], end: int, size: int) -> None:
+    def __init__(self, data: bytes, end: int, size: int) -> None:
         self.end = end
         self.size = size
-        self._pairs = pairs
+        self._text = data[: end - 4]
         self._fields: CIMultiDictProxy[str] | None = None
 
     @property
     def fields(self) -> CIMultiDictProxy[str]:
         """Its fields. Made when somebody wants them: of most nobody does."""
         if self._fields is None:
-            self._fields = CIMultiDictProxy(
-                CIMultiDict([(name, value) for name, value in self._pairs])
-            )
+            found = CIMultiDict[str]()
+            for line in self._text.decode("ascii").split("\r\n")[1:]:
+                name, _, value = line.partition(": ")
+                found.add(name, value)
+            self._fields = CIMultiDictProxy(found)
         return self._fields
 
 
@@ -62,29 +68,7 @@ def read_plain(data: bytes) -> PlainHead | None:
     found = _HEAD.match(data, 0, LONGEST)
     if found is None:
         return None
-    end = found.end()
-    lines = data[: end - 4].decode("ascii").split("\r\n")
-    pairs = [line.split(": ", 1) for line in lines[1:]]
-    order = _order(tuple([name for name, _ in pairs]))
-    if order is None:
+    end, size = found.end(), int(found[1])
+    if not 0 < size <= SMALL or data.count(b"\r\n", 0, end) > MOST + _AROUND:
         return None
-    at, connections = order
-    length = pairs[at][1]
-    if len(length) > _DIGITS or not length.isdigit():
-        return None
-    for connection in connections:
-        if pairs[connection][1].lower() != _KEPT:
-            return None
-    size = int(length)
-    return PlainHead(pairs, end, size) if 0 < size <= SMALL else None
-
-
-@lru_cache(maxsize=64)
-def _order(names: tuple[str, ...]) -> tuple[int, tuple[int, ...]] | None:
-    """Where the length is among fields of such names, and where what is said of the connection is.
-    None: they are not those of a plain head. A server has mostly the same ones, in one order."""
-    lower = [name.lower() for name in names]
-    if len(lower) > MOST or lower.count("content-length") != 1 or not _NOT_PLAIN.isdisjoint(lower):
-        return None
-    connections = [at for at, name in enumerate(lower) if name == "connection"]
-    return lower.index("content-length"), tuple(connections)
+    return PlainHead(data, end, size)
