@@ -33,7 +33,8 @@ Short cuts: a question that was answered less than a second ago is answered befo
 (`server/repeats`): who asks, what the organisation may have, what is held. And who asks, and on
 what conditions, is found out once for a burst of requests that differ in their path only
 (`server/heading`); what they may have is asked each time. With that, a small artifact that is not
-here is fetched without a task that waits for it (`server/prompt`, `server/errand`).
+here is fetched without a task that waits for it (`server/prompt`, `server/errand`), and mostly
+without one that brings it (`cache/untended`, `upstream/at_once`).
 
 Three kinds of thing, never mixed:
 
@@ -64,7 +65,7 @@ pure: no clock, no I/O, no loop, no randomness.
 
 Where to begin reading: `errors` and `model` (the words), `ecosystems/base` (the contract of a
 protocol), `server/handler` (the walk), `cache/documents`, `cache/artifacts`, `cache/rights`,
-`cache/short` (the way of most misses) and `cache/download` (the engine).
+`cache/short` and `cache/untended` (the way of most misses) and `cache/download` (the engine).
 """
 
 __version__ = "0.1.0"
