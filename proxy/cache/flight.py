@@ -138,9 +138,7 @@ class Flight:
         self.content = content
         self.size = self.visible = self.received
         self.headed = True
-        # What is stored is all there is to know of it: who is to be called need not wait until the
-        # leader has noted anything, as after a failure.
-        self._end(at_once=record is not None)
+        self._end()
 
     def fail(self, error: ProxyError) -> None:
         """It came to nothing: every follower hears the same."""
@@ -236,8 +234,7 @@ class Flight:
         return self._waiting.change()
 
     def hear(self, told: Callable[[], object]) -> None:
-        """Have `told` called, once, when whoever awaits `change` would go on: by the loop, or by
-        the leader when the body is stored."""
+        """Have `told` called, once, by the loop, when whoever awaits `change` would go on."""
         self._waiting.hear(told)
 
     def spot(self, offset: int) -> Spot:
@@ -270,13 +267,13 @@ class Flight:
         self.stopped = True
         self._stop()
 
-    def _end(self, *, at_once: bool = False) -> None:
+    def _end(self) -> None:
         self.done = True
         self._stop = None
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
-        self._waiting.wake(at_once=at_once)
+        self._waiting.wake()
         if self._parts and not self._followers:
             self._replace([])
 

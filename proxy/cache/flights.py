@@ -75,7 +75,8 @@ class Flights:
         for task in list(self._leaders.values()):
             task.cancel()
         for flight in list(self._untended.values()):
-            flight.stop()  # a task ends it
+            flight.stop()
+        await asyncio.sleep(0)  # what was stopped is told of it now, and a task ends it
         await asyncio.gather(*self._leaders.values(), return_exceptions=True)
 
     def find(self, name: str) -> Flight | None:

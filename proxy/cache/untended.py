@@ -1,9 +1,9 @@
 """Flights without a task that leads them: short ones that the upstream could be asked for at once.
 
 Purpose: nothing has to be awaited to ask on a connection that stands idle, and nothing more when
-all of the answer has come: it is verified, stored and given to whoever waits by the one who took it
-from the wire. Whatever else happens is left to a task, which goes on with what was begun here
-(`Begun`): so each failure is met and told in one place only.
+all of the answer has come: it is verified and stored at once, and whoever waits is told. Whatever
+else happens is left to a task, which goes on with what was begun here (`Begun`): so each failure is
+met and told in one place only.
 
 Reading: `short`, `download`. Non-goals: whether a flight may be a short one (`short`).
 """

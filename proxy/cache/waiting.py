@@ -9,11 +9,8 @@ Non-goals: what the news is (`flight`).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import final
-
-LOG = logging.getLogger(__name__)
 
 
 @final
@@ -36,9 +33,8 @@ class Waiting:
         """Have `told` called with the next news."""
         self._hearers.append(told)
 
-    def wake(self, *, at_once: bool = False) -> None:
-        """There is news. `at_once`: whoever is to be called is called here and now, not by the
-        loop, whose turn costs as much as the call."""
+    def wake(self) -> None:
+        """There is news."""
         if self._waiters:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
@@ -46,16 +42,6 @@ class Waiting:
                     waiter.set_result(None)
         if self._hearers:
             hearers, self._hearers = self._hearers, []
+            loop = asyncio.get_running_loop()
             for told in hearers:
-                if at_once:
-                    _call(told)
-                else:
-                    asyncio.get_running_loop().call_soon(told)
-
-
-def _call(told: Callable[[], object]) -> None:
-    try:
-        told()
-    except Exception:
-        # A defect of theirs, whichever: neither the others nor the flight may suffer from it.
-        LOG.exception("who was told of a flight failed")
+                loop.call_soon(told)

@@ -80,9 +80,8 @@ class Asked:
     def heard(self, plain: Plain | None) -> None:
         """What the wire has taken in; see `Reply`."""
         if not self._is_over:  # else the connection is being closed
-            self._is_over = True
             self.plain = plain
-            self._asker.answered(self)
+            self._end()
 
     def end(self) -> None:
         """See `Overdue`."""
@@ -98,7 +97,11 @@ class Asked:
 
     def _fail(self, failure: BaseException) -> None:
         if not self._is_over:
-            self._is_over = True
             self.failure = failure
             self.connection.close()
-            self._asker.answered(self)
+            self._end()
+
+    def _end(self) -> None:
+        self._is_over = True
+        # When the turn is over: see `proxy.upstream.at_once`.
+        asyncio.get_running_loop().call_soon(self._asker.answered, self)

@@ -184,7 +184,8 @@ class Questions:
         wire = connection.protocol
         if not isinstance(wire, Wire):
             raise AssertionError("a connection of another kind was kept")  # noqa: TRY004
-        wire.put(question, asked.heard)
+        # When the turn is over: see `proxy.upstream.at_once`.
+        self._loop.call_soon(wire.put, question, asked.heard)
         return True
 
     async def go_on(self, asked: Asked) -> Answer:

@@ -65,15 +65,17 @@ class Wire(ResponseHandler):
         return answer
 
     def put(self, question: bytes, reply: Reply) -> None:
-        """Send a GET, all of it, on a connection that `is_ready`; `reply` is told of what comes in
-        answer, later and by the event loop. After None the caller, who is alone with this
-        connection, goes on with `read`, as the library does."""
+        """Send a GET, all of it; `reply` is told of what comes in answer. After None the caller,
+        who is alone with this connection, goes on with `read`, as the library does."""
         self.is_idle = False
+        transport = self.transport
+        if transport is None or not self.is_ready:
+            reply(None)
+            return
         self._reply = reply
         if self._most != READ:
             self._read_up_to(READ)
-        if self.transport is not None:
-            self.transport.write(question)
+        transport.write(question)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""

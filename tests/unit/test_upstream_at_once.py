@@ -174,11 +174,14 @@ async def test_a_plain_answer_needs_no_other_connection_and_keeps_its_own() -> N
         assert all("Authorization: Basic" in head for head in raw.heads)
 
 
-async def test_what_is_given_up_is_told_and_costs_its_connection() -> None:
-    async with idle(lambda: pieces(b"", pause=30)) as (raw, made):
+@pytest.mark.parametrize("out", [False, True])
+async def test_what_is_given_up_is_told_and_costs_its_connection(*, out: bool) -> None:
+    async with idle(lambda: pieces(b"", pause=30) if out else OK) as (raw, made):
         told = Told()
         asked = made.upstream.put(ask("/x"), told)
         assert asked is not None
+        if out:
+            await asyncio.sleep(0)
         asked.leave()
         asked.leave()
         assert await told.came is None
@@ -188,6 +191,29 @@ async def test_what_is_given_up_is_told_and_costs_its_connection() -> None:
         assert made.upstream._exchange.outages.of(raw.url).is_calm
         assert await made.get("/y") == b"ok"
         assert raw.connections == 2
+        assert raw.targets == ["/first", *["/x"] * out, "/y"]
+
+
+@pytest.mark.parametrize("what", ["closed", "lost", "something unasked"])
+async def test_a_connection_that_ends_before_its_question_is_out_is_not_asked(what: str) -> None:
+    async with idle(lambda: OK) as (raw, made):
+        told = Told()
+        asked = made.upstream.put(ask("/x"), told)
+        assert isinstance(asked, Asked)
+        protocol = asked.connection.protocol
+        assert protocol is not None
+        if what == "closed":
+            protocol.close()
+        elif what == "lost":
+            protocol.connection_lost(None)
+        else:
+            protocol.data_received(OK)
+        assert await told.came is None
+        response = await asked.go_on()
+        assert b"".join([piece async for piece in response.pieces()]) == b"ok"
+        await response.close()
+        assert (raw.connections, raw.targets) == (2, ["/first", "/x"])
+        assert made.seen.outcomes == ["error", "200"]
 
 
 @pytest.mark.parametrize(
