@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -385,3 +386,23 @@ async def test_one_that_is_stopped_when_a_task_has_just_been_told_to_go_on_comes
         await until(lambda: not (flights._running or flights._leaders or flights._untended))
         assert not list((tmp_path / "cache" / VERSION / "flights").iterdir())
         held.release()
+
+
+async def test_a_defect_on_the_way_without_a_task_holds_neither_flight_nor_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        Origin() as origin,
+        running(tmp_path, origin, tracebacks=True) as proxy,
+    ):
+        artifact = noise(origin.content, 40 * KIB)
+        await listed(proxy)
+        room = Room(proxy, artifact.link)
+        with monkeypatch.context() as broken:
+            broken.setattr(
+                "proxy.upstream.client.HttpUpstream.put", mock.Mock(side_effect=RuntimeError)
+            )
+            stored = await room.ended(room.begun())
+        assert stored.content == data_of(artifact)
+        stored.close()
+        assert bodies(origin, artifact) == 1
