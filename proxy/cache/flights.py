@@ -72,11 +72,12 @@ class Flights:
 
     async def close(self) -> None:
         """Stop every flight."""
-        for task in list(self._leaders.values()):
-            task.cancel()
         for flight in list(self._untended.values()):
             flight.stop()
-        await asyncio.sleep(0)  # what was stopped is told of it now, and a task ends it
+        for _ in range(2):  # each is told of that, and a task, which has begun then, ends it
+            await asyncio.sleep(0)
+        for task in list(self._leaders.values()):
+            task.cancel()
         await asyncio.gather(*self._leaders.values(), return_exceptions=True)
 
     def find(self, name: str) -> Flight | None:
@@ -212,8 +213,11 @@ class Flights:
     ) -> None:
         """Have a task lead it, from where it has begun."""
         leader = self._lead(ecosystem, order, permit, flight, begun)
-        self._leaders[flight] = task = asyncio.get_running_loop().create_task(leader)
-        flight.stoppable(task.cancel)
+        loop = asyncio.get_running_loop()
+        self._leaders[flight] = task = loop.create_task(leader)
+        # A task that is cancelled before its first step never runs: it would end nothing, and give
+        # nothing back of what was begun.
+        flight.stoppable(partial(loop.call_soon, task.cancel))
 
     async def _lead(
         self,

@@ -56,7 +56,11 @@ class Untended:
 
     def set_out(self, upstream: PromptUpstream) -> bool:
         """Ask; False: that is not possible at once."""
-        self._asked = upstream.put(self._order.request(), self._told)
+        try:
+            self._asked = upstream.put(self._order.request(), self._told)
+        except Exception:
+            # A defect, whichever: flight and claim would be held by nobody. A task asks instead.
+            LOG.exception("a question could not be put for a reason inside the proxy")
         return self._asked is not None
 
     def stop(self) -> None:

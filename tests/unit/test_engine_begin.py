@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -16,6 +17,7 @@ from proxy.ecosystems import ECOSYSTEMS
 from proxy.errors import DigestMismatch, NotFound, Unavailable
 from proxy.model import ArtifactTarget, DocumentTarget, Grant, Links
 from proxy.server.canonical import canonicalise
+from proxy.storage.layout import VERSION
 from tests.engine import (
     KIB,
     LIMIT,
@@ -358,3 +360,50 @@ async def test_one_that_nobody_leads_is_stopped_when_nobody_waits_for_it_any_mor
         held.release()
         got = await fetch(proxy, artifact.link)
         assert (got.status, got.body) == (200, data_of(artifact))
+
+
+@pytest.mark.parametrize("closing", [False, True])
+async def test_one_that_is_stopped_when_a_task_has_just_been_told_to_go_on_comes_to_an_end(
+    tmp_path: Path, *, closing: bool
+) -> None:
+    async with Origin() as origin, running(tmp_path, origin) as proxy:
+        artifact = noise(origin.content, 40 * KIB)
+        await listed(proxy)
+        held = origin.fault("origin", pattern(artifact), hold=True)
+        flying = Room(proxy, artifact.link).begun()
+        flights = proxy.app.artifacts._flights
+        await held.reached()
+        (untended,) = flights._untended.values()
+        untended.stop()
+        await asyncio.sleep(0)
+        assert flights._leaders
+        if closing:
+            await flights.close()
+        else:
+            flying.follower.flight._stop()  # type: ignore[misc]
+        with pytest.raises(Unavailable):
+            assert await flying.follower.settled(LIMIT)
+        flying.close()
+        await until(lambda: not (flights._running or flights._leaders or flights._untended))
+        assert not list((tmp_path / "cache" / VERSION / "flights").iterdir())
+        held.release()
+
+
+async def test_a_defect_on_the_way_without_a_task_holds_neither_flight_nor_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        Origin() as origin,
+        running(tmp_path, origin, tracebacks=True) as proxy,
+    ):
+        artifact = noise(origin.content, 40 * KIB)
+        await listed(proxy)
+        room = Room(proxy, artifact.link)
+        with monkeypatch.context() as broken:
+            broken.setattr(
+                "proxy.upstream.client.HttpUpstream.put", mock.Mock(side_effect=RuntimeError)
+            )
+            stored = await room.ended(room.begun())
+        assert stored.content == data_of(artifact)
+        stored.close()
+        assert bodies(origin, artifact) == 1
