@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
@@ -399,10 +398,12 @@ async def test_a_defect_on_the_way_without_a_task_holds_neither_flight_nor_claim
         artifact = noise(origin.content, 40 * KIB)
         await listed(proxy)
         room = Room(proxy, artifact.link)
-        with monkeypatch.context() as broken:
-            broken.setattr(
-                "proxy.upstream.client.HttpUpstream.put", mock.Mock(side_effect=RuntimeError)
-            )
+
+        def broken(*_: object) -> None:
+            raise RuntimeError
+
+        with monkeypatch.context() as changed:
+            changed.setattr(type(proxy.app.upstream), "put", broken)
             stored = await room.ended(room.begun())
         assert stored.content == data_of(artifact)
         stored.close()
