@@ -251,7 +251,8 @@ class DiskStorage:
             raise StorageFailed("the entry is gone")
         changed = replace(current, fields=dict(fields))
         self._describe(changed, self._content(current) if current.inside else b"")
-        self._watcher.used(record.key)
+        # Not only used: if another process has removed it meanwhile, it is there again.
+        self._watcher.stored(changed.key, body_id(changed), changed.size)
         return changed
 
     def _content(self, record: Record) -> bytes:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from proxy.cache.eviction import BATCH, Evicted, Evictor, goal
 from proxy.cache.upkeep import BATCH as NOTES
 from proxy.cache.upkeep import Upkeep
+from proxy.storage.base import Record
 from proxy.storage.changes import Changes, Event, Notes, Removed, Stored
 from proxy.storage.disk import DiskStorage
 from proxy.storage.folder import Folder
@@ -524,6 +525,26 @@ def test_when_another_process_has_told_of_something_each_note_is_looked_at(
     assert steps.keys() == []
     put(steps.storage, "b", b"x")
     assert steps.looked() == []
+
+
+def test_what_another_process_removes_while_it_is_confirmed_is_in_the_index_again(
+    tmp_path: Path, steps: Steps
+) -> None:
+    record = put(steps.storage, "a", b"x")
+    steps.upkeep._step()
+    other, describe = Room(tmp_path, 40), steps.storage._describe
+
+    def after_the_other(record: Record, content: bytes = b"") -> None:
+        other.storage.remove("a")
+        other.index.apply(other.changes.collect(), Standing(other.storage.folder))
+        describe(record, content)
+
+    steps.storage._describe = after_the_other  # type: ignore[method-assign]
+    steps.storage.update(record, {"checked": 2})
+    steps.upkeep._step()
+    other.close()
+    assert steps.keys() == ["a"]
+    assert steps.upkeep.books.total == 1
 
 
 def test_after_an_eviction_each_note_is_looked_at(steps: Steps) -> None:
