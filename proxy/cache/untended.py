@@ -75,13 +75,15 @@ class Untended:
         record: Record | None = None
         left: Writer | None = writer
         try:
-            sha256 = self._short.fits(order, body) if body is not None else ""
-            if body is not None and sha256:
+            if body is not None and (sha256 := self._short.fits(order, body)):
                 left = None  # whatever becomes of it
                 record = self._short.store(flight, order, writer, body, sha256)
+            elif body is not None and asked is not None:
+                asked.distrust()
         except Exception:
             # A defect, whichever: the body can still be passed on, and the claim is given back.
             LOG.exception("a flight could not be stored for a reason inside the proxy")
+            left = None
             resign(flight, writer, "")
         if record is None:
             self._over(Begun(left, asked))

@@ -91,6 +91,10 @@ class Asked:
         """See `proxy.upstream.base.Asked`."""
         self._fail(asyncio.CancelledError())
 
+    def distrust(self) -> None:
+        """See `proxy.upstream.base.Asked`."""
+        self.connection.close()
+
     def go_on(self) -> Awaitable[UpstreamResponse]:
         """See `proxy.upstream.base.Asked`."""
         return self._asker.go_on(self)

@@ -209,6 +209,11 @@ class Asked(Protocol):
         """Give it up: who put it is told None, if it was told nothing yet."""
         ...
 
+    def distrust(self) -> None:
+        """Say that its answer is not what was asked for. It may belong to another question: what
+        comes next from there would, too, so nothing more is asked of there."""
+        ...
+
     def go_on(self) -> Awaitable[UpstreamResponse]:
         """Wait for the answer; what `open` gives and raises. CancelledError if it was given up."""
         ...

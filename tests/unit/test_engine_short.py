@@ -112,6 +112,7 @@ class Question:
         self.answer = answer
         self.told = told
         self.left = False
+        self.distrusted = False
         asyncio.get_running_loop().call_soon(self.come)
 
     def come(self) -> None:
@@ -136,6 +137,10 @@ class Question:
         self.left = True
         self.told(None)
 
+    def distrust(self) -> None:
+        """As `Asked` has it."""
+        self.distrusted = True
+
     async def go_on(self) -> Answer:
         """As `Asked` has it."""
         if self.left:
@@ -154,6 +159,7 @@ class World:
     def __init__(self, *answers: Answer | ProxyError) -> None:
         self.answers = list(answers)
         self.asked: list[UpstreamRequest] = []
+        self.questions: list[Question] = []
         self.real = MemoryStorage()
         self.storage = FailingStorage(self.real)
         self.metrics = Metrics(("python",))
@@ -164,7 +170,8 @@ class World:
         if not self.swift:
             return None
         self.asked.append(request)
-        return Question(self.answers[len(self.asked) - 1], told)
+        self.questions.append(Question(self.answers[len(self.asked) - 1], told))
+        return self.questions[-1]
 
     async def open(self, request: UpstreamRequest) -> Answer:
         """As `Upstream` has it."""
@@ -486,5 +493,16 @@ async def test_one_that_has_landed_leaves_nothing_for_the_collector_to_find() ->
     with no_collector():
         gone = weakref.ref(await world.fly())
         assert world.stored == BODY
+        world.questions.clear()
         await asyncio.sleep(0)
         assert gone() is None
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_nothing_more_is_asked_where_another_body_came_from(*, right: bool) -> None:
+    body = BODY if right else bytes(SIZE)
+    world = World(Answer(body, size=SIZE, arrived=True), Answer(BODY, size=SIZE))
+    world.swift = True
+    await world.fly()
+    assert [question.distrusted for question in world.questions] == [not right]
+    assert world.stored == BODY

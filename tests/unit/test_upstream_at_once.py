@@ -194,6 +194,22 @@ async def test_what_is_given_up_is_told_and_costs_its_connection(*, out: bool) -
         assert raw.targets == ["/first", *["/x"] * out, "/y"]
 
 
+async def test_a_connection_whose_answer_was_another_one_is_not_asked_again() -> None:
+    async with idle(lambda: OK) as (raw, made):
+        told = Told(choosy=True)
+        asked = made.upstream.put(ask("/x"), told)
+        assert asked is not None
+        assert await told.came is not None
+        asked.distrust()
+        response = await asked.go_on()
+        assert b"".join([piece async for piece in response.pieces()]) == b"ok"
+        await response.close()
+        assert raw.connections == 1
+        assert await made.get("/y") == b"ok"
+        assert (raw.connections, made.seen.outcomes) == (2, ["200", "200"])
+        assert made.upstream._slots._free == LIMITS.connections
+
+
 @pytest.mark.parametrize("what", ["closed", "lost", "something unasked"])
 async def test_a_connection_that_ends_before_its_question_is_out_is_not_asked(what: str) -> None:
     async with idle(lambda: OK) as (raw, made):
