@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import final
+from typing import Any, final
 
 from proxy.cache.checksums import Checksums, not_before
 from proxy.cache.decisions import FAILURE_PAUSE, Decisions, Refusals
@@ -191,7 +191,7 @@ class Flights:
         def over(begun: Begun | None) -> None:
             del self._untended[flight]
             if begun is not None:
-                self._tend(ecosystem, order, permit, flight, begun)
+                self._tend(flight, self._lead(ecosystem, order, permit, flight, begun))
             elif self._running.get(name) is flight:
                 del self._running[name]
 
@@ -200,19 +200,11 @@ class Flights:
             self._untended[flight] = begun
             flight.stoppable(begun.stop)
         else:
-            self._tend(ecosystem, order, permit, flight, begun)
+            self._tend(flight, self._lead(ecosystem, order, permit, flight, begun))
         return flight
 
-    def _tend(
-        self,
-        ecosystem: Ecosystem,
-        order: Order,
-        permit: Permit,
-        flight: Flight,
-        begun: Begun | None,
-    ) -> None:
-        """Have a task lead it, from where it has begun."""
-        leader = self._lead(ecosystem, order, permit, flight, begun)
+    def _tend(self, flight: Flight, leader: Coroutine[Any, Any, None]) -> None:
+        """Have a task lead it."""
         loop = asyncio.get_running_loop()
         self._leaders[flight] = task = loop.create_task(leader)
         # A task that is cancelled before its first step never runs: it would end nothing, and give
@@ -227,7 +219,8 @@ class Flights:
         flight: Flight,
         begun: Begun | None,
     ) -> None:
-        """The leader's life. Whoever waits hears of the end when it has been noted."""
+        """The leader's life, from where the flight has begun. Whoever waits hears of the end when
+        it has been noted."""
         stopped = False
         try:
             await self._download.run(flight, order, begun)

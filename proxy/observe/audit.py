@@ -148,11 +148,11 @@ class AuditLog:
             while self._file is not None and self._waiting:
                 count = min(BATCH, len(self._waiting))
                 records = [self._waiting.popleft() for _ in range(count)]
-                lines = "".join(map(self._line, records))
+                lines = [line for line in map(self._line, records) if line]
                 try:
-                    self._file.write(lines.encode("ascii"))
+                    self._file.write("".join(lines).encode("ascii"))
                 except OSError:
-                    self.dropped += count
+                    self.dropped += len(lines)
 
     def _line(self, record: AuditRecord | Repeat | Later) -> str:
         try:

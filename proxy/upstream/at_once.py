@@ -5,7 +5,7 @@ which nothing stands in the way, in one go before the answer and in one after it
 hosts and credentials is asked of those who know it, and told to them, as there.
 
 What many small misses need in the same moment is done for all of them in a row before the next
-thing is done for any (measured: the loop's thread takes a sixth less, as code and data are in the
+thing is done for any (measured: the loop's thread takes an eighth less, code and data being in the
 processor's caches then, and whoever is on the other side is woken once for all): their questions
 go out when those who asked in one turn of the loop have been understood, what has come is verified
 and stored when all of it was read, and is sent when it is stored.
