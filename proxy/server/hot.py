@@ -44,6 +44,7 @@ from proxy.observe.logs import AccessLog
 from proxy.observe.metrics import Metrics
 from proxy.observe.request_id import RequestIds
 from proxy.server.answer import head_of, http_date
+from proxy.server.paged import Paged, PagedBodies
 from proxy.server.sending import AT_ONCE
 
 LIFE = 1.0  # seconds
@@ -65,13 +66,14 @@ class _Answer:
 
     __slots__ = (
         *("age", "audited", "body", "born", "cost", "count", "front", "head", "noted", "second"),
-        "stands",
+        *("size", "stands"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917  # made once, by `Hot`
         self,
         head: bytes,
-        body: bytes,
+        body: bytes | Paged,
+        size: int,
         stands: Standing,
         noted: Alike[AccessRecord],
         audited: Audited | None,
@@ -80,12 +82,13 @@ class _Answer:
     ) -> None:
         self.head = head
         self.body = body
+        self.size = size
         self.stands = stands
         self.noted = noted
         self.audited = audited
         self.count = count
         self.born = born
-        self.cost = _BOOKS + 2 * len(head) + len(body)
+        self.cost = _BOOKS + 2 * len(head) + (size if isinstance(body, bytes) else 2 * size)
         # All of the head up to the request's id, as it is in one second and at one age.
         self.front = b""
         self.second = self.age = -1
@@ -106,6 +109,7 @@ class Hot:
         self._access_log = access_log
         self._budget = budget
         self._used = 0
+        self._bodies = PagedBodies()
         # Oldest first: what is kept anew moves to the end.
         self._answers: OrderedDict[tuple[bytes, str], _Answer] = OrderedDict()
         # Hashes of questions that were asked lately: what is asked once is not worth keeping.
@@ -128,15 +132,18 @@ class Hot:
             self._asked.popitem(last=False)
         return False
 
-    def answer(self, question: bytes, peer: str, started: float) -> tuple[bytes, bytes] | None:
+    def answer(
+        self, question: bytes, peer: str, started: float
+    ) -> tuple[bytes, bytes | Paged] | None:
         """Head and body to send. None: the question has to be walked through the rooms.
 
         `peer`: the address at the other end. `started`: when the question was there.
         """
         found = self._answers.get((question, peer))
-        if found is None:
+        # What is over is left for `keep`, which most often has the same body to put in its place.
+        if found is None or started - found.born > LIFE:
             return None
-        age = found.stands() if started - found.born <= LIFE else None
+        age = found.stands()
         if age is None:
             self._drop((question, peer))
             return None
@@ -146,7 +153,7 @@ class Hot:
             found.dress(second, http_date(second).encode("ascii"), age)
         self.repeats += 1
         seconds = monotonic() - started
-        found.count(seconds, len(body))
+        found.count(seconds, found.size)
         self._access_log.repeat((now, request_id, seconds, found.noted))
         if found.audited is not None:
             found.audited(now, request_id)
@@ -169,7 +176,8 @@ class Hot:
         what = noted.record
         count = self._metrics.answers(what.ecosystem, what.status, what.cache).count
         head = head_of(response, _PER_ANSWER)
-        made = _Answer(head, body, stands, noted, audited, count, loop.time())
+        laid = self._bodies.of(body)
+        made = _Answer(head, laid, len(body), stands, noted, audited, count, loop.time())
         self._drop((question, peer))
         self._answers[question, peer] = made
         self._used += made.cost + len(question)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
+
+from proxy.server.paged import Paged
 
 KEEPALIVE = 30.0
 READ = 16 << 10
@@ -34,13 +37,13 @@ _END = b"\r\n\r\n"
 
 # Head and body to send at once to a question (the bytes of a request) from an address, if that is
 # known. The last argument is the time by the monotonic clock, which is the loop's.
-Recall = Callable[[bytes, str, float], tuple[bytes, bytes] | None]
+Recall = Callable[[bytes, str, float], tuple[bytes, bytes | Paged] | None]
 
 
 class RepeatingHandler(RequestHandler):
     """aiohttp's connection with an eye on what comes in. `recall` None: nothing is known."""
 
-    __slots__ = ("_fd", "_peer", "_question", "_recall", "_whole")
+    __slots__ = ("_fd", "_peer", "_question", "_recall", "_socket", "_whole")
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class RepeatingHandler(RequestHandler):
         self._question = b""
         self._peer = ""
         self._fd = -1  # the transport's own, to write to while nothing waits in its buffer
+        self._socket: socket.socket | None = None  # the same, if it can be had
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note who is at the other end."""
@@ -64,6 +68,8 @@ class RepeatingHandler(RequestHandler):
         peer = transport.get_extra_info("socket")
         if peer is not None and transport.get_extra_info("sslcontext") is None:
             self._fd = peer.fileno()
+            own = getattr(peer, "_sock", None)  # what asyncio wraps: it has no `send`
+            self._socket = own if isinstance(own, socket.socket) else None
         if hasattr(transport, "max_size"):
             transport.max_size = READ
 
@@ -92,7 +98,11 @@ class RepeatingHandler(RequestHandler):
             found = recall(data, self._peer, now)
             if found is not None:
                 self._next_keepalive_close_time = now + KEEPALIVE
-                self.put(*found)
+                head, body = found
+                if isinstance(body, Paged):
+                    self._put_paged(head, body)
+                else:
+                    self.put(head, body)
                 return
             if self._set_out(data):
                 return
@@ -139,11 +149,33 @@ class RepeatingHandler(RequestHandler):
                 sent = 0  # full, or gone: the transport finds out, and deals with it
             if sent == len(head) + len(body):
                 return True
-        if sent < len(head):
-            transport.write(head[sent:])
-        if body:
-            transport.write(memoryview(body)[max(0, sent - len(head)) :])
+        _put_rest(transport, head, body, sent)
         return True
+
+    def _put_paged(self, head: bytes, body: Paged) -> None:
+        """The same for a body that need not be copied."""
+        peer, transport = self._socket, self.transport
+        if peer is None or transport is None or transport.is_closing():
+            self.put(head, body.data)
+            return
+        sent = 0
+        if not transport.get_write_buffer_size():
+            try:
+                sent = body.send(head, peer)
+            except OSError:
+                sent = 0
+        if sent < len(head) + len(body.data):
+            _put_rest(transport, head, body.data, sent)
+
+
+def _put_rest(
+    transport: asyncio.WriteTransport, head: bytes, body: bytes | memoryview, sent: int
+) -> None:
+    """Leave to the transport what of both has not been sent."""
+    if sent < len(head):
+        transport.write(head[sent:])
+    if body:
+        transport.write(memoryview(body)[max(0, sent - len(head)) :])
 
 
 def asked(request: web.BaseRequest) -> tuple[bytes, str] | None:

@@ -19,6 +19,7 @@ from proxy.observe.metrics import Metrics
 from proxy.server import hot as hot_module
 from proxy.server.hot import Hot
 from proxy.server.listener import Listener
+from proxy.server.paged import LEAST, Paged
 from proxy.server.seam import KEEPALIVE, SEAM, asked
 from proxy.server.sending import AT_ONCE
 from proxy.server.wire import Server
@@ -35,8 +36,11 @@ NOTED = alike("p", "127.0.0.1", "/a", "python", 200, 1, "hit", "agent")
 class Room:
     """A server whose handler answers `walked <path>`, and that knows one question's answer."""
 
-    def __init__(self, body: bytes = REPEATED, seam: tuple[str, ...] = SEAM) -> None:
+    def __init__(
+        self, body: bytes = REPEATED, seam: tuple[str, ...] = SEAM, *, paged: bool = False
+    ) -> None:
         self.body = body
+        self.known = Paged(body) if paged else body
         self.seen: list[tuple[bytes, str] | None] = []
         self.server = Server(self._handle, self._refuse, recall=self._recall, seam=seam)
         self.listener = Listener(self.server, "127.0.0.1", 0)
@@ -49,8 +53,10 @@ class Room:
     def _refuse(_: web.BaseRequest, status: int) -> web.StreamResponse:
         return web.Response(status=status, body=b"refused")
 
-    def _recall(self, question: bytes, _peer: str, _now: float) -> tuple[bytes, bytes] | None:
-        return (HEAD % len(self.body), self.body) if question == QUESTION else None
+    def _recall(
+        self, question: bytes, _peer: str, _now: float
+    ) -> tuple[bytes, bytes | Paged] | None:
+        return (HEAD % len(self.body), self.known) if question == QUESTION else None
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -166,8 +172,12 @@ async def test_a_request_is_told_its_very_bytes_only_where_they_came_alone() -> 
     assert room.seen == [(alone, "127.0.0.1"), None, None, None, None]
 
 
-async def test_who_reads_nothing_is_not_answered_into_memory() -> None:
-    room = Room(body=bytes(60_000))
+PAGED = pytest.mark.parametrize("paged", [False, True], ids=["copied", "paged"])
+
+
+@PAGED
+async def test_who_reads_nothing_is_not_answered_into_memory(paged: bool) -> None:
+    room = Room(body=bytes(60_000), paged=paged)
     async with room.connected() as (reader, writer):
         transport = writer.transport
         assert isinstance(transport, asyncio.Transport)
@@ -196,14 +206,16 @@ def answers_length(head: bytes) -> int:
     return int(match.group(1))
 
 
-async def test_a_body_larger_than_the_socket_takes_arrives_whole_and_in_order() -> None:
-    body = bytes(range(256)) * 40_000
+@PAGED
+async def test_a_body_larger_than_the_socket_takes_arrives_whole_and_in_order(paged: bool) -> None:
+    room = Room(body=bytes(range(256)) * 40_000, paged=paged)
     # While it is on its way nothing is put on top of it: the handler waits for room, as ever.
-    assert await Room(body=body).tell(QUESTION, QUESTION) == [body, b"walked /a", b"walked /end"]
+    assert await room.tell(QUESTION, QUESTION) == [room.body, b"walked /a", b"walked /end"]
 
 
-async def test_a_half_closed_client_gets_its_repetition() -> None:
-    room = Room(body=bytes(3_000_000))
+@PAGED
+async def test_a_half_closed_client_gets_its_repetition(paged: bool) -> None:
+    room = Room(body=bytes(3_000_000), paged=paged)
     async with room.connected() as (reader, writer):
         writer.write(QUESTION)
         writer.write_eof()
@@ -273,7 +285,22 @@ async def test_an_answer_is_given_for_a_second() -> None:
     head, body = hot.answer(QUESTION, "p", now + 0.9) or (b"", b"")
     assert (b"Age: 3\r\n" in head, body) == (True, b"x")
     assert hot.answer(QUESTION, "p", now + hot_module.LIFE + 1) is None
-    assert len(hot) == 0
+
+
+async def test_a_body_is_laid_out_once_for_all_who_ask_and_for_the_next_second() -> None:
+    hot, now = make(), asyncio.get_running_loop().time()
+    body = bytes(LEAST)
+
+    def told(peer: str) -> object:
+        hot.keep(QUESTION, peer, web.Response(body=body), lambda: 3, NOTED)
+        return (hot.answer(QUESTION, peer, now) or (b"", b""))[1]
+
+    first = told("p")
+    assert isinstance(first, Paged)
+    assert told("q") is first
+    assert hot.answer(QUESTION, "p", now + hot_module.LIFE + 1) is None
+    assert told("p") is first
+    assert hot._used <= 2 * (2 * LEAST + 3000)
 
 
 async def test_an_answer_that_does_not_stand_any_more_is_dropped() -> None:
