@@ -15,20 +15,21 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor
 from functools import partial
-from typing import TypeVar, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 from proxy.cache.threads import in_thread
 from proxy.ecosystems.base import Catalogue, Cataloguing, Ecosystem, Table, Tabulating
 from proxy.errors import Malformed, Unavailable
 from proxy.model import ArtifactTarget, Document, DocumentTarget, Further, Links, Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 LOG = logging.getLogger(__name__)
 MAX_WAITING = 1000
@@ -114,11 +115,11 @@ class Worker:
     async def _insist(self, job: Callable[[], T]) -> T:
         try:
             return await self._once(job)
-        except BrokenProcessPool:
+        except BrokenExecutor:
             LOG.warning("the worker process died over a document; one more try")
         try:
             return await self._once(job)
-        except BrokenProcessPool as error:
+        except BrokenExecutor as error:
             LOG.warning("the worker process died over the same document again")
             raise Malformed("The upstream's document could not be worked on.") from error
 
@@ -130,7 +131,7 @@ class Worker:
             return await in_thread(job)
         try:
             return await asyncio.wrap_future(pool.submit(_do, job, self._seconds))
-        except BrokenProcessPool:
+        except BrokenExecutor:
             self._pool = None
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
             raise
@@ -145,6 +146,10 @@ class Worker:
 
 
 def _make_pool() -> ProcessPoolExecutor:
+    # Late: 0.6 MiB of every process, and many never need it.
+    import multiprocessing  # noqa: PLC0415
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
     # Not forked: this process has threads and open connections.
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_prepare)
 
@@ -190,7 +195,9 @@ def _prepare() -> None:
 
 def _end_with_parent() -> None:
     """Wait for the parent's end. Our own copy of the queue's pipe would never tell us."""
-    parent = multiprocessing.parent_process()
+    from multiprocessing import parent_process  # noqa: PLC0415  # it is there, in this process
+
+    parent = parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)

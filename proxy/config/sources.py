@@ -12,7 +12,6 @@ Reading: TOML 1.0. Non-goals: merging into settings (see `proxy.config.loading`)
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -238,7 +237,7 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
         return "unknown key; a literal secret is refused: name a file with password_file"
     siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == section]
     elsewhere = [key for key in known if key.rpartition(".")[2] == last]
-    near = difflib.get_close_matches(last, siblings, n=1) or elsewhere[:1]
+    near = _nearest(last, siblings) or elsewhere[:1]
     return f'unknown key; did you mean "{near[0]}"?' if near else "unknown key in this version"
 
 
@@ -248,13 +247,19 @@ def _unknown_variable(name: str, known: Mapping[str, str]) -> str:
             return f"{section} can only be given in the file"
     if _SECRET_NAME.search(name) and not name.endswith("_FILE"):
         return "unknown key; a literal secret is refused: name a file with ..__PASSWORD_FILE"
-    near = difflib.get_close_matches(name, known, n=1)
+    near = _nearest(name, known)
     return f'unknown key; did you mean "{near[0]}"?' if near else "unknown key in this version"
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = _nearest(name, known)
     return f'unknown {kind}; did you mean "{near[0]}"?' if near else f"unknown {kind}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415  # late: few configurations need it
+
+    return get_close_matches(name, list(known), n=1)
 
 
 def _plain(name: str) -> str:

@@ -10,6 +10,7 @@ service's.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import resource
@@ -27,6 +28,7 @@ from proxy.server.notify import Notifier
 LOG = logging.getLogger(__name__)
 GARBAGE = 20_000
 """Objects that are made between two looks for circles among them."""
+_ARENA_MAX = -8  # malloc.h
 EX_UNAVAILABLE = 69
 EX_CONFIG = 78
 
@@ -107,6 +109,7 @@ def run(
     """
     try:
         _harden()
+        _share_heap()
         asyncio.run(_serve(make, superior or _Signals, notifier or Notifier()))
     except CannotStart as error:
         (complain or _complain)(error)
@@ -125,6 +128,17 @@ def _harden() -> None:
     # A crash must not write the pull token to disk.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _share_heap() -> None:
+    """Have all threads take memory from one heap.
+
+    glibc makes one for each thread that finds another at it, and what is freed in one is of no use
+    in the others. Threads that hold the interpreter's lock by turns rarely meet there (measured:
+    1.2 MiB less after large bodies, no difference in time).
+    """
+    with suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def _settle_down() -> None:

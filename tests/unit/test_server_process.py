@@ -227,6 +227,21 @@ def test_r19_clients_that_leave_in_the_middle_leave_nothing_behind(
         assert proxy.get(wheel.link).sha256 == wheel.blob.sha256
 
 
+def heaps(proxy: Process) -> int:
+    """Heaps of threads: for each glibc reserves 64 MiB of addresses that are out of bounds."""
+    mapped = Path(f"/proc/{proxy.pid}/maps").read_text().splitlines()
+    spans = [line.split()[0].split("-") for line in mapped if " ---p " in line]
+    return sum(int(end, 16) - int(start, 16) > 32 << 20 for start, end in spans)
+
+
+def test_threads_share_one_heap(origin: OriginThread, tmp_path: Path) -> None:
+    with process(tmp_path, origin) as proxy:
+        pages = [artifact.link for artifact in origin.origin.content]
+        for target in [*dict.fromkeys(pages), "/healthz"]:
+            proxy.get(target)
+        assert heaps(proxy) <= 1  # of one that is older than the rule
+
+
 def test_r8_unknown_paths_cost_no_memory_and_no_series(
     origin: OriginThread, tmp_path: Path
 ) -> None:
