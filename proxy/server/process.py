@@ -15,20 +15,22 @@ import gc
 import logging
 import resource
 import signal
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, final
 
-from aiohttp import http_parser
+from aiohttp import connector, http_parser
 
 from proxy.server.notify import Notifier
 
 LOG = logging.getLogger(__name__)
 GARBAGE = 20_000
 """Objects that are made between two looks for circles among them."""
-_ARENA_MAX = -8  # malloc.h
+_HEAP = {-8: 1, -1: 2 << 20, -3: 1 << 20}  # malloc.h: M_ARENA_MAX, _TRIM_ and _MMAP_THRESHOLD
+_CONTEXTS = ("_SSL_CONTEXT_VERIFIED", "_SSL_CONTEXT_UNVERIFIED")
 EX_UNAVAILABLE = 69
 EX_CONFIG = 78
 
@@ -125,20 +127,29 @@ def _harden() -> None:
     if not hasattr(http_parser, "HttpRequestParserC"):
         # The parser in Python accepts what the one in C refuses (CVE-2023-47627 and others).
         raise CannotStart("aiohttp's C parser is missing; reinstall aiohttp", EX_UNAVAILABLE)
+    # Each connection is given a context of ours. The library's own, made when it is imported, trust
+    # whom the environment names (SSL_CERT_FILE), and are 2 MiB of authorities: none there instead.
+    for name in _CONTEXTS:
+        if hasattr(connector, name):
+            setattr(connector, name, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     # A crash must not write the pull token to disk.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _share_heap() -> None:
-    """Have all threads take memory from one heap.
+    """Have all threads take memory from one heap, and that one not shrink and grow all the time.
 
-    glibc makes one for each thread that finds another at it, and what is freed in one is of no use
-    in the others. Threads that hold the interpreter's lock by turns rarely meet there (measured:
-    1.2 MiB less after large bodies, no difference in time).
+    glibc makes a heap for each thread that finds another at it, and what is freed in one is of no
+    use in the others. Threads that hold the interpreter's lock by turns rarely meet there
+    (measured: 1.2 MiB less after large bodies, no difference in time). It gives back what is free
+    at the end of the heap from 128 KiB on: at each turn in which a few small bodies came and went,
+    to be asked for again at the next (measured: 3 % of a small miss).
     """
     with suppress(OSError, AttributeError):  # another libc
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _HEAP.items():
+            mallopt(option, value)
 
 
 def _settle_down() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -33,8 +33,21 @@ ROWS: dict[str, Callable[[Scene], list[Result]]] = {
 }
 
 
+TRIES = 3
+
+
+def measured(row: Callable[[Scene], list[Result]], scene: Scene) -> Iterator[Result]:
+    """Measure a row; once more, a few times, where nginx differed from its own clone. What is void
+    comes out as well."""
+    for _ in range(TRIES):
+        results = row(scene)
+        yield from results
+        if not any(result.void for result in results):
+            return
+
+
 def main() -> int:
-    """Run the rows; exit code 1 where a required value was missed or a line is void."""
+    """Run the rows; exit code 1 where a required value was missed or a line stays void."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--folder", type=Path, help="where the servers write (default: temporary)")
@@ -42,16 +55,16 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    results: list[Result] = []
+    results: dict[str, Result] = {}  # the last line of each row
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
         scene = Scene(folder, stack, options.rounds)
         print(f"{about()}\n\n{HEAD}", flush=True)
         for name in options.rows or ROWS:
-            for result in ROWS[name](scene):
-                results.append(result)
+            for result in measured(ROWS[name], scene):
+                results[result.row] = result
                 print(line(result), flush=True)
-    return 1 if failed(results) else 0
+    return 1 if failed(results.values()) else 0
 
 
 def about() -> str:

@@ -33,6 +33,7 @@ class Scene:
         self.folder = folder
         self.stack = stack
         self.rounds = rounds
+        self._given = 0
         self.upstream = stack.enter_context(Upstream(folder / "upstream"))
         self.address = urlsplit(self.upstream.url).netloc
         self.ours = self.proxy("ours")
@@ -71,6 +72,11 @@ class Scene:
         pages = tuple(f"/python/simple/{name}/" for name in {file.project for file in files})
         for contender in self.contenders:
             fetch(Plan((contender.url,), pages, accept=JSON))
+
+    def fresh(self, name: str) -> str:
+        """A name like that which nobody has asked for in this run."""
+        self._given += 1
+        return f"{name}{self._given}"
 
     def forget_large(self) -> None:
         """Remove large bodies from everybody's store, so that the disk is not what is measured."""
