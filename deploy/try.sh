@@ -7,6 +7,7 @@
 # the upstream on loopback first, which takes its packages through this machine's own pip.
 #
 # --check: install one package through the proxy into an environment of its own, say so, and stop.
+# Where clients are configured it needs a token of one, in $CGR_PROXY_TOKEN.
 # Ctrl-C or SIGTERM stops everything that was started.
 set -eu
 
@@ -159,7 +160,7 @@ paste() {
   cat <<TEXT
 
 The proxy serves $1. Paste:
-
+$known
   pip install --index-url $url/python/simple/ flask
   uv pip install --default-index $url/python/simple/ flask
   npm install --registry $url/javascript/ $npm
@@ -177,12 +178,29 @@ Health: $admin/readyz   Metrics: $admin/metrics
 TEXT
 }
 
+# asks: whether the proxy lets nobody in without a token.
+asks() {
+  "$env/bin/python" - "$url/python/simple/" <<'PY'
+import sys, urllib.error, urllib.request
+try:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=60):
+        raise SystemExit(1)
+except urllib.error.HTTPError as error:
+    raise SystemExit(error.code != 401)
+except OSError:
+    raise SystemExit(1)
+PY
+}
+
 # install: one package through the proxy, into an environment of its own, with none of this
-# machine's settings for pip.
+# machine's settings for pip. The token is in a file that pip reads by itself.
 install() {
+  if [ -n "$known" ]; then
+    (umask 077 && printf 'machine 127.0.0.1 login any password %s\n' "$CGR_PROXY_TOKEN" >"$run/.netrc")
+  fi
   "$python" -m venv "$run/client"
   clean_env "$run/client/bin/python" -m pip --isolated --no-cache-dir --disable-pip-version-check \
-    install --quiet --index-url "$url/python/simple/" flask
+    --no-input install --quiet --index-url "$url/python/simple/" flask
   "$run/client/bin/python" -c 'import flask' || fail "flask cannot be imported"
 }
 
@@ -224,9 +242,18 @@ say "$line"
 # cgr-proxy ready URL admin URL
 url=$(printf '%s\n' "$line" | cut -d ' ' -f 3)
 admin=$(printf '%s\n' "$line" | cut -d ' ' -f 5)
+known=
+if asks; then
+  known="
+(The configuration lets in known clients only: each of these needs a token as its password, with any
+user name. README.md says where each client keeps one.)
+"
+fi
 paste "$upstream"
 
 if [ -n "$check" ]; then
+  [ -z "$known" ] || [ -n "${CGR_PROXY_TOKEN:-}" ] ||
+    fail "clients are configured: put a token of one into CGR_PROXY_TOKEN for the check"
   install || broken "pip could not install flask through the proxy"
   say "ok: pip installed flask through the proxy"
   exit 0

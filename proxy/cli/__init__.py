@@ -10,6 +10,8 @@ command loads what it needs when it runs, so that `--version` answers at once.
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 from proxy import __version__
@@ -21,6 +23,7 @@ _CODES = (
     " taken or the installation is incomplete; 75 the store cannot be had just now; 77 the store"
     " belongs to another user; 78 wrong configuration."
 )
+_EX_PIPE = 128 + 13  # as a shell has it for SIGPIPE
 _COMMANDS = (serve, check_config, doctor, setup, client, audit, cache, health)
 
 
@@ -28,7 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Raises SystemExit on --help and wrong usage."""
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
-    return run(arguments)
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads our output has enough of it (`head`): as any other program, end without a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EX_PIPE
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -91,6 +91,8 @@ def _run(job: Job, arguments: argparse.Namespace) -> int:
     try:
         with _desk(directory) as desk:
             return job(desk, settings, arguments)
+    except BrokenPipeError:
+        raise  # it is our output that nobody reads, not the store
     except PermissionError as error:
         return _refuse(f"{directory}: {error.strerror}", EX_NOPERM)
     except (IndexBusy, IndexBroken, OSError) as error:

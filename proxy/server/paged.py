@@ -13,12 +13,14 @@ Reading: `memfd_create(2)`, `sendfile(2)`, `send(2)` MSG_MORE. Non-goals: files 
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from typing import Final, final
 from weakref import WeakValueDictionary, finalize
 
 LEAST: Final = 32 << 10
 """Bytes of a body from which this is worth it."""
+_MOST: Final = 256
 _NONE = -1
 
 
@@ -70,10 +72,15 @@ class Paged:
 
 @final
 class PagedBodies:
-    """One `Paged` for each body (the object, not its bytes), as long as somebody holds it."""
+    """One `Paged` for each body (the object, not its bytes), as long as somebody holds it.
 
-    def __init__(self) -> None:
+    At most `most` at a time: each takes a descriptor, of which connections need most. None: a
+    sixteenth of what the process may have, 256 if that is many.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
         self._by_id: WeakValueDictionary[int, Paged] = WeakValueDictionary()
+        self._most = _share() if most is None else most
 
     def of(self, body: bytes) -> bytes | Paged:
         """The body as it is best sent."""
@@ -81,5 +88,12 @@ class PagedBodies:
             return body
         found = self._by_id.get(id(body))  # which holds the body: no other can have its id
         if found is None:
+            if len(self._by_id) >= self._most:
+                return body
             found = self._by_id[id(body)] = Paged(body)
         return found
+
+
+def _share() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if soft == resource.RLIM_INFINITY else min(_MOST, soft // 16)

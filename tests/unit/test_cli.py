@@ -178,3 +178,29 @@ def test_the_module_runs_as_a_program_and_tells_its_version() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"cgr-proxy {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["setup", "pip"],
+        ["check-config"],
+        ["client", "new", "farm", "--ecosystems", "python"],
+    ],
+)
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(command: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy", *command],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 128 + 13
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr

@@ -45,6 +45,8 @@ BROKEN = [
     ('[credentials.python]\nidentify = "x"', "credentials.python.identify", "unknown key"),
     (CLIENT + "quota = 3", "clients[farm].quota", "unknown key"),
     (CLIENT + "network = []", "clients[farm].network", 'did you mean "networks"'),
+    (CLIENT + "token_hash = []", "clients[farm].token_hash", 'did you mean "token_hashes"'),
+    (CLIENT + 'token = "canary"', "clients[farm].token", "literal secret"),
     # arrays of tables
     (CLIENT + 'packages = ["flask"]', "clients[farm].packages", "pkg:pypi/flask"),
     (CLIENT + 'packages = ["pkg:*"]', "clients[farm].packages", "no prefix"),

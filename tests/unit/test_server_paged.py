@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import random
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +127,26 @@ def test_what_is_on_its_way_outlives_the_file(pair: tuple[socket.socket, socket.
 def test_a_small_body_stays_as_it_is() -> None:
     body = bytes(LEAST - 1)
     assert PagedBodies().of(body) is body
+
+
+def test_descriptors_are_left_for_connections() -> None:
+    kept = [bytes(bytearray(LEAST)) for _ in range(5)]
+    bodies = PagedBodies(3)
+    laid = [bodies.of(body) for body in kept]
+    assert [isinstance(one, Paged) for one in laid] == [True, True, True, False, False]
+    assert bodies.of(kept[0]) is laid[0]
+    assert laid[3] is kept[3]
+    del laid[1]
+    gc.collect()
+    assert isinstance(bodies.of(kept[4]), Paged)
+
+
+@pytest.mark.parametrize(("soft", "share"), [(256, 16), (1024, 64), (1 << 20, 256)])
+def test_a_small_share_of_what_the_process_may_have(
+    monkeypatch: pytest.MonkeyPatch, soft: int, share: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+    kept = [bytes(bytearray(LEAST)) for _ in range(share + 1)]
+    bodies = PagedBodies()
+    laid = [bodies.of(body) for body in kept]
+    assert sum(isinstance(one, Paged) for one in laid) == share
