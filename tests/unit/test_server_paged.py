@@ -60,7 +60,8 @@ def test_head_and_body_arrive_as_they_are(
 def test_a_full_socket_takes_what_it_takes(pair: tuple[socket.socket, socket.socket]) -> None:
     writer, reader = pair
     body = random.Random(1).randbytes(1 << 20)
-    paged, counts = Paged(body), []
+    paged = Paged(body)
+    counts: list[int] = []
     while not counts or counts[-1] == len(HEAD) + len(body):
         counts.append(paged.send(HEAD, writer))
     with pytest.raises(BlockingIOError):
