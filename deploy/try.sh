@@ -196,7 +196,8 @@ PY
 # machine's settings for pip. The token is in a file that pip reads by itself.
 install() {
   if [ -n "$known" ]; then
-    (umask 077 && printf 'machine 127.0.0.1 login any password %s\n' "$CGR_PROXY_TOKEN" >"$run/.netrc")
+    host=${url#*://}
+    (umask 077 && printf 'machine %s login any password %s\n' "${host%:*}" "$CGR_PROXY_TOKEN" >"$run/.netrc")
   fi
   "$python" -m venv "$run/client"
   clean_env "$run/client/bin/python" -m pip --isolated --no-cache-dir --disable-pip-version-check \

@@ -21,9 +21,9 @@ _CODES = (
     "Exit codes: 0 done; 1 something was found (doctor, cache verify), a log cannot be read (audit)"
     " or the proxy is not well (health); 2 wrong usage; 66 there is no store; 69 an address is"
     " taken or the installation is incomplete; 75 the store cannot be had just now; 77 the store"
-    " belongs to another user; 78 wrong configuration."
+    " belongs to another user; 78 wrong configuration; 141 nobody reads what it prints."
 )
-_EX_PIPE = 128 + 13  # as a shell has it for SIGPIPE
+EX_PIPE = 128 + 13  # as a shell has it for SIGPIPE
 _COMMANDS = (serve, check_config, doctor, setup, client, audit, cache, health)
 
 
@@ -33,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         code = run(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # here, not when it is too late to be caught
     except BrokenPipeError:
         # Who reads our output has enough of it (`head`): as any other program, end without a word.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EX_PIPE
+        return EX_PIPE
     return code
 
 

@@ -33,9 +33,9 @@ from proxy.config.settings import ECOSYSTEMS, MAX_LIVE
 ENVIRONMENT_PREFIX = "CGR_PROXY_"
 _LARGEST_FILE = 4 * 1024 * 1024  # bytes; a configuration of thousands of clients is far below
 _NEARBY = ("cgr-proxy.toml", "/etc/cgr-proxy/cgr-proxy.toml")
-_MISSPELT = (
-    0.9  # as `token_hash` is like `token_hashes`, but `password` is not like `password_file`
-)
+_LIKE, _MISSPELT = 0.6, 0.9
+"""How like each other two names are (`difflib`) so that one may be meant by the other; so that it
+must be: `token_hash` is `token_hashes` misspelt, `password` is not `password_file`."""
 _SECRET_NAME = re.compile(r"passw|token|secret|api_?key", re.IGNORECASE)
 _LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -237,11 +237,11 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
     """Word an unknown key: the nearest known one, or how to give a secret."""
     section, _, last = name.rpartition(".")
     siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == section]
-    misspelt = _nearest(last, siblings, _MISSPELT)
-    if _SECRET_NAME.search(last) and not last.endswith(("_file", "_hashes")) and not misspelt:
+    secret = _SECRET_NAME.search(last) and not last.endswith(("_file", "_hashes"))
+    near = _nearest(last, siblings, _MISSPELT if secret else _LIKE)
+    if secret and not near:
         return "unknown key; a literal secret is refused: name a file with password_file"
-    elsewhere = [key for key in known if key.rpartition(".")[2] == last]
-    near = _nearest(last, siblings) or elsewhere[:1]
+    near = near or [key for key in known if key.rpartition(".")[2] == last]
     return f'unknown key; did you mean "{near[0]}"?' if near else "unknown key in this version"
 
 
@@ -260,7 +260,7 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f'unknown {kind}; did you mean "{near[0]}"?' if near else f"unknown {kind}"
 
 
-def _nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> list[str]:
+def _nearest(name: str, known: Iterable[str], likeness: float = _LIKE) -> list[str]:
     from difflib import get_close_matches  # noqa: PLC0415  # late: few configurations need it
 
     return get_close_matches(name, list(known), n=1, cutoff=likeness)

@@ -98,11 +98,7 @@ class RepeatingHandler(RequestHandler):
             found = recall(data, self._peer, now)
             if found is not None:
                 self._next_keepalive_close_time = now + KEEPALIVE
-                head, body = found
-                if isinstance(body, Paged):
-                    self._put_paged(head, body)
-                else:
-                    self.put(head, body)
+                self.put(*found)
                 return
             if self._set_out(data):
                 return
@@ -131,51 +127,33 @@ class RepeatingHandler(RequestHandler):
         if idle and self._whole and parsed == 1 and data.startswith(b"GET "):
             self._question = data
 
-    def put(self, head: bytes, body: bytes | memoryview) -> bool:
-        """Write both in one call and without joining them, as asyncio does from 3.12 on.
+    def put(self, head: bytes, body: bytes | memoryview | Paged) -> bool:
+        """Write both at once and without joining them, as asyncio does from 3.12 on.
 
         False: nobody is there any more.
         """
         sent, transport = 0, self.transport
         if transport is None or transport.is_closing():
             return False
+        data = body.data if isinstance(body, Paged) else body
         if self._fd < 0:
-            transport.write(head + body)  # with TLS each write is a record and a send of its own
+            transport.write(head + data)  # with TLS each write is a record and a send of its own
             return True
         if not transport.get_write_buffer_size():
             try:
-                sent = os.writev(self._fd, (head, body))
+                if isinstance(body, Paged) and self._socket is not None:
+                    sent = body.send(head, self._socket)
+                else:
+                    sent = os.writev(self._fd, (head, data))
             except OSError:
                 sent = 0  # full, or gone: the transport finds out, and deals with it
-            if sent == len(head) + len(body):
+            if sent == len(head) + len(data):
                 return True
-        _put_rest(transport, head, body, sent)
+        if sent < len(head):
+            transport.write(head[sent:])
+        if data:
+            transport.write(memoryview(data)[max(0, sent - len(head)) :])
         return True
-
-    def _put_paged(self, head: bytes, body: Paged) -> None:
-        """The same for a body that need not be copied."""
-        peer, transport = self._socket, self.transport
-        if peer is None or transport is None or transport.is_closing():
-            self.put(head, body.data)
-            return
-        sent = 0
-        if not transport.get_write_buffer_size():
-            try:
-                sent = body.send(head, peer)
-            except OSError:
-                sent = 0
-        if sent < len(head) + len(body.data):
-            _put_rest(transport, head, body.data, sent)
-
-
-def _put_rest(
-    transport: asyncio.WriteTransport, head: bytes, body: bytes | memoryview, sent: int
-) -> None:
-    """Leave to the transport what of both has not been sent."""
-    if sent < len(head):
-        transport.write(head[sent:])
-    if body:
-        transport.write(memoryview(body)[max(0, sent - len(head)) :])
 
 
 def asked(request: web.BaseRequest) -> tuple[bytes, str] | None:

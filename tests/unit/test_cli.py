@@ -89,7 +89,7 @@ def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> N
     assert caught.value.code == 0
     told = " ".join(capsys.readouterr().out.split()).partition("Exit codes: ")[2]
     assert [part.split()[0] for part in told.split("; ")] == [
-        *("0", "1", "2", "66", "69", "75", "77", "78")
+        *("0", "1", "2", "66", "69", "75", "77", "78", "141")
     ]
 
 
@@ -204,3 +204,13 @@ def test_a_reader_that_has_enough_ends_a_command_without_a_word(command: list[st
     assert done.returncode == 128 + 13
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
+
+
+def test_without_any_output_a_command_still_ends_well() -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m proxy setup pip >&-', sys.executable],
+        stderr=subprocess.PIPE,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
