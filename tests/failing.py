@@ -41,6 +41,7 @@ class FailingStorage:
         self.real = real
         self.broken: set[str] = set()
         self.after = 0
+        self.shared = False  # with other processes
         self.sought: list[str] = []  # keys that were looked up
 
     def fail(self, *methods: str, after: int = 0) -> None:
@@ -54,6 +55,10 @@ class FailingStorage:
     def check(self, method: str) -> None:
         if method in self.broken:
             raise StorageFailed(f"{method} fails, as the test wants it")
+
+    @property
+    def alone(self) -> bool:
+        return self.real.alone and not self.shared
 
     def lookup(self, key: str) -> Record | None:
         self.sought.append(key)
@@ -143,6 +148,7 @@ def failing(proxy: Running) -> FailingStorage:
         app.artifacts._grounds,
         app.artifacts._flights,
         app.artifacts._flights._download,
+        app.artifacts._flights._download._untended,
         app.artifacts._flights._download._relay,
         app.artifacts._flights._download._extracts,
     )

@@ -31,7 +31,7 @@ from proxy.cache.relay import End, Relay
 from proxy.cache.short import Heard, ShortFlights, is_short
 from proxy.cache.threads import aside, in_thread
 from proxy.cache.transfer import Next, Rate, Transfer
-from proxy.cache.untended import Begun, Untended
+from proxy.cache.untended import Begun, Untended, UntendedFlights
 from proxy.cache.verdicts import to_text
 from proxy.errors import DigestMismatch, Malformed, ProxyError, StorageFailed, Unavailable
 from proxy.observe.metrics import Metrics
@@ -76,21 +76,14 @@ class Download:
         self._clock = clock
         self._relay = Relay(storage)
         self._short = ShortFlights(upstream, limits.max_object, clock, self._unstorable)
+        self._untended = UntendedFlights(storage, upstream, self._short, self._claim)
 
     def begin(
         self, flight: Flight, order: Order, over: Callable[[Begun | None], object]
     ) -> Untended | Begun | None:
         """Set out without a task. `over`: see `Untended`. Begun: the way ends here, for `run` to go
         on; None: there is none, and nothing has happened."""
-        if order.source.extracted or not is_short(flight, order):
-            return None
-        claimed = self._claim(order)
-        if claimed is None or is_foreign(claimed) or claimed.size:
-            return Begun(claimed, None)
-        untended = Untended(flight, order, claimed, self._short, over)
-        # Else another process stored it between our look and our claim.
-        absent = self._storage.lookup(order.key) is None
-        return untended if absent and untended.set_out(self._upstream) else Begun(claimed, None)
+        return self._untended.begin(flight, order, over)
 
     async def run(self, flight: Flight, order: Order, begun: Begun | None = None) -> None:
         """Fetch, verify, commit; every end is told to the flight. `begun`: to go on with. Raises
@@ -114,7 +107,7 @@ class Download:
         if order.source.extracted:
             return await self._extracts.bring(flight, order)
         for _ in range(MAX_CLAIMS):
-            (claimed, asked), begun = begun or (self._claim(order), None), None
+            (asked, claimed), begun = await self._untended.taken_up(order, begun), None
             if claimed is not None and is_foreign(claimed):
                 found = await self._relay.follow(flight, order, claimed)
                 if found is End.LANDED:

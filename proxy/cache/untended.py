@@ -5,6 +5,8 @@ all of the answer has come: it is verified and stored at once, and whoever waits
 else happens is left to a task, which goes on with what was begun here (`Begun`): so each failure is
 met and told in one place only.
 
+Where no other process uses the store, nothing is claimed: there is no file before the body is here.
+
 Reading: `short`, `download`. Non-goals: whether a flight may be a short one (`short`).
 """
 
@@ -12,46 +14,52 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, final
 
 from proxy.cache.flight import Flight
 from proxy.cache.leader import resign
 from proxy.cache.order import Order
-from proxy.cache.short import ShortFlights
-from proxy.storage.base import Foreign, Record, Writer
+from proxy.cache.short import ShortFlights, is_short
+from proxy.errors import ProxyError, StorageFailed
+from proxy.storage.base import Foreign, Record, Storage, Writer, is_foreign
 from proxy.upstream.base import Asked, PromptUpstream
 
 LOG = logging.getLogger(__name__)
 
 
 class Begun(NamedTuple):
-    """What has been begun of a flight. `claimed`: what the claim came to, None if the store takes
-    nothing. `asked`: a question that was put; None: none was."""
+    """What has been begun of a flight. `asked`: a question that was put; None: none was. `claimed`:
+    what the claim came to, None if the store takes nothing; `is_claimed` False: none was made."""
 
-    claimed: Writer | Foreign | None
     asked: Asked | None
+    claimed: Writer | Foreign | None
+    is_claimed: bool = True
 
 
 @final
 class Untended:
-    """One of them, with the claim that it has. `over` is told, once, that it has come to its end,
-    before its followers are; or what is to be gone on with."""
+    """One of them, with its writer, which may be on a claim. `over` is told, once, that it has come
+    to its end, before its followers are; or what is to be gone on with."""
 
-    __slots__ = ("_asked", "_flight", "_order", "_over", "_short", "_writer")
+    __slots__ = ("_asked", "_flight", "_is_claimed", "_order", "_over", "_short", "_writer")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # made in one place
         self,
         flight: Flight,
         order: Order,
         writer: Writer,
         short: ShortFlights,
         over: Callable[[Begun | None], object],
+        *,
+        is_claimed: bool,
     ) -> None:
         self._flight = flight
         self._order = order
         self._writer = writer
         self._short = short
         self._over = over
+        self._is_claimed = is_claimed
         self._asked: Asked | None = None
 
     def set_out(self, upstream: PromptUpstream) -> bool:
@@ -86,8 +94,77 @@ class Untended:
             left = None
             resign(flight, writer, "")
         if record is None:
-            self._over(Begun(left, asked))
+            is_claimed = self._is_claimed or left is None
+            if not is_claimed:
+                writer.close()
+            self._over(Begun(asked, left if is_claimed else None, is_claimed))
             return False
         self._over(None)
         flight.finish(record, body)
         return True
+
+
+@final
+class UntendedFlights:
+    """Begins them. `claim`: as of `Download`."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        upstream: PromptUpstream,
+        short: ShortFlights,
+        claim: Callable[[Order], Writer | Foreign | None],
+    ) -> None:
+        self._storage = storage
+        self._upstream = upstream
+        self._short = short
+        self._claim = claim
+
+    def begin(
+        self, flight: Flight, order: Order, over: Callable[[Begun | None], object]
+    ) -> Untended | Begun | None:
+        """See `Download.begin`."""
+        if order.source.extracted or not is_short(flight, order):
+            return None
+        if self._storage.alone:
+            return self._begin_alone(flight, order, over)
+        claimed = self._claim(order)
+        if claimed is None or is_foreign(claimed) or claimed.size:
+            return Begun(None, claimed)
+        untended = Untended(flight, order, claimed, self._short, over, is_claimed=True)
+        # Else another process stored it between our look and our claim.
+        absent = self._storage.lookup(order.key) is None
+        return untended if absent and untended.set_out(self._upstream) else Begun(None, claimed)
+
+    async def taken_up(
+        self, order: Order, begun: Begun | None
+    ) -> tuple[Asked | None, Writer | Foreign | None]:
+        """What is to be gone on with: what was begun, if anything was, claimed now if it was not.
+        Nothing was asked of what somebody else is writing."""
+        asked, claimed, is_claimed = begun or (None, None, False)
+        if is_claimed:
+            return asked, claimed
+        claimed = self._claim(order)
+        if asked is None or claimed is None or not is_foreign(claimed):
+            return asked, claimed
+        try:  # not alone any more: the answer ends where it is
+            with suppress(ProxyError):
+                await (await asked.go_on()).close()
+        except BaseException:
+            claimed.close()
+            raise
+        return None, claimed
+
+    def _begin_alone(
+        self, flight: Flight, order: Order, over: Callable[[Begun | None], object]
+    ) -> Untended | None:
+        """The same where nobody needs to be told of it, and nobody can have stored it."""
+        try:
+            writer = self._storage.create(order.key)
+        except StorageFailed:
+            return None  # the general way says so
+        untended = Untended(flight, order, writer, self._short, over, is_claimed=False)
+        if untended.set_out(self._upstream):
+            return untended
+        writer.close()
+        return None

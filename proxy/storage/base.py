@@ -161,6 +161,12 @@ def is_foreign(claimed: Writer | Foreign) -> TypeIs[Foreign]:
 class Storage(Protocol):
     """Few verbs over whole entries. Every key is an opaque text that UTF-8 can encode."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other process uses it at this moment, as far as can be told: what is written
+        at once needs no `claim` then. A hint: who relies on it loses time only."""
+        ...
+
     def lookup(self, key: str) -> Record | None:
         """The entry of that key. Unreadable metadata MUST be a miss (and go), not an error."""
         ...

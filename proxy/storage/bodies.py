@@ -7,6 +7,7 @@ an open body stays readable whoever removes its name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -69,6 +70,17 @@ class DiskBody:
         os.close(fd)
         if self._bodies is not None:
             self._bodies.closed(self._id)
+
+
+def content_of(body: DiskBody) -> bytes:
+    """All of a body. Raises OSError, also when the file is shorter; it is closed."""
+    try:
+        content = os.pread(body.fileno(), body.size, 0)
+    finally:
+        body.close()
+    if len(content) != body.size:
+        raise OSError(errno.EIO, "the body is cut")
+    return content
 
 
 def digest_of(body: DiskBody) -> str:

@@ -19,7 +19,6 @@ Reading: `flock(2)`, LMDB's lock table; ext4 `recently_deleted`. Non-goals: netw
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import struct
@@ -28,7 +27,7 @@ from contextlib import suppress
 from typing import Literal, final
 
 from proxy.storage.base import Progress
-from proxy.storage.files import plain
+from proxy.storage.files import plain, write_at_once
 from proxy.storage.folder import Folder
 from proxy.storage.layout import has_footer
 
@@ -116,8 +115,7 @@ class ClaimFile:
         if not self._blank:
             self.clear()
         self._blank, self._filled = False, True
-        if os.pwritev(self._fd, parts, 0) != sum(map(len, parts)):
-            raise OSError(errno.ENOSPC, "the disk took a part")
+        write_at_once(self._fd, parts)
         if durable:
             os.fsync(self._fd)
 

@@ -38,7 +38,7 @@ from typing import final
 
 from proxy.errors import StorageFailed
 from proxy.storage.base import Fields, Record
-from proxy.storage.bodies import DiskBody, OpenBodies, digest_of
+from proxy.storage.bodies import DiskBody, OpenBodies, content_of, digest_of
 from proxy.storage.claim import ClaimFile
 from proxy.storage.entries import UNREADABLE, read, record_of
 from proxy.storage.failures import Linked, cause, is_ours
@@ -98,6 +98,11 @@ class DiskStorage:
     def unclean(self) -> bool:
         """Tell whether somebody left the store in disorder, and we are the first to see it."""
         return self._session.unclean
+
+    @property
+    def alone(self) -> bool:
+        """See `Storage.alone`."""
+        return self._session.alone
 
     @property
     def doubtful(self) -> bool:
@@ -261,14 +266,9 @@ class DiskStorage:
         if body is None:
             raise StorageFailed("the entry is gone")
         try:
-            content = os.pread(body.fileno(), record.size, 0)
+            return content_of(body)
         except OSError as error:
             raise self._place.failed(error) from error
-        finally:
-            body.close()
-        if len(content) != record.size:
-            raise StorageFailed("the body is cut")
-        return content
 
     def holds(self, sha256: str) -> bool:
         """See `Storage.holds`."""

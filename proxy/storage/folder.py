@@ -13,7 +13,6 @@ Reading: `openat(2)`, `rename(2)`. Non-goals: knowing what the files mean.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import os
@@ -24,8 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, final
 
+from proxy.storage import files
 from proxy.storage.failures import Linked
-from proxy.storage.files import make_folder, mode_of, opened, write_all
 from proxy.storage.straight import StraightWay
 from proxy.storage.workshop import Workshop
 
@@ -62,7 +61,7 @@ class Folder:
         self._workshop.forget()
         for part in self._parts:
             with self._in(part) as (fd, name):
-                make_folder(fd, name)
+                files.make_folder(fd, name)
             os.close(self._parent(f"{part}/")[0])  # it is a folder
 
     def _parent(self, name: str) -> tuple[int, str]:
@@ -136,7 +135,7 @@ class Folder:
     def open(self, name: str) -> tuple[int, os.stat_result]:
         """Open a plain file for reading: descriptor and status. Anything else raises OSError."""
         fd = self._open_there(name, _READ)
-        return fd, opened(fd)
+        return fd, files.opened(fd)
 
     def _open_there(self, name: str, flags: int) -> int:
         fd = self._straight.open(name, flags)
@@ -158,25 +157,28 @@ class Folder:
         if fd == -errno.ENOENT:
             return None
         if fd >= 0:
-            return fd, opened(fd)
+            return fd, files.opened(fd)
         with suppress(FileNotFoundError):
             return self.open(name)
         return None
 
-    def write(self, temporary: str, name: str, data: bytes) -> None:
+    def write(self, temporary: str, name: str, *parts: bytes | memoryview) -> None:
         """Write a whole file into place by way of a temporary one."""
-        self.write_new(temporary, data)
+        fd = self._make(temporary)
         try:
+            files.write_at_once(fd, parts)
             self.replace((temporary, name))
         except OSError:
-            self.unlink(temporary)
+            self._workshop.remove(temporary[len(WORKSHOP) + 1 :])
             raise
+        finally:
+            os.close(fd)
 
     def write_new(self, name: str, data: bytes, *, durable: bool = False) -> None:
         """Write a whole file that must not exist; nothing is left of it when that fails."""
         fd = self.create(name)
         try:
-            write_all(fd, data)
+            files.write_all(fd, data)
             if durable:
                 os.fsync(fd)
         except OSError:
@@ -215,22 +217,26 @@ class Folder:
         """Create a file that must not exist and open it for reading and writing."""
         return self._open(name, _NEW)
 
+    def _make(self, name: str) -> int:
+        """The same in the workshop, at less cost."""
+        new = name[len(WORKSHOP) + 1 :]
+        try:
+            return self._workshop.create(new)
+        except FileNotFoundError:
+            self.make()
+        return self._workshop.create(new)
+
     def open_or_create(self, name: str) -> int:
         """Open a plain file for reading and writing; create it when it is missing."""
         fd = self._open(name, _SHARED)
-        opened(fd)
+        files.opened(fd)
         return fd
 
     def open_shared(self, name: str) -> tuple[int, bool]:
-        """The same in the workshop, and whether it was created now. The caller MUST look what it is
+        """The same in the workshop, and whether it was made now. The caller MUST look what it is
         (`plain`)."""
-        new = name[len(WORKSHOP) + 1 :]
         try:
-            try:
-                return self._workshop.create(new), True
-            except FileNotFoundError:
-                self.make()
-                return self._workshop.create(new), True
+            return self._make(name), True
         except FileExistsError:
             return self._open(name, _SHARED), False
 
@@ -257,7 +263,7 @@ class Folder:
     def append_to(self, name: str) -> tuple[int, int]:
         """Open an existing file for reading and writing at its end: descriptor and size."""
         fd = self._open_there(name, _APPEND)
-        opened(fd)
+        files.opened(fd)
         return fd, os.lseek(fd, 0, os.SEEK_END)
 
     def replace(self, *moves: tuple[str, str]) -> None:
@@ -290,25 +296,20 @@ class Folder:
             return os.mkdir(last, 0o700, dir_fd=fd)
         self.make()
         with self._in(folder) as (fd, last):
-            if not stat.S_ISDIR(mode_of(fd, last)):
+            if not stat.S_ISDIR(files.mode_of(fd, last)):
                 with suppress(FileNotFoundError, IsADirectoryError):  # another process was faster
                     os.unlink(last, dir_fd=fd)
-            make_folder(fd, last)
+            files.make_folder(fd, last)
         return None
 
     def free(self) -> int:
         """Bytes that may still be written to the disk; 0 also when no file can be made."""
-        with suppress(OSError):
-            status = os.statvfs(self.root)
-            if status.f_favail or not status.f_files:
-                return status.f_bavail * status.f_frsize
-        return 0
+        return files.room(self.root)
 
     def sync(self) -> None:
         """Make everything durable that was written to this file system (syncfs(2))."""
         with self._listing("") as fd:
-            if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-                raise OSError(ctypes.get_errno(), "cannot sync")
+            files.sync_all(fd)
 
     def sync_parent(self, name: str) -> None:
         """Make a rename durable."""

@@ -50,6 +50,11 @@ class MemoryStorage:
     def __init__(self) -> None:
         self._entries: dict[str, tuple[Record, MemoryBody]] = {}
 
+    @property
+    def alone(self) -> bool:
+        """See `Storage.alone`."""
+        return True
+
     def lookup(self, key: str) -> Record | None:
         """See `Storage.lookup`."""
         found = self._entries.get(key)

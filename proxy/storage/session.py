@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import final
 
+from proxy.storage.company import Company
 from proxy.storage.files import write_all
 from proxy.storage.folder import Folder
 
@@ -38,12 +39,13 @@ class Session:
         self.unclean = False
         self._folder = folder
         self._fd = -1
+        self._company: Company | None = None
         try:
             self._fd = folder.open_or_create(NAME)
         except OSError:
             # A read-only store: nothing new is written, so nothing new can be wrong.
             return
-        if self._alone():
+        if self._locked_alone():
             # No session file, or none that can be read, is no proof of order: somebody may have
             # removed it with the rest of the store, while it was in use.
             before = self._read() or {"dirty": any(True for _ in folder.walk("entries"))}
@@ -53,13 +55,21 @@ class Session:
             when_alone()
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         self.suspect_before = self._read().get("suspect_before", self.suspect_before)
+        self._company = Company(self._fd)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else was in a moment ago, as far as can be told."""
+        return self._company is not None and self._company.is_absent()
 
     def end(self) -> None:
         """Leave in order; the last one out says so in the file. Idempotent."""
         fd = self._fd
         if fd < 0:
             return
-        if self._alone():
+        if self._company is not None:
+            self._company.leave()
+        if self._locked_alone():
             # What was not synced one by one is synced now: order means that a power cut finds it.
             with suppress(OSError):
                 self._folder.sync()
@@ -67,7 +77,7 @@ class Session:
         self._fd = -1
         os.close(fd)
 
-    def _alone(self) -> bool:
+    def _locked_alone(self) -> bool:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import final
 
@@ -77,6 +78,11 @@ class Workshop:
         except FileNotFoundError:
             held = self._anew()  # it was made in the one that stands there now, perhaps
         return os.replace(name, new, src_dir_fd=held.fd, dst_dir_fd=target)
+
+    def remove(self, name: str) -> None:
+        """Take back a file that was made here a moment ago. Never raises."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=(self._held or self.hold()).fd)
 
     def _anew(self) -> Held:
         self._held = None

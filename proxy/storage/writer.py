@@ -197,7 +197,7 @@ class DiskWriter:
             raise OSError(errno.EBADF, "the writer is closed")
         tail, entry, claim = entry_tail(record), entry_name(self._key), self._claim
         if claim is None:
-            self._folder.write(self._name, entry, b"".join((content, tail)))
+            self._folder.write(self._name, entry, content, tail)
             return
         claim.fill(content, tail)
         self._folder.replace((claim.name, entry))

@@ -10,6 +10,8 @@ import pytest
 from proxy.cache import flight as flights
 from proxy.errors import Unavailable
 from proxy.storage.base import Record
+from proxy.storage.company import LOOK
+from proxy.storage.disk import DiskStorage
 from tests.engine import (
     KIB,
     MIB,
@@ -67,16 +69,21 @@ async def test_what_landed_while_its_listing_was_asked_is_a_hit(tmp_path: Path) 
         assert (got.cache, got.sha256) == ("cgr-proxy; hit", artifact.blob.sha256)
 
 
-async def test_what_is_not_here_is_looked_up_before_its_flight_and_after_its_claim(
-    tmp_path: Path,
+@pytest.mark.parametrize(("shared", "looks"), [(True, 2), (False, 1)])
+async def test_what_is_not_here_is_looked_up_once_more_only_where_another_process_may_store_it(
+    tmp_path: Path, *, shared: bool, looks: int
 ) -> None:
     async with Origin() as origin, running(tmp_path, origin) as proxy:
         artifact = noise(origin.content, 40 * KIB)
         await proxy.get("/python/simple/bigblob/")
         disk = failing(proxy)
+        other = DiskStorage(tmp_path / "cache") if shared else None
+        await asyncio.sleep(2 * LOOK)
         got = await fetch(proxy, artifact.link)
         assert got.cache == "cgr-proxy; fwd=miss; stored"
-        assert sum(artifact.filename in key for key in disk.sought) == 2
+        assert sum(artifact.filename in key for key in disk.sought) == looks
+        if other is not None:
+            other.close()
 
 
 async def test_the_client_that_began_a_flight_may_leave_without_cost(tmp_path: Path) -> None:

@@ -481,6 +481,7 @@ async def test_one_that_is_stopped_before_anything_has_come_gives_its_claim_back
 
 async def test_what_another_one_has_stored_meanwhile_is_not_asked_for() -> None:
     world = World(Answer(BODY, size=SIZE), Answer(BODY, size=SIZE))
+    world.storage.shared = True
     await world.fly()
     again = await world.fly()
     assert again.record == world.real.lookup("key")

@@ -158,7 +158,7 @@ def test_a_commit_that_fails_leaves_the_old_entry_and_nothing_half_done(
     assert get(storage, "key") == b"old"
 
 
-def test_a_disk_that_takes_a_part_is_told_as_full_and_the_old_entry_stays(
+def test_a_disk_that_takes_a_part_says_why_and_the_old_entry_stays(
     tmp_path: Path,
 ) -> None:
     lines = """
@@ -181,8 +181,8 @@ def test_a_disk_that_takes_a_part_is_told_as_full_and_the_old_entry_stays(
         storage.close()
     """
     with Elsewhere(lines, tmp_path) as process:
-        assert process.hear() == "EFBIG"
-        assert process.hear() == "ENOSPC"  # it took a part, and said so
+        for _ in range(2):
+            assert process.hear() == "EFBIG"
         assert process.hear() == "b'old' 0"
         assert process.wait() == 0
 
