@@ -6,9 +6,12 @@ is never read to answer a request.
 
 One diskcache table, told apart by the type of the key::
 
-    text    an entry's key, as it is, in order             JSON [sha256, size]
-    bytes   a body's SHA-256 (or its `layout.body_id`)     how many entries share it
+    text    an entry's key, as it is, in order             JSON [`layout.body_id`, size]
+    bytes   the SHA-256 of a body with its own file        how many entries share it
     0       the books                                      JSON {"total", "entries", "complete"}
+
+What is said of a body's SHA-256 here is meant of its `body_id`: where it is inside of its entry,
+nobody shares it, and it has no row.
 
 Rows are ordered by insertion. A row that is used is deleted and set again, its body's row after it
 and the books last, so that the first row is always the least recently used entry: eviction costs
@@ -31,6 +34,7 @@ from typing import Final, NamedTuple, final
 
 from proxy.storage.changes import Event, Notes, Removed, Stored, Stray
 from proxy.storage.index_rows import Books, books_row, parse_books, parse_row, row
+from proxy.storage.layout import is_shared
 from proxy.storage.look import Look, News
 from proxy.storage.rows import Rows
 from proxy.storage.table import IndexBroken, Table, identity, open_table, translated
@@ -49,7 +53,7 @@ class Indexed(NamedTuple):
 
 
 class Victim(NamedTuple):
-    """An entry that may be evicted. `last`: no other entry has its body."""
+    """An entry that may be evicted. `last`: no other entry has its body, which has a file."""
 
     key: str
     sha256: str
@@ -197,13 +201,13 @@ class _Change:
         """Read at once what these will ask for."""
         keys = [event.key for event in events if not isinstance(event, Stray)]
         keys += used
-        bodies = [bytes.fromhex(event.sha256) for event in events if not isinstance(event, Removed)]
-        self._rows.read([*keys, *bodies])
+        told = [event.sha256 for event in events if not isinstance(event, Removed)]
+        self._rows.read([*keys, *map(bytes.fromhex, filter(is_shared, told))])
         self._read_bodies(keys)
 
     def _read_bodies(self, keys: list[str]) -> None:
-        held = [body for key in keys if (body := self._body_of(key)) is not None]
-        self._rows.read(bytes.fromhex(sha256) for sha256, _ in held)
+        held = [body[0] for key in keys if (body := self._body_of(key)) is not None]
+        self._rows.read(map(bytes.fromhex, filter(is_shared, held)))
 
     def oldest(self, count: int) -> Iterator[Victim]:
         """At most so many entries, in order. Each MUST be removed or used before the next."""
@@ -212,7 +216,8 @@ class _Change:
         for key in keys:
             if type(key) is str and count and (held := self._body_of(key)):
                 count -= 1
-                yield Victim(key, *held, self._entries_of(bytes.fromhex(held[0])) == 1)
+                last = is_shared(held[0]) and self._entries_of(bytes.fromhex(held[0])) == 1
+                yield Victim(key, *held, last)
             elif key == _BOOKS or not count:
                 return
             elif self._rows.keeps_its_place(key):
@@ -249,6 +254,9 @@ class _Change:
         if held is not None:
             self.remove(key)
         self._rows.put_last(key, row(sha256, size))
+        if not is_shared(sha256):
+            self._count(entries=1, size=size)
+            return
         body = bytes.fromhex(sha256)
         count = self._entries_of(body)
         self._rows.put_last(body, count + 1)
@@ -260,6 +268,9 @@ class _Change:
             return
         self._rows.remove(key)
         sha256, size = held
+        if not is_shared(sha256):
+            self._count(entries=-1, size=-size)
+            return
         body = bytes.fromhex(sha256)
         count = self._entries_of(body)
         if count > 1:
@@ -271,13 +282,16 @@ class _Change:
             self.without_entry.append(sha256)
 
     def stray(self, sha256: str) -> None:
-        if not self._entries_of(bytes.fromhex(sha256)):
+        if is_shared(sha256) and not self._entries_of(bytes.fromhex(sha256)):
             self.without_entry.append(sha256)
 
     def use(self, key: str) -> None:
         """Move an entry to the end, and its body behind it."""
         held = self._body_of(key)
         if held is None:
+            return
+        if not is_shared(held[0]):
+            self._rows.put_last(key, row(*held))
             return
         body = bytes.fromhex(held[0])
         if not (count := self._entries_of(body)):

@@ -20,16 +20,17 @@ class Books:
     complete: bool = False
 
 
-def row(sha256: str, size: int) -> str:
+def row(body_id: str, size: int) -> str:
     """The JSON of an entry's row: `json.dumps` takes several times as long."""
-    return f'["{sha256}", {size}]'
+    return f'["{body_id}", {size}]'
 
 
 def parse_row(value: object) -> tuple[str, int]:
-    """SHA-256 and size (bytes) of an entry's body. Raises ValueError and TypeError."""
-    sha256, size = json.loads(str(value))
-    bytes.fromhex(sha256)
-    return sha256, int(size)
+    """The `layout.body_id` and the size (bytes) of an entry's body. Raises ValueError, TypeError
+    and AttributeError."""
+    body_id, size = json.loads(str(value))
+    bytes.fromhex(body_id.replace(".", "", 1))
+    return body_id, int(size)
 
 
 def books_row(books: Books) -> str:

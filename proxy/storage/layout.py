@@ -69,15 +69,20 @@ def body_file(record: Record) -> str:
 
 
 def body_id(record: Record) -> str:
-    """What the index counts the bytes of an entry as (64 hexadecimal digits).
+    """What the index counts the bytes of an entry as.
 
     The SHA-256 of a body with a file of its own: whoever has the same one shares it. One inside
-    its entry is nobody else's: half of it is the entry's name, and half of the digest tells it from
-    what that entry had before.
+    its entry is nobody else's: half of the entry's name says so, and half of the digest tells it
+    from what that entry had before, with a point between them.
     """
     if not record.inside:
         return record.sha256
-    return entry_name(record.key)[-64:-32] + record.sha256[:32]
+    return f"{entry_name(record.key)[-64:-32]}.{record.sha256[:32]}"
+
+
+def is_shared(body_id: str) -> bool:
+    """Tell whether that is the name of a body with a file of its own, which others may share."""
+    return "." not in body_id
 
 
 def entry_bytes(record: Record) -> bytes:

@@ -25,7 +25,7 @@ from typing import Final, NoReturn, TypeVar, final
 import diskcache
 
 _FILE: Final = "cache.db"  # diskcache's name
-_VERSION: Final = 1  # of the rows: another one is another program's, and is discarded
+_VERSION: Final = 2  # of the rows: another one is another program's, and is discarded
 _RAW: Final = 1  # diskcache.core.MODE_RAW
 _OUT_OF_REACH: Final = 1 << 60
 _AT_ONCE: Final = 200  # rows in one statement: SQLite may be built to take no more than 999 values

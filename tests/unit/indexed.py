@@ -10,10 +10,23 @@ from tests.unit.stored import sha256
 
 X, Y, Z = sha256(b"x"), sha256(b"y"), sha256(b"z")
 KEYS = st.sampled_from(["a", "b", "c", "d", "e\0f"])
-BODIES = st.sampled_from([X, Y, Z])
-SIZES = {X: 1, Y: 20, Z: 300}
+INSIDE = "inside of its entry"
+BODIES = st.sampled_from([X, Y, Z, INSIDE])
+SIZES = {X: 1, Y: 20, Z: 300, INSIDE: 7}
+
+
+def stored(key: str, body: str) -> Stored:
+    """One of `BODIES` comes under a key."""
+    return Stored(key, own(key) if body == INSIDE else body, SIZES[body])
+
+
+def own(key: str, content: str = X) -> str:
+    """The `layout.body_id` of a body inside of its entry."""
+    return f"{sha256(key.encode())[:32]}.{content[:32]}"
+
+
 EVENTS = st.one_of(
-    st.builds(lambda key, body: Stored(key, body, SIZES[body]), KEYS, BODIES),
+    st.builds(stored, KEYS, BODIES),
     st.builds(Removed, KEYS),
     st.builds(lambda key: key, KEYS),  # a use
     st.integers(0, 320),  # shrink to

@@ -16,7 +16,19 @@ from proxy.storage.changes import Event, Notes, Removed, Stored, Stray
 from proxy.storage.index import Index, Victim
 from proxy.storage.index_rows import Books
 from proxy.storage.table import IndexBroken
-from tests.unit.indexed import BODIES, EVENTS, KEYS, SIZES, X, Y, Z, apply, order, take_all
+from tests.unit.indexed import (
+    BODIES,
+    EVENTS,
+    KEYS,
+    X,
+    Y,
+    Z,
+    apply,
+    order,
+    own,
+    stored,
+    take_all,
+)
 from tests.unit.stored import sha256
 
 
@@ -62,6 +74,27 @@ def test_the_same_again_changes_nothing_but_the_order(index: Index) -> None:
     assert apply(index, Stored("a", X, 10)) == []
     assert index.books() == Books(11, 2)
     assert order(index) == ["b", "a"]
+
+
+def test_a_body_inside_of_its_entry_is_one_row_with_it_and_leaves_nothing(
+    index: Index, tmp_path: Path
+) -> None:
+    one, other = Stored("a", own("a"), 10), Stored("b", own("b"), 5)
+    assert apply(index, one, other) == []
+    assert (index.get("a"), index.books()) == ((own("a"), 10), Books(15, 2))
+    with closing(sqlite3.connect(tmp_path / "index/cache.db")) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM Cache").fetchone() == (3,)  # and the books
+    apply(index, used=("a",))
+    assert order(index) == ["b", "a"]
+    assert apply(index, Stored("a", own("a", Y), 3), Stray(own("a"))) == []
+    assert (index.get("a"), index.books()) == ((own("a", Y), 3), Books(8, 2))
+    assert apply(index, Stored("a", X, 4)) == []  # with a file of its own now, and back again
+    assert apply(index, Stored("a", own("a"), 4)) == [X]
+    went: list[Victim] = []
+    index.shrink(4, 2, taking(went))
+    assert went == [Victim("b", own("b"), 5, last=False)]
+    assert apply(index, Removed("a")) == []
+    assert index.books() == Books(0, 0)
 
 
 def test_removing_what_is_not_there_changes_nothing(index: Index) -> None:
@@ -196,8 +229,8 @@ def _tell_all(index: Index, data: st.DataObject) -> None:
     for step in data.draw(st.lists(st.sampled_from(["store", "remove", "tell", "evict"]))):
         if step == "store":
             key, body = data.draw(KEYS), data.draw(BODIES)
-            files[key] = body, SIZES[body]
-            untold.append(Stored(key, body, SIZES[body]))
+            untold.append(event := stored(key, body))
+            files[key] = event.sha256, event.size
         elif step == "remove":
             key = data.draw(KEYS)
             files.pop(key, None)
@@ -258,8 +291,8 @@ def test_who_hears_of_no_others_need_not_look(
     for number, step, key, body in steps:
         teller = tellers[number]
         if step == "store":
-            files[key] = body, SIZES[body]
-            teller.untold.append(Stored(key, body, SIZES[body]))
+            teller.untold.append(event := stored(key, body))
+            files[key] = event.sha256, event.size
         elif step == "remove":
             files.pop(key, None)
             teller.untold.append(Removed(key))
@@ -330,15 +363,15 @@ def test_books_and_order_agree_with_a_model(
 
 
 def _compare(index: Index, events: list[Event | str | int]) -> None:
-    model: dict[str, str] = {}
+    model: dict[str, tuple[str, int]] = {}
 
     def total() -> int:
-        return sum(SIZES[body] for body in set(model.values()))
+        return sum(size for _, size in set(model.values()))
 
     for event in events:
         if isinstance(event, Stored):
             model.pop(event.key, None)
-            model[event.key] = event.sha256
+            model[event.key] = event.sha256, event.size
             apply(index, event)
         elif isinstance(event, Removed):
             model.pop(event.key, None)
