@@ -24,6 +24,7 @@ from proxy.cache.entry import ArtifactFacts
 from proxy.cache.extracts import Extracts
 from proxy.cache.flight import SMALL, Flight
 from proxy.cache.order import Order
+from proxy.cache.relay import TICK
 from proxy.cache.untended import Begun, Untended
 from proxy.errors import DigestMismatch, NotFound, ProxyError, Unavailable
 from proxy.model import Algorithm, Digest, Source
@@ -152,9 +153,10 @@ class Question:
 
 class World:
     """An upstream that gives prepared answers, a store in memory, and what runs flights. `swift`:
-    questions can be put at once."""
+    questions can be put at once. `shared`: other processes use the store."""
 
     swift = False
+    shared = False
 
     def __init__(self, *answers: Answer | ProxyError) -> None:
         self.answers = list(answers)
@@ -162,6 +164,7 @@ class World:
         self.questions: list[Question] = []
         self.real = MemoryStorage()
         self.storage = FailingStorage(self.real)
+        self.storage.shared = self.shared
         self.metrics = Metrics(("python",))
         self.now = 0.0
 
@@ -228,9 +231,10 @@ class World:
         return flight
 
 
-@pytest.fixture(params=[False, True], ids=["led", "untended"], autouse=True)
+@pytest.fixture(params=["led", "untended", "untended beside others"], autouse=True)
 def _swift(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(World, "swift", request.param)
+    monkeypatch.setattr(World, "swift", request.param != "led")
+    monkeypatch.setattr(World, "shared", request.param.endswith("others"))
 
 
 @contextmanager
@@ -486,6 +490,47 @@ async def test_what_another_one_has_stored_meanwhile_is_not_asked_for() -> None:
     again = await world.fly()
     assert again.record == world.real.lookup("key")
     assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("odd", [True, False])
+async def test_alone_nothing_is_in_the_store_before_the_body_is_here(
+    tmp_path: Path, *, odd: bool
+) -> None:
+    world = World(Answer(BODY, size=SIZE, arrived=not odd))
+    world.swift = True
+    storage = DiskStorage(tmp_path)
+    world.storage = FailingStorage(storage)
+    running = asyncio.create_task(world.fly())
+    await asyncio.sleep(0)
+    assert len(world.asked) == 1
+    assert not os.listdir(tmp_path / "v2/flights")
+    flight = await running
+    assert (get(storage, "key"), flight.error, len(world.asked)) == (BODY, None, 1)
+    assert not os.listdir(tmp_path / "v2/flights")
+    storage.close()
+
+
+async def test_who_is_not_alone_any_more_follows_whoever_claims_first(tmp_path: Path) -> None:
+    world = World(answer := Answer(BODY, size=SIZE))
+    world.swift = True
+    storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
+    world.storage = FailingStorage(storage)
+    world.storage.alone_for_sure = True  # as it was a moment ago
+    running = asyncio.create_task(world.fly())
+    await asyncio.sleep(0)
+    assert len(world.asked) == 1
+    claimed = other.claim("key", "name")
+    assert not is_foreign(claimed)
+    done, _ = await asyncio.wait([running], timeout=5 * TICK)
+    assert (done, answer.closed) == (set(), True)
+    known = ArtifactFacts("/x", "p", "1", SHA256, 0, 0)
+    claimed.commit_whole(BODY, SHA256.hex, known.fields())
+    claimed.close()
+    flight = await running
+    assert flight.record is not None
+    assert (flight.record.sha256, len(world.asked)) == (SHA256.hex, 1)
+    storage.close()
+    other.close()
 
 
 async def test_one_that_has_landed_leaves_nothing_for_the_collector_to_find() -> None:
