@@ -3,7 +3,7 @@
 #
 # With a pull token configured it serves the real upstreams. "Configured" is: --config FILE, a
 # cgr-proxy.toml in the current folder, $CGR_PROXY_CONFIG, or the environment variables
-# CHAINGUARD_PYTHON_IDENTITY_ID and CHAINGUARD_PYTHON_TOKEN. Without one it starts a look-alike of
+# CHAINGUARD_PYTHON_IDENTITY_ID and CHAINGUARD_PYTHON_TOKEN, or another ecosystem's. Without one it starts a look-alike of
 # the upstream on loopback first, which takes its packages through this machine's own pip.
 #
 # --check: install one package through the proxy into an environment of its own, say so, and stop.
@@ -35,7 +35,10 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     -h | --help) usage 0 ;;
-    *) usage 64 >&2 ;;
+    *)
+      echo "try.sh: no such option: $1" >&2
+      usage 64 >&2
+      ;;
   esac
   shift
 done

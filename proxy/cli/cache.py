@@ -157,7 +157,8 @@ def _purge(desk: Desk, _: Settings, arguments: argparse.Namespace) -> int:
     entries, size = desk.purge(selection.prefix, selection.matches)
     if arguments.json:
         return _print_json({"entries": entries, "bytes": size})
-    print(f"removed {entries} entries, {_size(size)}")
+    said = "1 entry" if entries == 1 else f"{entries} entries"
+    print(f"removed {said}, {_size(size)}" if entries else "removed nothing: no entry matches")
     return 0
 
 

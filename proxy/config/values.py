@@ -68,8 +68,8 @@ def size(text: str) -> int:
     found = _QUANTITY.fullmatch(text)
     if not found or found[2].lower() not in _SIZES:
         raise ValueError(
-            f"{shown(text)} is not a size: write a number with B, KiB, MiB, GiB or TiB,"
-            ' such as "20GiB"'
+            f"{shown(text)} is not a size: write a number with B, KiB, MiB, GiB or TiB"
+            ' (KB to TB count thousands), such as "20GiB"'
         )
     units, parts = _exactly(found[1])
     factor: int = _SIZES[found[2].lower()]

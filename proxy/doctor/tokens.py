@@ -29,7 +29,10 @@ def examine(ecosystem: str, sources: Sequence[PairSource], now: float) -> list[F
         try:
             pair = read_pair(source)
         except Unusable as error:
-            fix = "Put user name and password where [credentials] says, each whole and on a line."
+            fix = (
+                "Put user name and password where [credentials] says, each whole and on a line, in"
+                " files that the proxy's user may read."
+            )
             found.append(bad(ecosystem, "token", f"{which} cannot be used: {error}", fix))
         else:
             found.append(judge(ecosystem, which, pair.lifetime, now))

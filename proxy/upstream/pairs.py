@@ -122,7 +122,7 @@ def read_text(path: Path) -> str:
     try:
         raw = _read_bytes(path)
     except OSError as error:
-        raise Unusable(error.strerror or type(error).__name__) from None
+        raise Unusable(f"{path.name}: {error.strerror or type(error).__name__}") from None
     if len(raw) > MAX_BYTES:
         raise Unusable("the file is larger than 64 KiB")
     raw = raw.removeprefix(_BOM)

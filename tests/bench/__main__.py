@@ -49,10 +49,14 @@ def measured(row: Callable[[Scene], list[Result]], scene: Scene) -> Iterator[Res
 def main() -> int:
     """Run the rows; exit code 1 where a required value was missed or a line stays void."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="turns of each server that count (default: 9)"
+    )
     parser.add_argument("--folder", type=Path, help="where the servers write (default: temporary)")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds: one at least")
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     results: dict[str, Result] = {}  # the last line of each row

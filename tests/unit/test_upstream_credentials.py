@@ -150,8 +150,8 @@ async def test_a_deleted_half_keeps_the_last_good_pair_and_warns_once(
     assert credentials.authorization("python") == basic()
     assert [line.getMessage() for line in caplog.records] == [
         (
-            "the pull token for python cannot be used (No such file or directory);"
-            " the last good one stays"
+            f"the pull token for python cannot be used ({files.password.name}: No such file or"
+            " directory); the last good one stays"
         )
     ]
 
