@@ -107,7 +107,7 @@ class Download:
         if order.source.extracted:
             return await self._extracts.bring(flight, order)
         for _ in range(MAX_CLAIMS):
-            (asked, claimed), begun = await self._untended.taken_up(order, begun), None
+            (asked, claimed), begun = self._untended.taken_up(order, begun), None
             if claimed is not None and is_foreign(claimed):
                 found = await self._relay.follow(flight, order, claimed)
                 if found is End.LANDED:

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple, final
 
 from proxy.cache.flight import Flight
 from proxy.cache.leader import resign
 from proxy.cache.order import Order
 from proxy.cache.short import ShortFlights, is_short
-from proxy.errors import ProxyError, StorageFailed
+from proxy.errors import StorageFailed
 from proxy.storage.base import Foreign, Record, Storage, Writer, is_foreign
 from proxy.upstream.base import Asked, PromptUpstream
 
@@ -136,7 +135,7 @@ class UntendedFlights:
         absent = self._storage.lookup(order.key) is None
         return untended if absent and untended.set_out(self._upstream) else Begun(None, claimed)
 
-    async def taken_up(
+    def taken_up(
         self, order: Order, begun: Begun | None
     ) -> tuple[Asked | None, Writer | Foreign | None]:
         """What is to be gone on with: what was begun, if anything was, claimed now if it was not.
@@ -145,15 +144,10 @@ class UntendedFlights:
         if is_claimed:
             return asked, claimed
         claimed = self._claim(order)
-        if asked is None or claimed is None or not is_foreign(claimed):
-            return asked, claimed
-        try:  # not alone any more: the answer ends where it is
-            with suppress(ProxyError):
-                await (await asked.go_on()).close()
-        except BaseException:
-            claimed.close()
-            raise
-        return None, claimed
+        if asked is not None and claimed is not None and is_foreign(claimed):
+            asked.drop()  # not alone any more
+            return None, claimed
+        return asked, claimed
 
     def _begin_alone(
         self, flight: Flight, order: Order, over: Callable[[Begun | None], object]

@@ -26,7 +26,14 @@ from proxy.storage.index import FOLDER, Index
 from proxy.storage.index_rows import Books
 from proxy.storage.lock import UpkeepLock
 from proxy.storage.look import Look
-from proxy.storage.reconcile import Reconciled, Standing, reap, reconcile
+from proxy.storage.reconcile import (
+    FLIGHT_GRACE,
+    Reconciled,
+    Standing,
+    reap,
+    reap_flights,
+    reconcile,
+)
 from proxy.storage.table import IndexBroken, IndexBusy, discard, identity
 
 LOG = logging.getLogger(__name__)
@@ -79,7 +86,7 @@ class Upkeep:
         self._work: Iterator[None] | None = None
         self._found = Reconciled()
         self._strays: list[str] = []
-        self._used_at = self._reconciled_at = time.monotonic()
+        self._used_at = self._reconciled_at = self._reaped_at = time.monotonic()
         self._pause = self._not_before = 0.0
         self._broken: tuple[int, int] | None = None
         self._trouble = ""
@@ -186,6 +193,7 @@ class Upkeep:
             self._flush(index, used=True)
             self._evict(index, self._books)
             self._books = index.books()
+        self._reap_flights()
         self._reconcile(index)
         if self._work is None:
             self._lock.release()
@@ -239,6 +247,16 @@ class Upkeep:
                 for sha256 in self._strays
                 if reap(self._folder, index, sha256, before) is None
             ]
+
+    def _reap_flights(self) -> None:
+        """More often than all is looked at: what a killed process was fetching may be large."""
+        now = time.monotonic()
+        if now - self._reaped_at >= FLIGHT_GRACE and self._lock.take():
+            self._reaped_at, found = now, Reconciled()
+            for _ in reap_flights(self._folder, self._clock, found):
+                pass
+            if found.flights:
+                LOG.info("%d dead transfers removed", found.flights)
 
     def _reconcile(self, index: Index) -> None:
         now = time.monotonic()

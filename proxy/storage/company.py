@@ -7,7 +7,7 @@ it when its holder dies. It is asked at most once in `LOOK` seconds: what somebo
 that time after another one has come in, or has begun before, the other may fetch once more.
 
 Reading: `fcntl(2)`, "Open file description locks". Non-goals: order (`session`, whose lock is
-another one); a store whose folder is exchanged under a running process.
+another one).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 from time import monotonic
 from typing import final
 
@@ -26,10 +27,12 @@ _ALONE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
 
 @final
 class Company:
-    """`fd`: of a file that every process in the store has opened for itself."""
+    """`fd`: of a file that every process in the store has opened for itself. `is_there`: tells
+    whether others still find that file; where the store was removed they have another one."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, is_there: Callable[[], bool]) -> None:
         self._fd = fd
+        self._is_there = is_there
         self._looked = -LOOK
         self._is_alone = False
         try:
@@ -50,7 +53,7 @@ class Company:
             found = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, _ALONE)
         except OSError:
             return False
-        return bool(_FLOCK.unpack(found)[0] == fcntl.F_UNLCK)
+        return _FLOCK.unpack(found)[0] == fcntl.F_UNLCK and self._is_there()
 
     def leave(self) -> None:
         """The file is about to be closed. Idempotent."""

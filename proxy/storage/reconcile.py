@@ -57,7 +57,7 @@ def reconcile(
     index.apply(Notes([], []), complete=True)
     # Only a complete index knows which bodies nobody needs.
     yield from _reap_bodies(folder, index, clock, found)
-    yield from _reap_flights(folder, clock, found)
+    yield from reap_flights(folder, clock, found)
 
 
 @final
@@ -166,7 +166,8 @@ def _reap_bodies(
         yield
 
 
-def _reap_flights(folder: Folder, clock: Callable[[], float], found: Reconciled) -> Iterator[None]:
+def reap_flights(folder: Folder, clock: Callable[[], float], found: Reconciled) -> Iterator[None]:
+    """Remove what dead processes left half-done and nobody has gone on with for an hour."""
     for names in _sliced(folder.names("flights")):
         before = clock() - FLIGHT_GRACE
         for name in names:

@@ -55,7 +55,7 @@ class Session:
             when_alone()
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         self.suspect_before = self._read().get("suspect_before", self.suspect_before)
-        self._company = Company(self._fd)
+        self._company = Company(self._fd, lambda: folder.is_still(NAME, self._fd))
 
     @property
     def alone(self) -> bool:

@@ -82,7 +82,8 @@ class Workshop:
     def remove(self, name: str) -> None:
         """Take back a file that was made here a moment ago. Never raises."""
         with suppress(OSError):
-            os.unlink(name, dir_fd=(self._held or self.hold()).fd)
+            held = self._held or self.hold()
+            os.unlink(name, dir_fd=held.fd)
 
     def _anew(self) -> Held:
         self._held = None

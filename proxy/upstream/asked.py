@@ -31,6 +31,10 @@ class Asker(Protocol):
         """Its answer has come, or something in its place."""
         ...
 
+    def drop(self, asked: Asked) -> None:
+        """See `proxy.upstream.base.Asked.drop`."""
+        ...
+
     def go_on(self, asked: Asked) -> Awaitable[UpstreamResponse]:
         """See `proxy.upstream.base.Asked.go_on`."""
         ...
@@ -94,6 +98,10 @@ class Asked:
     def distrust(self) -> None:
         """See `proxy.upstream.base.Asked`."""
         self.connection.close()
+
+    def drop(self) -> None:
+        """See `proxy.upstream.base.Asked`."""
+        self._asker.drop(self)
 
     def go_on(self) -> Awaitable[UpstreamResponse]:
         """See `proxy.upstream.base.Asked`."""

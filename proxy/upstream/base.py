@@ -214,6 +214,10 @@ class Asked(Protocol):
         comes next from there would, too, so nothing more is asked of there."""
         ...
 
+    def drop(self) -> None:
+        """Have no more to do with it, in place of `go_on`, after who put it was told."""
+        ...
+
     def go_on(self) -> Awaitable[UpstreamResponse]:
         """Wait for the answer; what `open` gives and raises. CancelledError if it was given up."""
         ...

@@ -179,6 +179,13 @@ class HttpUpstream:
             self._slots.give_back(brief=False)
             self._observer.upstream_bytes(asked.request.ecosystem, len(body))
 
+    def drop(self, asked: Asked) -> None:
+        """See `Asker`."""
+        asked.connection.close()
+        if not asked.noted:
+            asked.breaker.abandoned()
+        self._slots.give_back(brief=False)
+
     def go_on(self, asked: Asked) -> Awaitable[HttpResponse]:
         """See `Asker`."""
         site = self._sites[asked.request.upstream_name]

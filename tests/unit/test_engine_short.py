@@ -142,6 +142,11 @@ class Question:
         """As `Asked` has it."""
         self.distrusted = True
 
+    def drop(self) -> None:
+        """As `Asked` has it."""
+        assert isinstance(self.answer, Answer)
+        self.answer.closed = True
+
     async def go_on(self) -> Answer:
         """As `Asked` has it."""
         if self.left:

@@ -24,7 +24,7 @@ from proxy.storage.index_rows import Books
 from proxy.storage.layout import entry_name
 from proxy.storage.lock import UpkeepLock
 from proxy.storage.look import Look
-from proxy.storage.reconcile import Standing
+from proxy.storage.reconcile import FLIGHT_GRACE, Standing
 from proxy.storage.table import IndexBusy, discard
 from tests.unit.stored import Elsewhere, get, put, sha256, until
 
@@ -607,6 +607,35 @@ def test_ending_waits_for_no_lock_and_the_next_start_finds_what_was_missed(kept:
     until(lambda: again.upkeep.books == Books(1, 1, complete=True))
     assert not again.storage.doubtful
     again.close()
+
+
+def test_what_the_dead_left_half_done_goes_within_the_hour(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = """
+        writers = [DiskStorage(folder).claim(name, name) for name in ("old", "young")]
+        for writer in writers:
+            writer.write(b"x")
+        say("in")
+        hear()
+    """
+    with Elsewhere(lines, tmp_path) as other:
+        assert other.hear() == "in"
+        other.kill()
+    names = {name: sha256(name.encode()) for name in ("old", "young")}
+    then = time.time()
+    monkeypatch.setattr(
+        steps.storage.folder,
+        "changed",
+        lambda name: then - (2 * FLIGHT_GRACE if names["old"] in name else 0),
+    )
+    steps.upkeep._step()
+    flights = tmp_path / "v2/flights"
+    assert len(list(flights.iterdir())) == 4  # it is not the time yet
+    steps.upkeep._reaped_at -= FLIGHT_GRACE
+    steps.upkeep._step()
+    left = {names["young"], f"body-{names['young']}"}
+    assert {path.name for path in flights.iterdir()} == left
 
 
 def test_ending_twice_or_before_the_start_is_no_harm(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_it_is_looked_for_once_in_a_while_only(
     now, looks = [100.0], 0
     monkeypatch.setattr(company, "monotonic", lambda: now[0])
     fd = os.open(tmp_path / "session", os.O_RDWR | os.O_CREAT)
-    found, ask = Company(fd), fcntl.fcntl
+    found, ask = Company(fd, lambda: True), fcntl.fcntl
 
     def counted(fd: int, what: int, given: bytes) -> bytes:
         nonlocal looks
@@ -66,6 +67,18 @@ def test_it_is_looked_for_once_in_a_while_only(
     assert found.is_absent()
     assert looks == 2
     os.close(fd)
+
+
+def test_where_the_store_was_removed_nobody_is_taken_to_be_alone(tmp_path: Path) -> None:
+    storage = DiskStorage(tmp_path)
+    assert storage.alone
+    (tmp_path / "v2/session").unlink()
+    until(lambda: not storage.alone)
+    other = DiskStorage(tmp_path)  # which makes another one
+    time.sleep(2 * company.LOOK)
+    assert [one.alone for one in (storage, other)] == [False, True]
+    storage.close()
+    other.close()
 
 
 @pytest.mark.parametrize("failing", [fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK])

@@ -194,6 +194,24 @@ async def test_what_is_given_up_is_told_and_costs_its_connection(*, out: bool) -
         assert raw.targets == ["/first", *["/x"] * out, "/y"]
 
 
+@pytest.mark.parametrize("sent", ANSWERS.values(), ids=ANSWERS)
+async def test_what_nobody_wants_any_more_ends_where_it_is_and_holds_nothing(
+    sent: Callable[[], Sent],
+) -> None:
+    async with idle(sent) as (raw, made):
+        told = Told(choosy=True)
+        asked = made.upstream.put(ask("/x"), told)
+        assert asked is not None
+        await told.came
+        asked.drop()
+        assert made.upstream._slots._free == LIMITS.connections
+        assert made.upstream._slots._free_for_long == LIMITS.connections - 1
+        assert not made.upstream._exchange._deadlines.waiting
+        assert made.upstream._exchange.outages.of(raw.url).is_calm
+        assert await made.get("/y") == b"ok"
+        assert raw.connections == 2
+
+
 async def test_a_connection_whose_answer_was_another_one_is_not_asked_again() -> None:
     async with idle(lambda: OK) as (raw, made):
         told = Told(choosy=True)
