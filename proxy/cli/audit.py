@@ -1,6 +1,6 @@
 """`cgr-proxy audit`: questions to the audit log.
 
-Purpose: `audit who-pulled PURL` says who got a package, when, from where and with which digest. A
+Purpose: `audit who-pulled PURL` says who got a package, when, from where, which file and bytes. A
 PURL is matched by whole segments, as a client's `packages` are: `pkg:pypi/flask` is flask in every
 version, `pkg:pypi/flask@3.0.3` that one, a star at the end whatever begins so.
 
@@ -21,7 +21,7 @@ from proxy.config import ConfigError, load
 from proxy.config import values as checks
 from proxy.observe.audit import read_records
 
-_COLUMNS = ("time", "principal", "peer", "purl", "status", "digest")
+_COLUMNS = ("time", "principal", "peer", "purl", "status", "digest", "path")
 
 
 def register(commands: Commands) -> None:

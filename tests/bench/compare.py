@@ -121,12 +121,13 @@ def by_turns(
 ) -> dict[str, Series]:
     """Measure all contenders, round after round, after one round (number 0) of warming up.
 
-    Who begins changes from round to round.
+    Who begins, and who comes after whom, changes from round to round: all orders of three are had.
     """
     found = {contender.name: Series() for contender in contenders}
     for number in range(rounds + 1):
         first = number % len(contenders)
-        for contender in (*contenders[first:], *contenders[:first]):
+        order = [*contenders[first:], *contenders[:first]]
+        for contender in reversed(order) if number % 2 else order:
             turn = load(contender, number)
             if number:
                 found[contender.name].turns.append(turn)

@@ -398,7 +398,7 @@ def test_who_pulled_names_whoever_was_served(
     assert [line["principal"] for line in json.loads(capsys.readouterr().out)] == who
 
 
-def test_a_line_says_when_who_where_what_and_which_bytes(
+def test_a_line_says_when_who_where_what_and_which_file(
     asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["audit", "who-pulled", "pkg:pypi/flask@3.0.3", *asked])
@@ -409,6 +409,7 @@ def test_a_line_says_when_who_where_what_and_which_bytes(
         "pkg:pypi/flask@3.0.3",
         "200",
         "sha256:" + "ab" * 32,
+        "/files/x/flask/flask-3.0.3.tar.gz",
     ]
 
 
