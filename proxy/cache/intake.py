@@ -29,7 +29,7 @@ from proxy.cache.threads import in_thread, outlast
 from proxy.errors import StorageFailed
 
 AT_ONCE: Final = 1 << 20  # bytes of a body that is not worth a thread
-BACKLOG: Final = 4 << 20
+BACKLOG: Final = 5 << 20  # bytes; with 4 MiB who receives stalls more often (a tenth slower)
 BLOCK: Final = 512 << 10
 Piece = bytes | memoryview
 
