@@ -3,8 +3,9 @@
 #
 # With a pull token configured it serves the real upstreams. "Configured" is: --config FILE, a
 # cgr-proxy.toml in the current folder, $CGR_PROXY_CONFIG, or the environment variables
-# CHAINGUARD_PYTHON_IDENTITY_ID and CHAINGUARD_PYTHON_TOKEN, or another ecosystem's. Without one it starts a look-alike of
-# the upstream on loopback first, which takes its packages through this machine's own pip.
+# CHAINGUARD_PYTHON_IDENTITY_ID and CHAINGUARD_PYTHON_TOKEN, or another ecosystem's. Without one it
+# starts a look-alike of the upstream on loopback first, which takes its packages through this
+# machine's own pip.
 #
 # --check: install one package through the proxy into an environment of its own, say so, and stop.
 # Where clients are configured it needs a token of one, in $CGR_PROXY_TOKEN.

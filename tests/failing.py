@@ -41,8 +41,7 @@ class FailingStorage:
         self.real = real
         self.broken: set[str] = set()
         self.after = 0
-        self.shared = False  # with other processes
-        self.alone_for_sure = False
+        self.is_alone: bool | None = None  # in place of what the real one says
         self.sought: list[str] = []  # keys that were looked up
 
     def fail(self, *methods: str, after: int = 0) -> None:
@@ -59,7 +58,7 @@ class FailingStorage:
 
     @property
     def alone(self) -> bool:
-        return self.alone_for_sure or (self.real.alone and not self.shared)
+        return self.real.alone if self.is_alone is None else self.is_alone
 
     def lookup(self, key: str) -> Record | None:
         self.sought.append(key)

@@ -43,7 +43,7 @@ class Untended:
 
     __slots__ = ("_asked", "_flight", "_is_claimed", "_order", "_over", "_short", "_writer")
 
-    def __init__(  # noqa: PLR0913  # made in one place
+    def __init__(  # noqa: PLR0913  # `UntendedFlights` makes them
         self,
         flight: Flight,
         order: Order,

@@ -254,13 +254,7 @@ class _Change:
         if held is not None:
             self.remove(key)
         self._rows.put_last(key, row(sha256, size))
-        if not is_shared(sha256):
-            self._count(entries=1, size=size)
-            return
-        body = bytes.fromhex(sha256)
-        count = self._entries_of(body)
-        self._rows.put_last(body, count + 1)
-        self._count(entries=1, size=0 if count else size)
+        self._count(entries=1, size=size if self._joined(sha256) else 0)
 
     def remove(self, key: str) -> None:
         held = self._body_of(key)
@@ -268,18 +262,7 @@ class _Change:
             return
         self._rows.remove(key)
         sha256, size = held
-        if not is_shared(sha256):
-            self._count(entries=-1, size=-size)
-            return
-        body = bytes.fromhex(sha256)
-        count = self._entries_of(body)
-        if count > 1:
-            self._rows.change(body, count - 1)
-            self._count(entries=-1, size=0)
-        else:
-            self._rows.remove(body)
-            self._count(entries=-1, size=-size)
-            self.without_entry.append(sha256)
+        self._count(entries=-1, size=-size if self._left(sha256) else 0)
 
     def stray(self, sha256: str) -> None:
         if is_shared(sha256) and not self._entries_of(bytes.fromhex(sha256)):
@@ -290,14 +273,12 @@ class _Change:
         held = self._body_of(key)
         if held is None:
             return
-        if not is_shared(held[0]):
-            self._rows.put_last(key, row(*held))
-            return
-        body = bytes.fromhex(held[0])
-        if not (count := self._entries_of(body)):
-            raise IndexBroken("an entry without the row of its body")
         self._rows.put_last(key, row(*held))
-        self._rows.put_last(body, count)
+        if is_shared(held[0]):
+            body = bytes.fromhex(held[0])
+            if not (count := self._entries_of(body)):
+                raise IndexBroken("an entry without the row of its body")
+            self._rows.put_last(body, count)
 
     def write(self) -> None:
         """Write down all of it, and the books last."""
@@ -312,6 +293,28 @@ class _Change:
         if (known := self._parsed.get(value)) is None:
             known = self._parsed[value] = parse_row(value)
         return known
+
+    def _joined(self, sha256: str) -> bool:
+        """One more entry has a body; tell whether it is the only one."""
+        if not is_shared(sha256):
+            return True
+        body = bytes.fromhex(sha256)
+        count = self._entries_of(body)
+        self._rows.put_last(body, count + 1)
+        return not count
+
+    def _left(self, sha256: str) -> bool:
+        """One entry less has a body; tell whether it was the last."""
+        if not is_shared(sha256):
+            return True
+        body = bytes.fromhex(sha256)
+        count = self._entries_of(body)
+        if count > 1:
+            self._rows.change(body, count - 1)
+            return False
+        self._rows.remove(body)
+        self.without_entry.append(sha256)
+        return True
 
     def _entries_of(self, body: bytes) -> int:
         """How many entries share a body."""

@@ -73,6 +73,20 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.002)  # a bounded poll
 
 
+def leave_half_done(folder: Path, *begun: str) -> None:
+    """Have a process begin bodies, each as `claim("key", "name")` of its storage, and be killed."""
+    lines = f"""
+        storage = DiskStorage(folder)
+        writers = [{", ".join(f"storage.{one}" for one in begun)}]
+        for writer in writers:
+            writer.write(b"x")
+        say("in")
+        hear()
+    """
+    with Elsewhere(lines, folder) as other:
+        assert other.hear() == "in"
+
+
 class Elsewhere:
     """A process of its own that runs lines of Python, `folder` being the given one.
 

@@ -169,7 +169,7 @@ class World:
         self.questions: list[Question] = []
         self.real = MemoryStorage()
         self.storage = FailingStorage(self.real)
-        self.storage.shared = self.shared
+        self.storage.is_alone = not self.shared
         self.metrics = Metrics(("python",))
         self.now = 0.0
 
@@ -490,7 +490,7 @@ async def test_one_that_is_stopped_before_anything_has_come_gives_its_claim_back
 
 async def test_what_another_one_has_stored_meanwhile_is_not_asked_for() -> None:
     world = World(Answer(BODY, size=SIZE), Answer(BODY, size=SIZE))
-    world.storage.shared = True
+    world.storage.is_alone = False
     await world.fly()
     again = await world.fly()
     assert again.record == world.real.lookup("key")
@@ -525,7 +525,7 @@ async def test_who_is_not_alone_any_more_follows_whoever_claims_first(tmp_path: 
     world.swift = True
     storage, other = DiskStorage(tmp_path), DiskStorage(tmp_path)
     world.storage = FailingStorage(storage)
-    world.storage.alone_for_sure = True  # as it was a moment ago
+    world.storage.is_alone = True  # as it was a moment ago
     running = asyncio.create_task(world.fly())
     await asyncio.sleep(0)
     assert len(world.asked) == 1

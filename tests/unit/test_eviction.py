@@ -26,7 +26,7 @@ from proxy.storage.lock import UpkeepLock
 from proxy.storage.look import Look
 from proxy.storage.reconcile import FLIGHT_GRACE, Standing
 from proxy.storage.table import IndexBusy, discard
-from tests.unit.stored import Elsewhere, get, put, sha256, until
+from tests.unit.stored import Elsewhere, get, leave_half_done, put, sha256, until
 
 KIB = 1024
 
@@ -612,16 +612,7 @@ def test_ending_waits_for_no_lock_and_the_next_start_finds_what_was_missed(kept:
 def test_what_the_dead_left_half_done_goes_within_the_hour(
     steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = """
-        writers = [DiskStorage(folder).claim(name, name) for name in ("old", "young")]
-        for writer in writers:
-            writer.write(b"x")
-        say("in")
-        hear()
-    """
-    with Elsewhere(lines, tmp_path) as other:
-        assert other.hear() == "in"
-        other.kill()
+    leave_half_done(tmp_path, 'claim("old", "old")', 'claim("young", "young")')
     names = {name: sha256(name.encode()) for name in ("old", "young")}
     then = time.time()
     monkeypatch.setattr(

@@ -17,7 +17,7 @@ from proxy.storage.index import Index
 from proxy.storage.index_rows import Books
 from proxy.storage.reconcile import FLIGHT_GRACE, Reconciled, reap, reconcile
 from proxy.storage.verify import Finding, verify
-from tests.unit.stored import Elsewhere, get, put, sha256
+from tests.unit.stored import Elsewhere, get, leave_half_done, put, sha256
 
 LATER = 120.0  # seconds from now: nothing that a test makes is young then
 
@@ -128,17 +128,8 @@ def test_what_is_no_body_goes_from_among_them(store: Store) -> None:
 
 
 def test_only_flights_that_died_long_ago_go(store: Store) -> None:
-    lines = """
-        storage = DiskStorage(folder)
-        writers = [storage.claim("dead", "dead"), storage.create("dead too")]
-        for writer in writers:
-            writer.write(b"x")
-        say("in")
-        hear()
-    """
-    with Elsewhere(lines, store.storage.folder.root.parent) as other:
-        assert other.hear() == "in"
-        other.kill()
+    folder = store.storage.folder.root.parent
+    leave_half_done(folder, 'claim("dead", "dead")', 'create("dead too")')
     claim = store.storage.claim("alive", "alive")
     assert len(store.files("flights")) == 4
     assert store.reconcile().flights == 0
